@@ -1,0 +1,1 @@
+"""Understudy inference: runs anywhere, never imports bpy."""

@@ -1,0 +1,1 @@
+"""Array mathematics shared by Blender and the worker. Standard library and numpy only."""

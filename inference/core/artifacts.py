@@ -1,0 +1,246 @@
+"""What passes through the doors between stages.
+
+An artifact is a frozen dataclass of arrays and the few words that make them unambiguous. It is saved as one
+uncompressed `.npz` whose `header` entry is JSON text, and is always read with `allow_pickle=False`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import IO, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from ..protocol.errors import InputError, ResourceError
+
+Array = np.ndarray
+SCHEMA = 1
+MAX_ARTIFACT_BYTES = 8 << 30
+_A = TypeVar("_A", bound="Artifact")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Base of all artifacts: how they are saved, loaded and checked.
+
+    Every annotated array field is an npz entry; `header` is free JSON that must hold at least what
+    `required_header` names.
+    """
+
+    kind: ClassVar[str] = ""
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "fps", "skeleton")
+    header: dict[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Write the artifact whole or not at all.
+
+        Raises:
+            ResourceError: the disk is full.
+        """
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "header"}
+        arrays = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
+        text = json.dumps({"kind": self.kind, "schema": SCHEMA, **self.header}, allow_nan=False)
+        atomic_write(path, lambda stream: np.savez(stream, header=np.array(text), **arrays))
+
+    @classmethod
+    def load(cls: type[_A], path: Path) -> _A:
+        """Read an artifact of this kind.
+
+        Raises:
+            InputError: not such an artifact, damaged, or of a newer schema.
+        """
+        arrays = read_npz(path)
+        header = _read_header(arrays.pop("header", None), path)
+        if header.get("kind") != cls.kind:
+            raise InputError(f"{path.name} holds {header.get('kind')!r}, not {cls.kind!r}.")
+        if int(header.get("schema", 0)) > SCHEMA:
+            raise InputError(
+                f"{path.name} has schema {header['schema']}; this version reads up to {SCHEMA}.", "Update Understudy."
+            )
+        missing = [name for name in cls.required_header if name not in header]
+        if missing:
+            raise InputError(f"{path.name} lacks {', '.join(missing)} in its header.")
+        header = {name: value for name, value in header.items() if name not in ("kind", "schema")}
+        known = {f.name for f in fields(cls)}
+        artifact = cls(header=header, **{name: value for name, value in arrays.items() if name in known})
+        artifact.check(path.name)
+        return artifact
+
+    def check(self, name: str) -> None:
+        """Raise InputError where arrays disagree with each other."""
+
+    def with_header(self: _A, **values: Any) -> _A:
+        """Return a copy with header entries replaced."""
+        return replace(self, header={**self.header, **values})
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the clip."""
+        return float(self.header["fps"])
+
+
+@dataclass(frozen=True)
+class Keypoints2D(Artifact):
+    """What a detector saw in one view.
+
+    positions (T, J, 2) px, origin at the centre of the top-left pixel, NaN where not seen;
+    confidence (T, J) in [0, 1], 0 where not seen; times (T,) seconds from the start of the clip.
+    Header adds: joints, image_size [W, H], source (path of the footage or ""), view (name).
+    """
+
+    kind: ClassVar[str] = "keypoints_2d"
+    required_header: ClassVar[tuple[str, ...]] = (*Artifact.required_header, "joints", "image_size")
+    positions: Array
+    confidence: Array
+    times: Array
+    world_m: Array | None = None  # (T, J, 3) the detector's own 3D guess, where it makes one; benchmarks only
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.header["image_size"]
+        return int(width), int(height)
+
+    def check(self, name: str) -> None:
+        _check_keypoints(self, name, 2)
+
+
+@dataclass(frozen=True)
+class Keypoints3D(Artifact):
+    """Keypoints in space, from one camera or several: the same artifact.
+
+    positions (T, J, 3) metres, NaN where unknown; confidence (T, J) in [0, 1];
+    validity (T, J) bool: measured (True) rather than guessed; times (T,) seconds.
+    error_px (N, T, J) reprojection error of each view before any truncation, NaN where unseen;
+    views_used (N, T, J) bool.
+    Header adds: joints, cameras (list of `Camera.to_header()`, one per view; for one camera the assumed one),
+    sources (list of footage paths, one per view).
+    """
+
+    kind: ClassVar[str] = "keypoints_3d"
+    required_header: ClassVar[tuple[str, ...]] = (*Artifact.required_header, "joints")
+    positions: Array
+    confidence: Array
+    validity: Array
+    times: Array
+    error_px: Array | None = None
+    views_used: Array | None = None
+
+    def check(self, name: str) -> None:
+        _check_keypoints(self, name, 3)
+
+
+@dataclass(frozen=True)
+class BodyMotion(Artifact):
+    """A skeleton with constant bone lengths, moving.
+
+    rotations (T, B, 4) wxyz, local to the bone's rest (Blender's pose-bone basis); root (T, 3) metres, head of
+    bone 0 in `frame`; rest (B, 4, 4) rest matrices in armature space (bone along its local +y), metres;
+    parents (B,) int, -1 for the root; confidence (T, B); times (T,);
+    contacts (T, 4) in [0, 1]: left heel, left toe, right heel, right toe;
+    rotations_raw, root_raw: the same before smoothing.
+    World transforms follow `core.kinematics.forward`:
+    G_0 = [R(rest_0) R(q_0) | root], G_i = G_parent inv(rest_parent) rest_i R(q_i).
+    Header adds: bones, lengths_m (per bone), floor_from_frame (4x4 list: artifact frame -> Z up, floor at z = 0),
+    cameras and sources as in Keypoints3D.
+    """
+
+    kind: ClassVar[str] = "body_motion"
+    required_header: ClassVar[tuple[str, ...]] = (*Artifact.required_header, "bones")
+    rotations: Array
+    root: Array
+    rest: Array
+    parents: Array
+    confidence: Array
+    times: Array
+    contacts: Array
+    rotations_raw: Array | None = None
+    root_raw: Array | None = None
+
+    def check(self, name: str) -> None:
+        count, bones = self.rotations.shape[:2]
+        shapes = {
+            "rotations": (count, bones, 4), "root": (count, 3), "rest": (bones, 4, 4), "parents": (bones,),
+            "confidence": (count, bones), "times": (count,), "contacts": (count, 4),
+        }  # fmt: skip
+        for entry, shape in shapes.items():
+            if getattr(self, entry).shape != shape:
+                raise InputError(f"{name}: {entry} has shape {getattr(self, entry).shape}, expected {shape}.")
+        if len(self.header["bones"]) != bones:
+            raise InputError(f"{name}: {len(self.header['bones'])} bone names for {bones} bones.")
+        for entry in ("rotations", "root", "rest"):
+            if not np.isfinite(getattr(self, entry)).all():
+                raise InputError(f"{name}: {entry} holds values that are not finite.")
+
+
+def _check_keypoints(artifact: Any, name: str, size: int) -> None:
+    frames, joints = artifact.positions.shape[:2] if artifact.positions.ndim == 3 else (0, 0)
+    if artifact.positions.shape != (frames, joints, size) or not frames:
+        raise InputError(f"{name}: positions have shape {artifact.positions.shape}, expected (frames, joints, {size}).")
+    if artifact.confidence.shape != (frames, joints):
+        raise InputError(f"{name}: confidence has shape {artifact.confidence.shape}, expected {(frames, joints)}.")
+    if artifact.times.shape != (frames,):
+        raise InputError(f"{name}: times have shape {artifact.times.shape}, expected {(frames,)}.")
+    if len(artifact.header["joints"]) != joints:
+        raise InputError(f"{name}: {len(artifact.header['joints'])} joint names for {joints} joints.")
+
+
+def _read_header(entry: Array | None, path: Path) -> dict[str, Any]:
+    if entry is None or entry.dtype.kind != "U" or entry.shape != ():
+        raise InputError(f"{path.name} has no header: it is not an Understudy artifact.")
+    try:
+        header = json.loads(str(entry))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path.name}: its header is not JSON.") from error
+    if not isinstance(header, dict):
+        raise InputError(f"{path.name}: its header is not a JSON object.")
+    return header
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """Load every array of an .npz without pickle, refusing sizes that no capture has.
+
+    Raises:
+        InputError: missing, damaged, or larger than 8 GiB unpacked.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            total = sum(info.file_size for info in archive.infolist())
+        if total > MAX_ARTIFACT_BYTES:
+            raise InputError(f"{path.name} claims {total / 2**30:.1f} GiB; at most 8 are read.")
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.") from error
+    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
+        raise InputError(f"{path.name} is not a readable .npz file: {error}") from error
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise ResourceError(
+            f"{path.name} could not be written: {error.strerror or error}.", "Free some disk space and start again."
+        ) from error
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,1 @@
+"""What crosses processes: requests, events, job folders, errors. Standard library only."""
