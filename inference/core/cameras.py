@@ -1,6 +1,6 @@
 """Pinhole cameras in OpenCV's convention: x right, y down, z forward; pixel = K x_cam / z.
 
-The only conversion to Blender's convention stands in `to_blender`.
+Pixel origin: the centre of the top-left pixel. The only conversion to Blender's convention stands in `to_blender`.
 """
 
 from __future__ import annotations
@@ -86,3 +86,92 @@ class CameraSet:
     @property
     def names(self) -> Sequence[str]:
         return [camera.name for camera in self.cameras]
+
+
+def pinhole(name: str, size: tuple[int, int], focal_px: float) -> Camera:
+    """Assume a camera at the origin with its principal point in the middle and no distortion."""
+    width, height = size
+    matrix = np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])
+    return Camera(name, size, matrix)
+
+
+def distort(camera: Camera, normalised: Array) -> Array:
+    """Apply Brown-Conrady distortion to (..., 2) normalised image coordinates (OpenCV's five coefficients)."""
+    k1, k2, p1, p2, k3 = np.resize(np.concatenate([camera.distortion, np.zeros(5)]), 5)
+    x, y = normalised[..., 0], normalised[..., 1]
+    r2 = x * x + y * y
+    radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return np.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        axis=-1,
+    )
+
+
+def project(camera: Camera, points_world: Array) -> Array:
+    """(..., 2) distorted pixels of (..., 3) world points; NaN behind the camera."""
+    cam = points_world @ camera.rotation.T + camera.translation
+    depth = np.where(cam[..., 2:] > 1e-9, cam[..., 2:], np.nan)
+    pixel = distort(camera, cam[..., :2] / depth)
+    return pixel @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+
+
+def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
+    """(..., 2) undistorted normalised coordinates of (..., 2) pixels: x / z and y / z in the camera frame.
+
+    Distortion is removed by fixed-point iteration, as OpenCV's undistortPoints does.
+    """
+    target = (pixels - camera.matrix[:2, 2]) @ np.linalg.inv(camera.matrix[:2, :2]).T
+    if not np.any(camera.distortion):
+        return target
+    points = target
+    for _ in range(iterations):
+        points = points + target - distort(camera, points)
+    return points
+
+
+def undistort(camera: Camera, pixels: Array) -> Array:
+    """(..., 2) pixels that a camera without distortion and with the same matrix would see."""
+    return normalise(camera, pixels) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+
+
+def projection_matrix(camera: Camera) -> Array:
+    """(3, 4) matrix taking homogeneous world points to undistorted homogeneous pixels."""
+    return camera.matrix @ camera.camera_from_world[:3]
+
+
+def look_at_rotation(direction: Array) -> Array:
+    """(..., 3, 3) shortest rotations taking (..., 3) viewing directions to the optical axis +z.
+
+    A point x_cam seen by a virtual camera turned towards `direction` is `rotation @ x_cam`.
+    """
+    d = direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+    x, y, z = d[..., 0], d[..., 1], d[..., 2]
+    s = 1.0 / (1.0 + z)  # directions seen by a camera have z > 0
+    rows = [
+        np.stack([1.0 - x * x * s, -x * y * s, -x], -1),
+        np.stack([-x * y * s, 1.0 - y * y * s, -y], -1),
+        np.stack([x, y, z], -1),
+    ]
+    return np.stack(rows, axis=-2)
+
+
+def to_blender(camera: Camera, *, sensor_width_mm: float = 36.0) -> dict[str, Any]:
+    """Express a camera in Blender's terms, for `sensor_fit='HORIZONTAL'`.
+
+    Returns `matrix_world` (4, 4), `lens` mm, `sensor_width` mm, `shift_x`, `shift_y` (in units of the image width)
+    and `pixel_aspect_y`. Blender's frame ends at pixel edges, so its centre is ((W - 1) / 2, (H - 1) / 2) here.
+    """
+    width, height = camera.size
+    fx, fy = camera.matrix[0, 0], camera.matrix[1, 1]
+    aspect = fx / fy
+    return {
+        "matrix_world": np.linalg.inv(camera.camera_from_world) @ BLENDER_FROM_OPENCV,
+        "lens": float(fx * sensor_width_mm / width),
+        "sensor_width": sensor_width_mm,
+        "shift_x": float(((width - 1) / 2 - camera.matrix[0, 2]) / width),
+        "shift_y": float((camera.matrix[1, 2] - (height - 1) / 2) * aspect / width),
+        "pixel_aspect_y": float(aspect),
+    }

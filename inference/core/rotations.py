@@ -1,0 +1,137 @@
+"""Rotations as arrays: quaternions wxyz, matrices, rotation vectors. All functions broadcast over leading axes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+Array = np.ndarray
+_TINY = 1e-12
+
+
+def unit(vectors: Array) -> Array:
+    """Scale (..., N) vectors to length one; vectors shorter than 1e-12 stay as they are."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(length < _TINY, 1.0, length)
+
+
+def multiply(a: Array, b: Array) -> Array:
+    """Hamilton product of (..., 4) quaternions: rotate by `b` first, then by `a`."""
+    aw, ax, ay, az = np.moveaxis(a, -1, 0)
+    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    return np.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        axis=-1,
+    )
+
+
+def conjugate(quaternion: Array) -> Array:
+    """Inverse of unit (..., 4) quaternions."""
+    return quaternion * np.array([1.0, -1.0, -1.0, -1.0])
+
+
+def rotate(quaternion: Array, vectors: Array) -> Array:
+    """Rotate (..., 3) vectors by unit (..., 4) quaternions."""
+    w, xyz = quaternion[..., :1], quaternion[..., 1:]
+    t = 2.0 * np.cross(xyz, vectors)
+    return vectors + w * t + np.cross(xyz, t)
+
+
+def matrix_from_quaternion(quaternion: Array) -> Array:
+    """(..., 3, 3) rotation matrices of (..., 4) quaternions, which need not be normalised."""
+    w, x, y, z = np.moveaxis(unit(quaternion), -1, 0)
+    out = np.empty((*quaternion.shape[:-1], 3, 3))
+    out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
+    out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
+    out[..., 2, 0], out[..., 2, 1], out[..., 2, 2] = 2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)
+    return out
+
+
+def quaternion_from_matrix(matrix: Array) -> Array:
+    """(..., 4) unit quaternions with w >= 0 of (..., 3, 3) rotation matrices.
+
+    The largest of the four components is computed first (Shepperd 1978), so no rotation is ill-conditioned.
+    """
+    m = matrix
+    d0, d1, d2 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    # Four candidates, each exact up to a positive factor; choose the one with the largest pivot.
+    w = np.stack([1 + d0 + d1 + d2, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
+    x = np.stack([m[..., 2, 1] - m[..., 1, 2], 1 + d0 - d1 - d2, m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0]], -1)
+    y = np.stack([m[..., 0, 2] - m[..., 2, 0], m[..., 0, 1] + m[..., 1, 0], 1 - d0 + d1 - d2, m[..., 1, 2] + m[..., 2, 1]], -1)
+    z = np.stack([m[..., 1, 0] - m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1], 1 - d0 - d1 + d2], -1)
+    candidates = np.stack([w, x, y, z], axis=-2)  # (..., 4 candidates, 4 components)
+    pivots = np.stack([w[..., 0], x[..., 1], y[..., 2], z[..., 3]], axis=-1)
+    best = np.argmax(pivots, axis=-1)[..., None, None]
+    quaternion = unit(np.take_along_axis(candidates, best, axis=-2)[..., 0, :])
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def quaternion_from_rotvec(rotvec: Array) -> Array:
+    """(..., 4) unit quaternions of (..., 3) rotation vectors, radians."""
+    angle = np.linalg.norm(rotvec, axis=-1, keepdims=True)
+    # sin(a / 2) / a, with its Taylor series where a is small
+    scale = np.where(angle < 1e-6, 0.5 - angle**2 / 48.0, np.sin(angle / 2) / np.where(angle < 1e-6, 1.0, angle))
+    return np.concatenate([np.cos(angle / 2), rotvec * scale], axis=-1)
+
+
+def rotvec_from_quaternion(quaternion: Array) -> Array:
+    """(..., 3) rotation vectors of length at most pi, radians, of unit (..., 4) quaternions."""
+    q = np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    sine = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
+    angle = 2.0 * np.arctan2(sine, q[..., :1])
+    scale = np.where(sine < 1e-9, 2.0, angle / np.where(sine < 1e-9, 1.0, sine))
+    return q[..., 1:] * scale
+
+
+def matrix_from_rotvec(rotvec: Array) -> Array:
+    """(..., 3, 3) rotation matrices of (..., 3) rotation vectors (Rodrigues), radians."""
+    return matrix_from_quaternion(quaternion_from_rotvec(np.asarray(rotvec, float)))
+
+
+def rotvec_from_matrix(matrix: Array) -> Array:
+    """(..., 3) rotation vectors, radians, of (..., 3, 3) rotation matrices."""
+    return rotvec_from_quaternion(quaternion_from_matrix(np.asarray(matrix, float)))
+
+
+def slerp(a: Array, b: Array, t: Array | float) -> Array:
+    """Go from (..., 4) `a` (t = 0) to `b` (t = 1) along the shorter arc at constant speed; t broadcasts over (...)."""
+    b = np.where(np.sum(a * b, axis=-1, keepdims=True) < 0, -b, b)
+    step = rotvec_from_quaternion(multiply(conjugate(a), b))
+    return multiply(a, quaternion_from_rotvec(step * np.asarray(t, float)[..., None]))
+
+
+def continuous(quaternions: Array) -> Array:
+    """Flip signs along axis 0 of (T, ..., 4) so that neighbours lie in the same half-space."""
+    if len(quaternions) < 2:
+        return quaternions
+    dots = np.sum(quaternions[1:] * quaternions[:-1], axis=-1)
+    signs = np.cumprod(np.where(dots < 0, -1.0, 1.0), axis=0)
+    return np.concatenate([quaternions[:1], quaternions[1:] * signs[..., None]], axis=0)
+
+
+def between(a: Array, b: Array) -> Array:
+    """Shortest rotation (..., 4) that turns directions (..., 3) `a` into `b`; opposite directions turn about any normal."""
+    a, b = unit(a), unit(b)
+    cross = np.cross(a, b)
+    w = 1.0 + np.sum(a * b, axis=-1, keepdims=True)
+    normal = np.cross(a, np.where(np.abs(a[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+    opposite = w < 1e-8
+    return unit(np.concatenate([np.where(opposite, 0.0, w), np.where(opposite, normal, cross)], axis=-1))
+
+
+def frame_from_axes(y: Array, x: Array) -> Array:
+    """(..., 3, 3) rotation whose second column is along `y` and whose first is as near to `x` as it can be."""
+    y = unit(y)
+    x = unit(x - np.sum(x * y, axis=-1, keepdims=True) * y)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def twist_angle(quaternion: Array, axis: Array) -> Array:
+    """Angle (...) in (-pi, pi], radians, by which (..., 4) turns about the unit (..., 3) axis (swing-twist)."""
+    along = np.sum(quaternion[..., 1:] * axis, axis=-1)
+    angle = 2.0 * np.arctan2(along, quaternion[..., 0])
+    return (angle + np.pi) % (2.0 * np.pi) - np.pi
