@@ -1,0 +1,1 @@
+"""The motion wing: footage or keypoint files to a moving skeleton."""

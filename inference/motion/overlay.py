@@ -1,0 +1,124 @@
+"""Movies of what was seen and what was made of it, drawn over the footage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..core.artifacts import BodyMotion, Keypoints2D
+from ..core.cameras import Camera, project
+from ..core.kinematics import forward, tails
+from ..core.skeletons import BODY, BODY_25_PARENTS, FACE, HAND_21_PARENTS, LEFT_HAND, RIGHT_HAND
+from ..protocol.events import Reporter
+from ..runtime.video import read_frames, write_movie
+
+Array = np.ndarray
+MAX_SIDE_PX = 960
+BONE_COLOUR = (255, 255, 255)
+_LEGEND = ("2D, by confidence", "3D skeleton, reprojected")
+
+
+def confidence_colour(confidence: float) -> tuple[int, int, int]:
+    """RGB from red (0) over amber to green (1)."""
+    c = float(np.clip(confidence, 0.0, 1.0))
+    return int(255 * min(1.0, 2.0 - 2.0 * c)), int(220 * min(1.0, 2.0 * c)), 60
+
+
+def draw_keypoints(image: Array, points: Array, confidence: Array, *, min_confidence: float = 0.05) -> None:
+    """Draw one person's (137, 2) pixels into an RGB image in place, coloured by confidence."""
+    radius = max(1, round(max(image.shape[:2]) / 320))
+    seen = np.isfinite(points).all(axis=1) & (confidence >= min_confidence)
+    for block, parents in ((BODY, BODY_25_PARENTS), (LEFT_HAND, HAND_21_PARENTS), (RIGHT_HAND, HAND_21_PARENTS)):
+        for child, parent in enumerate(parents):
+            a, b = block.start + child, block.start + parent
+            if parent >= 0 and seen[a] and seen[b]:
+                colour = confidence_colour(min(confidence[a], confidence[b]))
+                cv2.line(image, _pixel(points[a]), _pixel(points[b]), colour, radius, cv2.LINE_AA)
+    for index in np.flatnonzero(seen):
+        size = 1 if FACE.start <= index < FACE.stop else radius + 1
+        cv2.circle(image, _pixel(points[index]), size, confidence_colour(confidence[index]), -1, cv2.LINE_AA)
+
+
+def draw_bones(image: Array, heads: Array, ends: Array) -> None:
+    """Draw projected bones, (B, 2) heads to (B, 2) ends, as outlined lines into an RGB image in place."""
+    width = max(1, round(max(image.shape[:2]) / 480))
+    for start, end in zip(heads, ends, strict=True):
+        if np.isfinite(start).all() and np.isfinite(end).all():
+            cv2.line(image, _pixel(start), _pixel(end), (0, 0, 0), width + 2, cv2.LINE_AA)
+            cv2.line(image, _pixel(start), _pixel(end), BONE_COLOUR, width, cv2.LINE_AA)
+
+
+def projected_bones(motion: BodyMotion, camera: Camera) -> tuple[Array, Array]:
+    """Pixels (T, B, 2) of every bone's head and tail in one camera."""
+    matrices = forward(motion.rest, motion.parents, motion.rotations, motion.root)
+    ends = tails(matrices, np.asarray(motion.header["lengths_m"]))
+    return project(camera, matrices[..., :3, 3]), project(camera, ends)
+
+
+def write_overlay(
+    path: Path, keypoints: Keypoints2D, motion: BodyMotion, camera: Camera, report: Reporter, *, start: int = 0
+) -> Path | None:
+    """Write the overlay movie of one view and a still beside it; without footage the background is dark.
+
+    Args:
+        path: `<name>.mp4`; the still is `<name>.png`.
+        camera: the view's camera in the frame of `motion`.
+        start: first frame of the footage that the artifacts hold.
+    Returns:
+        The path of the still.
+    """
+    heads, ends = projected_bones(motion, camera)
+    width, height = keypoints.image_size
+    scale = min(1.0, MAX_SIDE_PX / max(width, height))
+    size = (int(width * scale) // 2 * 2, int(height * scale) // 2 * 2)
+    factor = np.array(size) / np.array([width, height])
+    total, still = len(keypoints.positions), path.with_suffix(".png")
+    best = _best_frame(keypoints)
+    with write_movie(path, keypoints.fps, size) as movie:
+        for frame, image in enumerate(_background(keypoints, size, start, total)):
+            points = (keypoints.positions[frame] + 0.5) * factor - 0.5
+            draw_bones(image, (heads[frame] + 0.5) * factor - 0.5, (ends[frame] + 0.5) * factor - 0.5)
+            draw_keypoints(image, points, keypoints.confidence[frame])
+            _caption(image, frame, keypoints)
+            movie.write(image)
+            if frame == best:
+                cv2.imencode(".png", image[..., ::-1])[1].tofile(still)
+            report.progress("overlay", frame + 1, total)
+    return still
+
+
+def _background(keypoints: Keypoints2D, size: tuple[int, int], start: int, total: int) -> Iterator[Array]:
+    source = str(keypoints.header.get("source") or "")
+    done = 0
+    if source and Path(source).is_file():
+        for _, _, frame in read_frames(Path(source), start=start, stop=start + total):
+            yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+            done += 1
+    for _ in range(done, total):
+        yield np.full((size[1], size[0], 3), 32, np.uint8)
+
+
+def _best_frame(keypoints: Keypoints2D) -> int:
+    """The frame whose body is seen best, in the middle half of the clip where possible."""
+    score = keypoints.confidence[:, BODY].mean(axis=1)
+    middle = np.zeros(len(score))
+    middle[len(score) // 4 : max(len(score) * 3 // 4, 1)] = 0.05
+    return int(np.argmax(score + middle))
+
+
+def _caption(image: Array, frame: int, keypoints: Keypoints2D) -> None:
+    scale = max(image.shape[:2]) / 1600
+    lines = (f"frame {frame}  {keypoints.times[frame]:.2f} s", *_LEGEND)
+    for row, text in enumerate(lines):
+        origin = (int(14 * scale) + 4, int((30 + 34 * row) * scale) + 6)
+        cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
+        colour = (120, 230, 90) if row == 1 else BONE_COLOUR
+        cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+
+
+def _pixel(point: Array) -> tuple[int, int]:
+    x, y = np.clip(np.round(point), -4096, 8192)
+    return int(x), int(y)

@@ -1,0 +1,288 @@
+"""The road of the motion wing: clips or keypoint files -> 2D -> 3D -> skeleton -> report.
+
+Every stage reads artifacts and writes one; an artifact that was made from the same inputs by the same settings
+is used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
+from ..core.cameras import Camera, CameraSet
+from ..core.formats.calibration import check_sizes, read_calibration
+from ..core.formats.keypoints2d import read_keypoints
+from ..protocol.errors import InputError, RequestError
+from ..protocol.events import Reporter
+from ..protocol.requests import MotionRequest
+from .fit import FitSettings, fit
+from .report import Capture, write_report
+
+ALGORITHM = 1  # raise when a stage's result changes for the same inputs
+_A = TypeVar("_A", bound=Artifact)
+
+
+@dataclass
+class _Job:
+    """One run: where things go, what has been said, and how long each stage took."""
+
+    request: MotionRequest
+    artifacts: Path
+    report: Reporter
+    seconds: dict[str, float] = field(default_factory=dict)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.report.progress(stage, done, total)
+
+    def warning(self, code: str, text: str) -> None:
+        self.warnings.append({"code": code, "text": text})
+        self.report.warning(code, text)
+
+    def artifact(self, name: str, file: str) -> None:
+        self.report.artifact(name, file)
+
+    def stage(self, kind: type[_A], name: str, stage: str, inputs: Sequence[object], make: Callable[[], _A]) -> _A:
+        """Run one stage, or take its artifact where the same inputs already made it."""
+        path = self.artifacts / f"{name}.npz"
+        fingerprint = _fingerprint(stage, *inputs)
+        artifact = _load_same(kind, path, fingerprint)
+        if artifact is None:
+            said = len(self.warnings)
+            start = time.perf_counter()
+            artifact = make()
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            artifact = artifact.with_header(fingerprint=fingerprint, stage_warnings=self.warnings[said:])
+            artifact.save(path)
+        else:
+            for warning in artifact.header.get("stage_warnings", []):
+                self.warning(warning["code"], warning["text"])
+        self.artifact(name, f"artifacts/{path.name}")
+        return artifact
+
+
+def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any]:
+    """Capture a motion into a job folder.
+
+    Writes `artifacts/keypoints_2d*.npz`, `artifacts/keypoints_3d.npz`, `artifacts/body_motion.npz`, `overlay*.mp4`,
+    `overlay*.png`, `report.json` and `report.html`.
+    Returns:
+        The numbers of `report.json`.
+    Raises:
+        UnderstudyError: see `protocol.errors`.
+    """
+    check_request(request)
+    job = _Job(request, Path(folder) / "artifacts", report)
+    cameras = None if request.calibration is None else read_calibration(request.calibration)
+    views = capture_views(job)
+    keypoints = to_space(job, views, cameras)
+    settings = FitSettings(
+        smoothing=request.smoothing, fill_gap_s=request.fill_gap_s, floor=request.floor, hands=request.hands
+    )
+    motion = job.stage(
+        BodyMotion, "body_motion", "fit", [settings, keypoints.header["fingerprint"]], lambda: fit(keypoints, settings, job)
+    )
+    capture = Capture(views, _cameras_of(keypoints), keypoints, motion, job.seconds, job.warnings)
+    return present(job, capture)
+
+
+def check_request(request: MotionRequest) -> None:
+    """Raise RequestError where settings that are each fine do not fit together."""
+    count = max(len(request.video), len(request.keypoints))
+    if not count:
+        raise RequestError("a clip or keypoints are needed.", "Give --video FILE or --keypoints FOLDER.", field="video")
+    if request.video and request.keypoints and len(request.video) != len(request.keypoints):
+        raise RequestError(
+            f"{len(request.keypoints)} keypoint folders for {len(request.video)} videos.",
+            "Give one for each view, or only one of the two kinds.",
+            field="keypoints",
+        )
+    if count > 1 and request.calibration is None:
+        raise RequestError(
+            f"{count} views need a calibration.", "Give --calibration FILE.toml, or a single view.", field="calibration"
+        )
+    if len(request.person) not in (0, count):
+        raise RequestError(f"{len(request.person)} given for {count} views.", field="person")
+
+
+def capture_views(job: _Job) -> list[Keypoints2D]:
+    """See every view: by the detector, or by reading keypoint files."""
+    request = job.request
+    sources = request.keypoints or request.video
+    names = _view_names(request.video or request.keypoints)
+    views = []
+    for index, source in enumerate(sources):
+        person = request.person[index] if request.person else None
+        name = "keypoints_2d" if len(sources) == 1 else f"keypoints_2d_{names[index]}"
+        make = _reader(job, index, names[index], person) if request.keypoints else _detector(job, index, names[index], person)
+        inputs = [_content(source), names[index], person, _seeing_settings(request)]
+        views.append(job.stage(Keypoints2D, name, "detect", inputs, make))
+    return views
+
+
+def _seeing_settings(request: MotionRequest) -> dict[str, Any]:
+    names = ("start", "stop", "min_confidence", "hands", "face", "unswap", "image_size", "fps")
+    return {name: getattr(request, name) for name in names}
+
+
+def _detector(job: _Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
+    def make() -> Keypoints2D:
+        from .detect import DetectSettings, detect
+
+        request = job.request
+        settings = DetectSettings(
+            min_confidence=request.min_confidence, hands=request.hands, face=request.face, person=person,
+            unswap=request.unswap, start=request.start, stop=request.stop,
+        )  # fmt: skip
+        found = detect(request.video[index], settings, job, view=view)
+        return _at_rate(found, request.fps)
+
+    return make
+
+
+def _reader(job: _Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
+    def make() -> Keypoints2D:
+        request = job.request
+        found = read_keypoints(
+            request.keypoints[index], image_size=request.image_size, fps=request.fps, person=person, view=view
+        )
+        found = _trimmed(found, request.start, request.stop)
+        source = str(request.video[index].resolve()) if request.video else ""
+        found = found.with_header(source=source)
+        if not request.unswap:
+            return found
+        from .swap import unswap
+
+        positions, confidence, swapped = unswap(found.positions, found.confidence)
+        return replace(found, positions=positions, confidence=confidence).with_header(
+            swapped_frames=int(np.count_nonzero(swapped))
+        )
+
+    return make
+
+
+def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) -> Keypoints3D:
+    """Lift one view, or triangulate several."""
+    request = job.request
+    seen = [view.header["fingerprint"] for view in views]
+    rig = None if cameras is None else [camera.to_header() for camera in cameras]
+    if len(views) > 1:
+        from .triangulate import TriangulateSettings, triangulate
+
+        assert cameras is not None, "check_request asks for a calibration"
+        settings = TriangulateSettings(min_confidence=request.min_confidence, unswap=request.unswap)
+        make = lambda: triangulate(views, cameras, settings, job)  # noqa: E731
+        return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig], make)
+    from .lift import LiftSettings, lift
+
+    camera = None if cameras is None else _camera_of_view(cameras, views[0])
+    lifting = LiftSettings(
+        min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m
+    )
+    make = lambda: lift(views[0], lifting, job, camera=camera)  # noqa: E731
+    return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig], make)
+
+
+def present(job: _Job, capture: Capture) -> dict[str, Any]:
+    """Make what people look at: overlay movies and the report page."""
+    folder, pictures = job.artifacts.parent, []
+    if job.request.overlay:
+        from .overlay import write_overlay
+
+        start = time.perf_counter()
+        for view, camera in zip(capture.views, capture.cameras, strict=True):
+            name = "overlay" if len(capture.views) == 1 else f"overlay_{view.header['view']}"
+            still = write_overlay(folder / f"{name}.mp4", view, capture.motion, camera, job, start=job.request.start)
+            job.artifact(name, f"{name}.mp4")
+            pictures += [still] if still else []
+        job.seconds["overlay"] = time.perf_counter() - start
+    numbers = write_report(folder, capture, pictures=pictures)
+    job.artifact("report", "report.html")
+    return numbers
+
+
+def _cameras_of(keypoints: Keypoints3D) -> list[Camera]:
+    return [Camera.from_header(header) for header in keypoints.header["cameras"]]
+
+
+def _camera_of_view(cameras: CameraSet, view: Keypoints2D) -> Camera:
+    named = [camera for camera in cameras if camera.name == view.header.get("view")]
+    if not named and len(cameras) > 1:
+        raise InputError(
+            f"The calibration holds {len(cameras)} cameras and none is called {view.header.get('view')!r}.",
+            "Name the clip after its camera, or keep one camera in the file.",
+        )
+    camera = named[0] if named else cameras[0]
+    check_sizes(CameraSet((camera,)), [view.image_size])
+    return camera
+
+
+def _view_names(sources: Sequence[Path]) -> list[str]:
+    names: list[str] = []
+    for source in sources:
+        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(source).stem) or "view"
+        name, number = stem, 2
+        while name in names:
+            name, number = f"{stem}_{number}", number + 1
+        names.append(name)
+    return names
+
+
+def _at_rate(keypoints: Keypoints2D, fps: float | None) -> Keypoints2D:
+    """Take the clip to have been filmed at `fps`, whatever its file says (slow motion, wrong metadata)."""
+    if fps is None:
+        return keypoints
+    times = np.arange(len(keypoints.positions)) / fps
+    return replace(keypoints, times=times).with_header(fps=fps)
+
+
+def _trimmed(keypoints: Keypoints2D, start: int, stop: int | None) -> Keypoints2D:
+    if start == 0 and stop is None:
+        return keypoints
+    total, rows = len(keypoints.positions), slice(start, stop)
+    kept = keypoints.positions[rows]
+    if not len(kept):
+        raise InputError(f"Frames {start} to {stop} were asked for; the keypoints hold {total} frames.")
+    times = keypoints.times[rows]
+    return replace(keypoints, positions=kept, confidence=keypoints.confidence[rows], times=times - times[0])
+
+
+def _load_same(kind: type[_A], path: Path, fingerprint: str) -> _A | None:
+    if not path.is_file():
+        return None
+    try:
+        artifact = kind.load(path)
+    except InputError:
+        return None  # of another version: made again
+    return artifact if artifact.header.get("fingerprint") == fingerprint else None
+
+
+def _fingerprint(stage: str, *inputs: object) -> str:
+    def plain(value: Any) -> Any:
+        return asdict(value) if hasattr(value, "__dataclass_fields__") else str(value)
+
+    text = json.dumps([ALGORITHM, stage, *inputs], default=plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Hash of a file's bytes, or of all files in a folder."""
+    digest = hashlib.sha256()
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    for file in files:
+        digest.update(file.name.encode())
+        try:
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+    return digest.hexdigest()
