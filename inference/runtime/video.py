@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -115,9 +115,9 @@ def write_movie(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Movie
         ResourceError: the disk is full or the folder cannot be written.
     """
     size = (size[0] // 2 * 2, size[1] // 2 * 2)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.{os.getpid()}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
             writer = MovieWriter(container, fps, size)
             yield writer
@@ -130,7 +130,7 @@ def write_movie(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Movie
             f"{path.name} could not be written: {error.strerror or error}.", "Free some disk space and start again."
         ) from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 class _Clock:
