@@ -1,0 +1,157 @@
+"""What can be asked for: one frozen dataclass a task, and the list of tasks.
+
+A new task is a request class and a line in `TASKS`; flags, JSON, Blender's properties and tables follow from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from . import schema
+from .errors import RequestError
+from .schema import About
+
+Fault = Literal["none", "error", "abort", "exit", "memory"]
+PROTOCOL = 1  # raise when an older worker or an older add-on could not understand the job folder
+
+
+@dataclass(frozen=True)
+class MotionRequest:
+    """Film of one person, by one camera or several, becomes a moving skeleton."""
+
+    video: Annotated[tuple[Path, ...], About("A clip; once for each view, in the order of the calibration.")] = ()
+    keypoints: Annotated[
+        tuple[Path, ...], About("A file or folder of 2D keypoints in place of detection; once for each view.")
+    ] = ()
+    calibration: Annotated[Path | None, About("The calibration of the cameras; needed for several views.")] = None
+    image_size: Annotated[
+        tuple[int, int] | None,
+        About("Size of the images, where keypoint files do not say it.", 16, 16384, "px", ("W", "H")),
+    ] = None
+    fps: Annotated[float | None, About("Frames per second, where the files do not say it.", 0.1, 1000)] = None
+    person: Annotated[
+        tuple[tuple[float, ...], ...],
+        About("Who is followed on the first frame: a point X Y or a box X0 Y0 X1 Y1; once for each view.", unit="px"),
+    ] = ()
+    start: Annotated[int, About("The first frame that is read.", 0)] = 0
+    stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
+    smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
+    min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    focal_px: Annotated[
+        float | None, About("Focal length of a single camera, where it is known.", 50, 100_000, "px")
+    ] = None
+    height_m: Annotated[float | None, About("Height of the person, where it is known.", 0.5, 2.5, "m")] = None
+    hands: Annotated[bool, About("Capture the fingers.")] = True
+    face: Annotated[bool, About("Capture the face.")] = True
+    unswap: Annotated[bool, About("Find and undo exchanges of left and right.")] = True
+    floor: Annotated[bool, About("Find the floor from the feet and stand the person on it.")] = True
+    fill_gap_s: Annotated[float, About("Gaps up to this long are filled.", 0, 5, "s")] = 0.5
+    overlay: Annotated[bool, About("Draw a movie of the result over the footage.")] = True
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the networks run.")] = "auto"
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share of the cores.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        views = max(len(self.video), len(self.keypoints))
+        if not views:
+            raise RequestError("no clip and no keypoints", "Give --video FILE or --keypoints FOLDER.", field="video")
+        if self.video and self.keypoints and len(self.video) != len(self.keypoints):
+            count = f"{len(self.keypoints)} given for {len(self.video)} videos"
+            raise RequestError(count, "Give one for each view, or only one of the two kinds.", field="keypoints")
+        if views > 1 and self.calibration is None:
+            raise RequestError(f"{views} views need one", "Give a calibration, or a single view.", field="calibration")
+        if len(self.person) not in (0, views):
+            raise RequestError(f"{len(self.person)} given for {views} views", field="person")
+        for index, where in enumerate(self.person):
+            if len(where) not in (2, 4):
+                hint = "A point is X Y, a box is X0 Y0 X1 Y1."
+                raise RequestError(f"{len(where)} values given, 2 or 4 needed", hint, field=f"person[{index}]")
+        if self.stop is not None and self.stop <= self.start:
+            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
+
+
+@dataclass(frozen=True)
+class SelftestRequest:
+    """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
+
+    steps: Annotated[int, About("How many steps the job takes.", 0, 1_000_000)] = 3
+    step_s: Annotated[float, About("How long each step sleeps.", 0, 60, "s")] = 0.0
+    print_kib: Annotated[int, About("How much is printed to both output streams, by Python and by C.", 0, 65536)] = 0
+    artifact_kib: Annotated[int, About("The size of the artifact.", 0, 1 << 20)] = 4
+    hold_gil_s: Annotated[float, About("How long native code keeps the interpreter to itself.", 0, 3600, "s")] = 0.0
+    fault: Annotated[Fault, About("How the job fails after its steps.")] = "none"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A name for what a worker can do.
+
+    `run` is `module:function` inside the package and is imported when the task first runs; the function takes the
+    request, the job folder and a Reporter.
+    """
+
+    request: type
+    run: str
+
+
+TASKS = {
+    "motion": Task(MotionRequest, "motion.pipeline:run"),
+    "selftest": Task(SelftestRequest, "runtime.selftest:run"),
+}
+
+
+def find_task(name: Any) -> Task:
+    """Look a task up.
+
+    Raises:
+        RequestError: there is none of this name.
+    """
+    if not isinstance(name, str) or name not in TASKS:
+        raise RequestError(f"{str(name)[:60]!r} is not one of {', '.join(TASKS)}", field="task")
+    return TASKS[name]
+
+
+@dataclass(frozen=True)
+class Order:
+    """The contents of `request.json`: a request, whose it is, and which run of the folder it asks for."""
+
+    task: str
+    request: Any
+    run_id: str
+    app: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the JSON values of the file."""
+        return {
+            "protocol": PROTOCOL,
+            "task": self.task,
+            "run_id": self.run_id,
+            "app": self.app,
+            "request": schema.encode(self.request),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Order:
+        """Read the file's JSON values.
+
+        Raises:
+            RequestError: another protocol, an unknown task, or a setting that is wrong.
+        """
+        if not isinstance(value, dict):
+            raise RequestError("the request is not a JSON object.")
+        if value.get("protocol") != PROTOCOL:
+            raise mismatch("the request", value.get("protocol"), "this worker")
+        task = find_task(value.get("task"))
+        run_id, app = str(value.get("run_id", "")), str(value.get("app", ""))
+        return cls(value["task"], schema.decode(task.request, value.get("request", {})), run_id, app)
+
+
+def mismatch(who: str, protocol: Any, reader: str) -> RequestError:
+    """Say that two sides speak different protocols."""
+    return RequestError(
+        f"{who} speaks protocol {str(protocol)[:20]}, {reader} speaks {PROTOCOL}.",
+        "The add-on and its environment differ in version: update both, then restart Blender.",
+        field="protocol",
+    )
