@@ -1,0 +1,62 @@
+"""Projection agrees with OpenCV, an independent implementation."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from inference.core.cameras import Camera, distort, look_at_rotation, normalise, pinhole, project, undistort
+
+
+def _camera(seed: int) -> Camera:
+    rng = np.random.default_rng(seed)
+    matrix = np.array([[rng.uniform(700, 1800), 0, rng.uniform(400, 700)], [0, rng.uniform(700, 1800), 900], [0, 0, 1]])
+    distortion = rng.normal(scale=[0.1, 0.05, 0.002, 0.002, 0.01])
+    rotation = Rotation.random(random_state=seed).as_matrix()
+    return Camera("cam", (1080, 1920), matrix, distortion, rotation, np.array([*rng.normal(size=2), 5.0]))
+
+
+@given(st.integers(0, 10_000))
+def test_projection_is_opencvs(seed: int) -> None:
+    camera = _camera(seed)
+    points = np.random.default_rng(seed + 1).normal(scale=0.5, size=(20, 3))
+    rotvec = cv2.Rodrigues(camera.rotation)[0]
+    expected = cv2.projectPoints(points, rotvec, camera.translation, camera.matrix, camera.distortion)[0][:, 0]
+    assert np.allclose(project(camera, points), expected, atol=1e-6)
+
+
+@given(st.integers(0, 10_000))
+def test_undistortion_reverses_distortion(seed: int) -> None:
+    camera = _camera(seed)
+    straight = np.random.default_rng(seed).uniform(-0.4, 0.4, size=(30, 2))
+    pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+    assert np.allclose(normalise(camera, pixels), straight, atol=1e-4)
+    assert np.allclose(undistort(camera, pixels), straight @ camera.matrix[:2, :2].T + camera.matrix[:2, 2], atol=0.2)
+
+
+def test_points_behind_the_camera_have_no_pixel() -> None:
+    assert np.isnan(project(pinhole("cam", (640, 480), 500.0), np.array([[0.0, 0.0, -1.0]]))).all()
+
+
+def test_the_middle_of_the_picture_is_between_pixels_of_an_even_image() -> None:
+    assert project(pinhole("cam", (640, 480), 500.0), np.array([0.0, 0.0, 2.0])) == pytest.approx([319.5, 239.5])
+
+
+@given(st.floats(-0.9, 0.9), st.floats(-0.9, 0.9))
+def test_a_virtual_camera_looks_along_its_direction(x: float, y: float) -> None:
+    direction = np.array([x, y, 1.0])
+    rotation = look_at_rotation(direction)
+    assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(rotation) == pytest.approx(1.0)
+    assert np.allclose(rotation @ direction, [0, 0, np.linalg.norm(direction)], atol=1e-12)
+
+
+def test_a_header_brings_the_camera_back() -> None:
+    camera = _camera(3)
+    again = Camera.from_header(camera.to_header())
+    assert np.allclose(again.matrix, camera.matrix) and np.allclose(again.rotation, camera.rotation)
+    assert (again.name, again.size) == (camera.name, camera.size)
