@@ -20,7 +20,7 @@ from ..core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, CameraSet
 from ..core.formats.calibration import check_sizes, read_calibration
 from ..core.formats.keypoints2d import read_keypoints
-from ..protocol.errors import InputError, RequestError
+from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..protocol.requests import MotionRequest
 from .fit import FitSettings, fit
@@ -79,7 +79,6 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
     Raises:
         UnderstudyError: see `protocol.errors`.
     """
-    check_request(request)
     job = _Job(request, Path(folder) / "artifacts", report)
     cameras = None if request.calibration is None else read_calibration(request.calibration)
     views = capture_views(job)
@@ -92,25 +91,6 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
     )
     capture = Capture(views, _cameras_of(keypoints), keypoints, motion, job.seconds, job.warnings)
     return present(job, capture)
-
-
-def check_request(request: MotionRequest) -> None:
-    """Raise RequestError where settings that are each fine do not fit together."""
-    count = max(len(request.video), len(request.keypoints))
-    if not count:
-        raise RequestError("a clip or keypoints are needed.", "Give --video FILE or --keypoints FOLDER.", field="video")
-    if request.video and request.keypoints and len(request.video) != len(request.keypoints):
-        raise RequestError(
-            f"{len(request.keypoints)} keypoint folders for {len(request.video)} videos.",
-            "Give one for each view, or only one of the two kinds.",
-            field="keypoints",
-        )
-    if count > 1 and request.calibration is None:
-        raise RequestError(
-            f"{count} views need a calibration.", "Give --calibration FILE.toml, or a single view.", field="calibration"
-        )
-    if len(request.person) not in (0, count):
-        raise RequestError(f"{len(request.person)} given for {count} views.", field="person")
 
 
 def capture_views(job: _Job) -> list[Keypoints2D]:
@@ -177,7 +157,7 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
     if len(views) > 1:
         from .triangulate import TriangulateSettings, triangulate
 
-        assert cameras is not None, "check_request asks for a calibration"
+        assert cameras is not None, "the request asks for a calibration"
         settings = TriangulateSettings(min_confidence=request.min_confidence, unswap=request.unswap)
         make = lambda: triangulate(views, cameras, settings, job)  # noqa: E731
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig], make)

@@ -26,6 +26,34 @@ SNU_NAMES = {
     "Neck": "Character1_Neck", "Head": "Character1_Head",
     **{f"{s}{part}": f"Character1_{s}{part}" for s in ("Left", "Right") for part in (*_ARM, *_LEG)},
 }  # fmt: skip
+_BVH = {
+    "Hips": "Hips", "Spine": "LowerBack", "Spine1": "Spine", "Spine2": "Spine1", "Neck": "Neck", "Head": "Head",
+    **{f"{s}{part}": f"{s}{part}" for s in ("Left", "Right") for part in (*_ARM, *_LEG)},
+}  # fmt: skip
+_ASF = {
+    "Hips": "root", "Spine": "lowerback", "Spine1": "upperback", "Spine2": "thorax", "Neck": "lowerneck", "Head": "head",
+    **{
+        f"{s}{mine}": f"{s[0].lower()}{theirs}"
+        for s in ("Left", "Right")
+        for mine, theirs in zip(
+            (*_ARM, *_LEG), ("clavicle", "humerus", "radius", "wrist", "femur", "tibia", "foot", "toes"), strict=True
+        )
+    },
+}  # fmt: skip
+_DAZ = {
+    "Hips": "hip", "Spine": "abdomen", "Spine1": "chest", "Neck": "neck", "Head": "head",
+    **{
+        f"{s}{mine}": f"{s[0].lower()}{theirs}"
+        for s in ("Left", "Right")
+        for mine, theirs in zip(
+            (*_ARM, *_LEG[:3]), ("Collar", "Shldr", "ForeArm", "Hand", "Thigh", "Shin", "Foot"), strict=True
+        )
+    },
+}  # fmt: skip
+# motion set -> names; only sets whose rest pose faces +z with its arms out
+RIGS = {
+    "motion_snu": SNU_NAMES, "motion_snu_b": SNU_NAMES, "motion_asf": _ASF, "motion_cmubvh": _BVH, "motion_daz": _DAZ,
+}  # fmt: skip
 _FINGERS = (("Thumb", "Thumb"), ("Index", "Index"), ("Middle", "Middle"), ("Ring", "Ring"), ("Pinky", "Little"))
 
 
