@@ -33,7 +33,7 @@ ID = "understudy"
 SHIPPED = ("blender_addon", "operators", "inference")
 LEFT_OUT = ("inference/training", "inference/demo")
 SHIPPED_FILES = ("LICENSE", "MODEL_CARDS.md", "THIRD_PARTY.md")
-ENTRY = "from .blender_addon import register, unregister\n__all__ = [\"register\", \"unregister\"]\n"
+ENTRY = 'from .blender_addon import register, unregister\n__all__ = ["register", "unregister"]\n'
 
 BLENDERS = {"4.2": "3.11", "4.5": "3.11", "5.0": "3.11", "5.2": "3.13"}  # Blender version: its Python
 DEFAULT_BLENDERS = ("5.0", "4.5")
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one = commands.add_parser("demo", help="run the main job through Blender")
     one.add_argument("--out", type=Path, default=ROOT / "demo", help="where the results go (default: ./demo)")
     one = commands.add_parser("test", help="run every check")
-    one.add_argument("--bpy", action="append", choices=sorted(BLENDERS), help="only the add-on's tests, on this Blender")
+    one.add_argument("--bpy", action="append", choices=sorted(BLENDERS), help="the add-on's tests on this Blender")
     commands.add_parser("lock", help="resolve the dependencies again")
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "test":
@@ -159,18 +159,13 @@ def ensure(environment: Environment, *, python: str = "", clear: bool = False) -
 
 def check_imports(environment: Environment) -> None:
     """Import what is heaviest once, so that a missing system library is told here."""
-    modules = [name for name, wanted in (("torch, mediapipe, av", environment.torch), ("bpy", has_bpy(environment))) if wanted]
+    modules = ["torch, mediapipe, av"] if environment.torch else []
+    modules += ["bpy"] if any(name.startswith("bpy-") for name in environment.locks) else []
     for names in modules:
         say(f"{environment.folder.name}: importing {names} once")
-        # bpy may crash or hang on its way out, so it is not let out
-        script = f"import os, {names}; os._exit(0)"
+        script = f"import os, {names}; os._exit(0)"  # bpy may crash or hang on its way out, so it is not let out
         hint = f" On Debian: apt-get install {BLENDER_LIBRARIES}" if names == "bpy" else ""
         call([environment.interpreter, "-c", script], why=f"{names} cannot be loaded; the lines above say why.{hint}")
-
-
-def has_bpy(environment: Environment) -> bool:
-    """Tell whether a Blender is among the layers."""
-    return any(name.startswith("bpy-") for name in environment.locks)
 
 
 def find_python(version: str) -> str:
@@ -179,9 +174,8 @@ def find_python(version: str) -> str:
     places = [sys.executable, shutil.which(name), shutil.which("python3"), shutil.which("python")]
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     places += [str(path) for path in sorted(versions.glob(f"{version}.*/bin/{name}"), reverse=True)]
-    if shutil.which("py"):
-        found = subprocess.run(["py", f"-{version}", "-c", "import sys; print(sys.executable)"], capture_output=True, text=True)
-        places.append(found.stdout.strip())
+    if shutil.which("py"):  # the launcher on Windows
+        places.append(answer(["py", f"-{version}", "-c", "import sys; print(sys.executable)"]))
     for place in filter(None, places):
         if version_of(place) == version:
             return place
@@ -193,12 +187,16 @@ def find_python(version: str) -> str:
 
 def version_of(python: str | Path) -> str:
     """Give "3.11" for an interpreter of that version that has venv and ensurepip, "" for none."""
-    probe = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    return answer([str(python), "-c", "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"])
+
+
+def answer(command: list[str]) -> str:
+    """What a program prints, or "" where it fails or is not there."""
     try:
-        found = subprocess.run([str(python), "-c", probe], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    except OSError:
+        result = subprocess.run(command, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.CalledProcessError):
         return ""
-    return found.stdout.strip() if found.returncode == 0 else ""
+    return result.stdout.strip()
 
 
 def lock() -> None:
@@ -214,7 +212,7 @@ def lock() -> None:
         shared = group in ("dev", f"bpy-{MAIN_BLENDER}")  # these are laid over the inference layer
         constraint = ["--constraint", LOCKS / "inference.lock"] if shared else []
         resolve = [uv, "pip", "compile", "--quiet", "--universal", "--generate-hashes", *asked, *constraint]
-        call([*resolve, "--output-file", path], why=f"{group} could not be resolved.", quiet=True)
+        call([*resolve, "--output-file", path], why=f"{group} could not be resolved.")
         path.write_text(f"# Written by build_addon.py lock for Python {python}.\n" + path.read_text())
         say(f"{path.relative_to(ROOT)}: {len(locked(path))} packages")
 
@@ -242,7 +240,7 @@ def build(out: Path | None = None) -> Path:
 
 
 def pack(path: Path) -> None:
-    """Write the zip: names sorted, one date, one permission, stored (what a compressor writes depends on its version)."""
+    """Write the zip: names sorted, one date, one permission, and stored, since compressors differ by version."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, content in sorted(shipped().items()):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
@@ -272,7 +270,8 @@ def validate(archive: Path) -> None:
     scripts = blender_scripts()
     packager = scripts / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
     tags = scripts / "modules" / "_bpy_internal" / "extensions" / "tags.py"
-    call([sys.executable, packager, "validate", "--valid-tags", tags, archive], why="Blender's validator refuses the zip.")
+    command = [sys.executable, packager, "validate", f"--valid-tags={tags}", archive]
+    call(command, why="Blender's validator refuses the zip.")
 
 
 def blender_scripts() -> Path:
@@ -326,9 +325,7 @@ def timed(command: Sequence[str | Path]) -> tuple[int, float]:
     """Run a check to its end and give its exit code and its seconds."""
     say(" ".join(str(part) for part in command[1:]))
     started = time.monotonic()
-    environment = {**clean_environment(), "UNDERSTUDY_PYTHON": str(main_environment().interpreter)}
-    result = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
-    return result.returncode, time.monotonic() - started
+    return execute(command, UNDERSTUDY_PYTHON=str(main_environment().interpreter)), time.monotonic() - started
 
 
 def summary(results: dict[str, tuple[int, float]], *, tolerated: tuple[int, ...]) -> int:
@@ -347,25 +344,25 @@ def say(text: str) -> None:
     print(f"[{ID}] {text}", flush=True)
 
 
-def call(command: Sequence[str | Path], *, why: str, quiet: bool = False) -> None:
+def call(command: Sequence[str | Path], *, why: str) -> None:
     """Run a program, or stop with a sentence."""
-    output = subprocess.DEVNULL if quiet else None
+    code = execute(command)
+    if code:
+        raise SystemExit(f"[{ID}] {why} (exit code {code})")
+
+
+def execute(command: Sequence[str | Path], **variables: str) -> int:
+    """Run a program from the root of the checkout, without input and without what leads Python to other packages."""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     words = [str(part) for part in command]
-    result = subprocess.run(words, cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=output)
-    if result.returncode:
-        raise SystemExit(f"[{ID}] {why} (exit code {result.returncode})")
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment variables without those that lead Python to other packages."""
-    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return subprocess.call(words, cwd=ROOT, env={**inherited, **variables}, stdin=subprocess.DEVNULL)
 
 
 def use_a_new_python() -> None:
     """Start again with Python 3.11 where an older one was called."""
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 - it is the older one that reads this line
         python = find_python("3.11")
-        os.execv(python, [python, *sys.argv])
+        os.execv(python, [python, *sys.argv])  # noqa: S606 - no shell is meant
 
 
 if __name__ == "__main__":
