@@ -1,0 +1,1 @@
+"""Every published figure: `python -m inference bench NAME --data DIR`. Not shipped."""
