@@ -59,9 +59,7 @@ def inverse(rest: Array, parents: Sequence[int] | Array, globals_: Array) -> tup
     return quaternion_from_matrix(pose), globals_[:, list(parents).index(-1), :3, 3].copy()
 
 
-def transformed(
-    rest: Array, rotations: Array, root: Array, transform: Array, *, bone: int = 0
-) -> tuple[Array, Array]:
+def transformed(rest: Array, rotations: Array, root: Array, transform: Array, *, bone: int = 0) -> tuple[Array, Array]:
     """Move a motion rigidly: rotations (T, B, 4) and root (T, 3) as seen after the (4, 4) `transform`."""
     base = rest[bone, :3, :3]
     turn = base.T @ transform[:3, :3] @ base @ matrix_from_quaternion(rotations[:, bone])

@@ -56,13 +56,15 @@ def quaternion_from_matrix(matrix: Array) -> Array:
 
     The largest of the four components is computed first (Shepperd 1978), so no rotation is ill-conditioned.
     """
-    m = matrix
-    d0, d1, d2 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    d0, d1, d2 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    difference, total = matrix - np.swapaxes(matrix, -1, -2), matrix + np.swapaxes(matrix, -1, -2)
+    wx, wy, wz = difference[..., 2, 1], difference[..., 0, 2], difference[..., 1, 0]
+    xy, xz, yz = total[..., 0, 1], total[..., 0, 2], total[..., 1, 2]
     # Four candidates, each exact up to a positive factor; choose the one with the largest pivot.
-    w = np.stack([1 + d0 + d1 + d2, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
-    x = np.stack([m[..., 2, 1] - m[..., 1, 2], 1 + d0 - d1 - d2, m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0]], -1)
-    y = np.stack([m[..., 0, 2] - m[..., 2, 0], m[..., 0, 1] + m[..., 1, 0], 1 - d0 + d1 - d2, m[..., 1, 2] + m[..., 2, 1]], -1)
-    z = np.stack([m[..., 1, 0] - m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1], 1 - d0 - d1 + d2], -1)
+    w = np.stack([1 + d0 + d1 + d2, wx, wy, wz], axis=-1)
+    x = np.stack([wx, 1 + d0 - d1 - d2, xy, xz], axis=-1)
+    y = np.stack([wy, xy, 1 - d0 + d1 - d2, yz], axis=-1)
+    z = np.stack([wz, xz, yz, 1 - d0 - d1 + d2], axis=-1)
     candidates = np.stack([w, x, y, z], axis=-2)  # (..., 4 candidates, 4 components)
     pivots = np.stack([w[..., 0], x[..., 1], y[..., 2], z[..., 3]], axis=-1)
     best = np.argmax(pivots, axis=-1)[..., None, None]
@@ -98,7 +100,7 @@ def rotvec_from_matrix(matrix: Array) -> Array:
 
 
 def slerp(a: Array, b: Array, t: Array | float) -> Array:
-    """Go from (..., 4) `a` (t = 0) to `b` (t = 1) along the shorter arc at constant speed; t broadcasts over (...)."""
+    """Go from (..., 4) `a` (t = 0) to `b` (t = 1) along the shorter arc; t broadcasts over (...)."""
     b = np.where(np.sum(a * b, axis=-1, keepdims=True) < 0, -b, b)
     step = rotvec_from_quaternion(multiply(conjugate(a), b))
     return multiply(a, quaternion_from_rotvec(step * np.asarray(t, float)[..., None]))
@@ -114,7 +116,7 @@ def continuous(quaternions: Array) -> Array:
 
 
 def between(a: Array, b: Array) -> Array:
-    """Shortest rotation (..., 4) that turns directions (..., 3) `a` into `b`; opposite directions turn about any normal."""
+    """Shortest rotation (..., 4) that turns (..., 3) `a` into `b`; opposite directions turn about any normal."""
     a, b = unit(a), unit(b)
     cross = np.cross(a, b)
     w = 1.0 + np.sum(a * b, axis=-1, keepdims=True)
@@ -135,3 +137,26 @@ def twist_angle(quaternion: Array, axis: Array) -> Array:
     along = np.sum(quaternion[..., 1:] * axis, axis=-1)
     angle = 2.0 * np.arctan2(along, quaternion[..., 0])
     return (angle + np.pi) % (2.0 * np.pi) - np.pi
+
+
+def rotate_onto(
+    source: Array, target: Array, weights: Array, *, towards: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """Rotate (N, K, 3) points `source` onto `target` with (N, K) weights, least squares (Kabsch 1976).
+
+    `towards` (N, 3, 3), scaled by how much it counts in square metres, decides what the points leave open.
+    Returns:
+        (N, 3, 3) rotations, and the weighted centres (N, 3) of source and target: target ~ R (source - c_s) + c_t.
+    """
+    share = (weights / np.maximum(weights.sum(axis=1, keepdims=True), _TINY))[..., None]
+    centre_s, centre_t = np.sum(share * source, axis=1), np.sum(share * target, axis=1)
+    a, b = source - centre_s[:, None], target - centre_t[:, None]
+    cross = np.swapaxes(weights[..., None] * b, 1, 2) @ a
+    return nearest_rotation(cross if towards is None else cross + towards), centre_s, centre_t
+
+
+def nearest_rotation(matrix: Array) -> Array:
+    """(..., 3, 3) rotation nearest to a matrix."""
+    u, _, vt = np.linalg.svd(matrix)
+    u[..., 2] *= np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)[..., None]
+    return u @ vt

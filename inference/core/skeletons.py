@@ -73,8 +73,8 @@ class Bone:
     tail_m: tuple[float, float, float]
 
 
-def _finger(side: str, finger: str, x: float, y: float, z: float, lengths: tuple[float, float, float]) -> list[Bone]:
-    sign = 1.0 if side == "L" else -1.0
+def _finger(side: str, finger: str, knuckle: tuple[float, float, float], lengths: tuple[float, ...]) -> list[Bone]:
+    sign, (x, y, z) = (1.0 if side == "L" else -1.0), knuckle
     bones, parent, start = [], f"hand.{side}", x
     for i, length in enumerate(lengths, 1):
         name = f"{finger}.{i:02d}.{side}"
@@ -95,11 +95,11 @@ def _side(side: str) -> list[Bone]:
         Bone(f"forearm.{side}", f"upper_arm.{side}", at(0.45, 0.0, 1.43), at(0.70, 0.0, 1.43)),
         Bone(f"hand.{side}", f"forearm.{side}", at(0.70, 0.0, 1.43), at(0.78, 0.0, 1.43)),
     ]
-    bones += _finger(side, "thumb", 0.73, -0.03, 1.42, (0.04, 0.03, 0.025))
-    bones += _finger(side, "index", 0.79, -0.025, 1.43, (0.04, 0.025, 0.02))
-    bones += _finger(side, "middle", 0.795, 0.0, 1.43, (0.045, 0.028, 0.022))
-    bones += _finger(side, "ring", 0.79, 0.02, 1.43, (0.04, 0.026, 0.022))
-    bones += _finger(side, "little", 0.78, 0.04, 1.43, (0.032, 0.02, 0.018))
+    bones += _finger(side, "thumb", (0.73, -0.03, 1.42), (0.04, 0.03, 0.025))
+    bones += _finger(side, "index", (0.79, -0.025, 1.43), (0.04, 0.025, 0.02))
+    bones += _finger(side, "middle", (0.795, 0.0, 1.43), (0.045, 0.028, 0.022))
+    bones += _finger(side, "ring", (0.79, 0.02, 1.43), (0.04, 0.026, 0.022))
+    bones += _finger(side, "little", (0.78, 0.04, 1.43), (0.032, 0.02, 0.018))
     bones += [
         Bone(f"thigh.{side}", "hips", at(0.09, 0.0, 0.93), at(0.09, 0.0, 0.50)),
         Bone(f"shin.{side}", f"thigh.{side}", at(0.09, 0.0, 0.50), at(0.09, 0.0, 0.08)),

@@ -87,7 +87,11 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
         smoothing=request.smoothing, fill_gap_s=request.fill_gap_s, floor=request.floor, hands=request.hands
     )
     motion = job.stage(
-        BodyMotion, "body_motion", "fit", [settings, keypoints.header["fingerprint"]], lambda: fit(keypoints, settings, job)
+        BodyMotion,
+        "body_motion",
+        "fit",
+        [settings, keypoints.header["fingerprint"]],
+        lambda: fit(keypoints, settings, job),
     )
     capture = Capture(views, _cameras_of(keypoints), keypoints, motion, job.seconds, job.warnings)
     return present(job, capture)
@@ -102,7 +106,7 @@ def capture_views(job: _Job) -> list[Keypoints2D]:
     for index, source in enumerate(sources):
         person = request.person[index] if request.person else None
         name = "keypoints_2d" if len(sources) == 1 else f"keypoints_2d_{names[index]}"
-        make = _reader(job, index, names[index], person) if request.keypoints else _detector(job, index, names[index], person)
+        make = (_reader if request.keypoints else _detector)(job, index, names[index], person)
         inputs = [_content(source), names[index], person, _seeing_settings(request)]
         views.append(job.stage(Keypoints2D, name, "detect", inputs, make))
     return views
@@ -164,9 +168,7 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
     from .lift import LiftSettings, lift
 
     camera = None if cameras is None else _camera_of_view(cameras, views[0])
-    lifting = LiftSettings(
-        min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m
-    )
+    lifting = LiftSettings(min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m)
     make = lambda: lift(views[0], lifting, job, camera=camera)  # noqa: E731
     return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig], make)
 

@@ -237,8 +237,7 @@ h2{margin-top:1.6em;font-size:1.1em}.warn{background:#fff3cd;padding:.5em 1em;bo
 def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: Sequence[Path]) -> str:
     parts = ["<!doctype html><meta charset='utf-8'><title>Understudy report</title>", f"<style>{_STYLE}</style>"]
     parts.append("<h1>Understudy: what this capture is worth</h1>")
-    for warning in numbers["warnings"]:
-        parts.append(f"<p class='warn'>{html.escape(warning['text'])}</p>")
+    parts += [f"<p class='warn'>{html.escape(warning['text'])}</p>" for warning in numbers["warnings"]]
     shown = [f"<img src='data:image/png;base64,{base64.b64encode(p.read_bytes()).decode()}'>" for p in pictures]
     parts.append(f"<div class='pictures'>{''.join(shown)}</div>")
     parts.append(_table(numbers))

@@ -20,7 +20,8 @@ def _keypoints(frames: int = 4) -> Keypoints2D:
         "unit": "px", "frame": "image", "fps": 30.0, "skeleton": "openpose137",
         "joints": list(OPENPOSE_137), "image_size": [640, 480],
     }  # fmt: skip
-    return Keypoints2D(header, rng.normal(size=(frames, 137, 2)), rng.uniform(size=(frames, 137)), np.arange(frames) / 30)
+    positions, confidence = rng.normal(size=(frames, 137, 2)), rng.uniform(size=(frames, 137))
+    return Keypoints2D(header, positions, confidence, np.arange(frames) / 30)
 
 
 def test_an_artifact_comes_back_as_it_went(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Rendered people with exact truth, for training, tests and the demo clip."""

@@ -31,7 +31,8 @@ _BVH = {
     **{f"{s}{part}": f"{s}{part}" for s in ("Left", "Right") for part in (*_ARM, *_LEG)},
 }  # fmt: skip
 _ASF = {
-    "Hips": "root", "Spine": "lowerback", "Spine1": "upperback", "Spine2": "thorax", "Neck": "lowerneck", "Head": "head",
+    "Hips": "root", "Spine": "lowerback", "Spine1": "upperback", "Spine2": "thorax", "Neck": "lowerneck",
+    "Head": "head",
     **{
         f"{s}{mine}": f"{s[0].lower()}{theirs}"
         for s in ("Left", "Right")

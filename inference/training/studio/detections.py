@@ -40,8 +40,9 @@ class Sequence:
     avatar: str
 
 
-def film_sequence(data: Path, avatar_path: Path, rig: str, clip: str, rng: np.random.Generator) -> Sequence | None:
-    """Film one random stretch of a clip; None where the clip is too short."""
+def film_sequence(data: Path, avatar_path: Path, what: tuple[str, str], rng: np.random.Generator) -> Sequence | None:
+    """Film one random stretch of a clip, `what` = (motion set, clip); None where the clip is too short."""
+    rig, clip = what
     motion = load_motion(data / "motion" / f"{rig}.npz", clip)
     stride = int(rng.integers(2, 4))
     if len(motion.root) < FRAMES * stride:
@@ -82,7 +83,7 @@ def _random_camera(points: Array, rng: np.random.Generator) -> Camera:
     eye = centre + offset
     eye[2] = max(eye[2], 0.15)
     target = centre + rng.normal(scale=0.12 * extent, size=3)
-    return look_at("studio", size, focal, eye, target, np.radians(rng.normal(scale=4.0)))
+    return look_at("studio", size, focal, eye, target, roll_rad=np.radians(rng.normal(scale=4.0)))
 
 
 def _random_room(rng: np.random.Generator) -> Room:
@@ -161,12 +162,13 @@ def main() -> None:
     clips: list[tuple[str, str]] = []
     for rig in RIGS:
         with np.load(args.data / "motion" / f"{rig}.npz", allow_pickle=False) as data:
-            clips += [(rig, str(name)) for name in data["clip_names"]]
+            clips.extend((rig, str(name)) for name in data["clip_names"])
     sequences: list[Sequence] = []
     while len(sequences) < args.sequences:
         rig = list(RIGS)[rng.integers(len(RIGS))]  # rigs equally often: the sets differ much in size
         names = [clip for owner, clip in clips if owner == rig]
-        filmed = film_sequence(args.data, avatars[rng.integers(len(avatars))], rig, names[rng.integers(len(names))], rng)
+        clip, avatar = names[rng.integers(len(names))], avatars[rng.integers(len(avatars))]
+        filmed = film_sequence(args.data, avatar, (rig, clip), rng)
         if filmed is not None:
             sequences.append(filmed)
         if filmed is not None and len(sequences) % 50 == 0:

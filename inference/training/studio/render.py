@@ -17,7 +17,7 @@ wp.config.quiet = True
 
 
 @wp.kernel
-def _cast(
+def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as arguments
     mesh: wp.uint64,
     uv: wp.array(dtype=wp.vec2),
     normals: wp.array(dtype=wp.vec3),
@@ -74,21 +74,20 @@ def _cast(
             shade = 0.0
         sky = 0.5 + 0.5 * normal[2]
         colour = albedo * (ambient * (0.55 + 0.45 * sky) + (1.0 - ambient) * shade)
+    elif ray[2] < -1.0e-4 and centre[2] / -ray[2] < 14.0:
+        point = centre - ray * (centre[2] / ray[2])
+        even = (wp.int32(wp.floor(point[0] * 1.6)) + wp.int32(wp.floor(point[1] * 1.6))) % 2
+        colour = floor_a
+        if even != 0:
+            colour = floor_b
+        shade = light[2]
+        blocked = wp.mesh_query_ray(mesh, point + wp.vec3(0.0, 0.0, 0.002), light, 10.0)
+        if blocked.result:
+            shade = 0.0
+        near = wp.exp(-0.012 * wp.length(point - centre) * wp.length(point - centre))
+        colour = (colour * near + wall * (1.0 - near)) * (ambient + (1.0 - ambient) * shade)
     else:
-        if ray[2] < -1.0e-4 and centre[2] / -ray[2] < 14.0:
-            point = centre - ray * (centre[2] / ray[2])
-            even = (wp.int32(wp.floor(point[0] * 1.6)) + wp.int32(wp.floor(point[1] * 1.6))) % 2
-            colour = floor_a
-            if even != 0:
-                colour = floor_b
-            shade = light[2]
-            blocked = wp.mesh_query_ray(mesh, point + wp.vec3(0.0, 0.0, 0.002), light, 10.0)
-            if blocked.result:
-                shade = 0.0
-            near = wp.exp(-0.012 * wp.length(point - centre) * wp.length(point - centre))
-            colour = (colour * near + wall * (1.0 - near)) * (ambient + (1.0 - ambient) * shade)
-        else:
-            colour = wall * (0.85 + 0.3 * ray[2])
+        colour = wall * (0.85 + 0.3 * ray[2])
     image[pixel] = colour
 
 
@@ -162,7 +161,9 @@ class Stage:
         return (np.clip(linear, 0.0, 1.0) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), coverage
 
 
-def look_at(name: str, size: tuple[int, int], focal_px: float, eye: Array, target: Array, roll_rad: float = 0.0) -> Camera:
+def look_at(
+    name: str, size: tuple[int, int], focal_px: float, eye: Array, target: Array, *, roll_rad: float = 0.0
+) -> Camera:
     """A camera at `eye` looking at `target`, z up, principal point in the middle."""
     forward = (target - eye) / np.linalg.norm(target - eye)
     right = np.cross(forward, [0.0, 0.0, 1.0])
