@@ -1,0 +1,276 @@
+"""Train the lifter: python -m inference.training.lifter RECIPE.toml --data DIR --out DIR
+
+One flat script. It makes bodies (once), reads motions, then loops: imagine a batch, step, and now and then measure on
+people left out, write a checkpoint (safetensors, resumed from when it exists) and look for a file `cancel` in --out.
+The result is `lifter.safetensors` in --out: the running average of the weights, ready for `nets.load`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..core.skeletons import COCO_17_IN_BODY_25
+from ..nets import lifter as nets
+from . import captures, motions, surface
+
+LOG = logging.getLogger("lifter")
+ICT = Path("heads/ict_facekit_linear.npz")
+
+
+def main() -> None:
+    """Read the arguments, train, write the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True, help="folder that holds motion/ and heads/")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
+    arguments = parser.parse_args()
+    recipe = tomllib.loads(arguments.recipe.read_text())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.StreamHandler(), logging.FileHandler(arguments.out / "train.log")]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    train(recipe, arguments.data, arguments.out, torch.device(arguments.device))
+
+
+def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -> None:
+    """Follow a recipe; see the module's text."""
+    seed, steps = recipe["seed"], recipe["steps"]
+    torch.manual_seed(seed)
+    net = nets.Lifter(nets.LifterConfig(**recipe["net"])).to(device)
+    average = nets.Lifter(net.config).to(device)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
+    step = resume(out, net, average, optimiser)
+    generator = torch.Generator().manual_seed(seed + step)
+
+    bodies = load_bodies(out, recipe["bodies"], seed, data)
+    clips = motions.load(data, "train", bodies["train"].rest_directions)
+    bank = captures.bank(clips, bodies["train"], np.random.default_rng(seed), hand_frames=recipe["hand_frames"])
+    errors = captures.Errors(**recipe["errors"])
+    held_out = evaluation_sets(data, bodies["val"], net.config.window, recipe["evaluation_windows"], split="val")
+    if step == 0:
+        measure_statistics(net, bank, errors, generator, recipe["statistics_batches"])
+        average.load_state_dict(net.state_dict())
+    LOG.info("%d frames of %d clips; %s; step %d of %d", len(clips.root), len(clips.names), net.config, step, steps)
+
+    queue: list[captures.Batch] = []
+    began = saved = time.monotonic()
+    running = torch.zeros(4)
+    while step < steps and not (out / "cancel").exists():
+        if not queue:
+            people = captures.sample_people(bank, recipe["batch"], net.config.window, generator)
+            queue = [captures.film(people, generator, errors) for _ in range(recipe["films"])]
+        batch = captures.Batch(*(t.to(device) for t in queue.pop()))
+        for group in optimiser.param_groups:
+            group["lr"] = recipe["lr"] * schedule(step, steps, recipe["warmup"], recipe["cooldown"])
+        losses = loss_terms(net.train(), batch, bfloat16=recipe["bfloat16"])
+        optimiser.zero_grad()
+        (losses * losses.new_tensor(recipe["loss_weights"])).sum().backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        follow(average, net, min(recipe["average"], (1 + step) / (10 + step)))
+        running += losses.detach().cpu()
+        step += 1
+        if step % recipe["log_every"] == 0:
+            body, hand, face, error = (running / recipe["log_every"]).tolist()
+            pace = (time.monotonic() - began) / recipe["log_every"]
+            LOG.info("step %d body %.1f hand %.1f face %.1f mm error-nll %.3f; %.0f ms/step", step, body * 1e3, hand * 1e3,
+                     face * 1e3, error, pace * 1e3)  # fmt: skip
+            running.zero_()
+            began = time.monotonic()
+        if step % recipe["evaluate_every"] == 0 or step == steps:
+            LOG.info("step %d %s", step, json.dumps(evaluate(average, held_out, device)))
+            began = time.monotonic()
+        if time.monotonic() - saved > recipe["checkpoint_minutes"] * 60 or step == steps:
+            checkpoint(out, step, net, average, optimiser)
+            saved = time.monotonic()
+    checkpoint(out, step, net, average, optimiser)
+    figures = evaluate(average, held_out, device)
+    save_weights(out / "lifter.safetensors", average, recipe, figures | {"steps": step})
+    LOG.info("stopped at step %d: %s", step, json.dumps(figures))
+
+
+def schedule(step: int, steps: int, warmup: int, cooldown: int) -> float:
+    """Rise over `warmup`, stay, and fall to zero over the last `cooldown` steps."""
+    return min(1.0, (step + 1) / warmup, (steps - step) / cooldown)
+
+
+def loss_terms(net: nets.Lifter, batch: captures.Batch, *, bfloat16: bool) -> Tensor:
+    """(4,) mean error in metres of body, hands about the wrist, face about the nose; and the fit of expected errors."""
+    features = net.prepare(batch.rays, batch.valid, batch.focal_known)
+    with torch.autocast(batch.rays.device.type, torch.bfloat16, enabled=bfloat16):
+        lifted = net.regress(features)
+    distance = (lifted.positions - batch.target).norm(dim=-1)
+    # An exponential law: its negative log-likelihood is least where the scale is the mean distance.
+    scale = lifted.error
+    nll = (distance.detach() / scale + scale.log()).mean()
+    local = local_parts(lifted.positions), local_parts(batch.target)
+    hand, face = ((local[0][i] - local[1][i]).norm(dim=-1).mean() for i in (0, 1))
+    return torch.stack([distance[:, :25].mean(), hand, face, nll])
+
+
+def local_parts(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Hands (B, 42, 3) about their wrists and face (B, 70, 3) about the nose."""
+    left, right = points[:, 95:116] - points[:, 7:8], points[:, 116:137] - points[:, 4:5]
+    return torch.cat([left, right], 1), points[:, 25:95] - points[:, 0:1]
+
+
+def follow(average: nets.Lifter, net: nets.Lifter, keep: float) -> None:
+    """Move the running average a step towards the network; batch-norm statistics are copied."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(net.parameters()), 1 - keep)
+        for mine, theirs in zip(average.buffers(), net.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def measure_statistics(
+    net: nets.Lifter, bank: captures.Bank, errors: captures.Errors, generator: torch.Generator, batches: int
+) -> None:
+    """Fill the standardisation buffers from valid samples of some batches."""
+    samples: dict[str, list[tuple[Tensor, Tensor]]] = {"body": [], "hand": [], "face": []}
+    cues, targets = [], []
+    for _ in range(batches):
+        people = captures.sample_people(bank, 1024, net.config.window, generator)
+        batch = captures.film(people, generator, errors)
+        virtual, turn, scale, cue = net.look(batch.rays, batch.valid, batch.focal_known)
+        samples["body"].append((virtual[:, :, :25] / scale, batch.valid[:, :, :25]))
+        for side in (0, 1):
+            points, valid, _ = nets.hand_frame(virtual, batch.valid, scale, side)
+            samples["hand"].append((points, valid))
+        samples["face"].append(nets.face_frame(virtual, batch.valid, scale)[:2])
+        cues.append(cue)
+        targets.append(batch.target @ turn.transpose(1, 2))
+    for name, parts in samples.items():
+        points, valid = torch.cat([p for p, _ in parts]).flatten(0, 1), torch.cat([v for _, v in parts]).flatten(0, 1)
+        weight = valid[..., None].float()
+        mean = (points * weight).sum(0) / weight.sum(0)
+        std = (((points - mean) ** 2 * weight).sum(0) / weight.sum(0)).sqrt().clamp_min(1e-3)
+        getattr(net, f"{name}_in_mean").copy_(mean)
+        getattr(net, f"{name}_in_std").copy_(std)
+    cue, target = torch.cat(cues), torch.cat(targets)
+    net.cues_mean.copy_(cue.mean(0))
+    net.cues_std.copy_(cue.std(0).clamp_min(1e-3))
+    hands, face = local_parts(target)
+    hands = torch.cat([hands[:, :21], hands[:, 21:] * net.side.cpu()])
+    for name, points in (("body", target[:, :25]), ("hand", hands), ("face", face)):
+        getattr(net, f"{name}_out_mean").copy_(points.mean(0))
+        getattr(net, f"{name}_out_std").copy_(points.std(0).clamp_min(1e-3))
+
+
+def load_bodies(out: Path, count: int, seed: int, data: Path) -> dict[str, surface.Bodies]:
+    """Bodies for training and, from another seed, for evaluation; measured once and kept beside the checkpoints."""
+    bodies = {}
+    for name, number, offset in (("train", count, 0), ("val", max(8, count // 6), 1000)):
+        path = out / f"bodies_{name}.npz"
+        if not path.exists():
+            surface.build_bodies(number, np.random.default_rng(seed + offset), ict=data / ICT).save(path)
+        bodies[name] = surface.Bodies.load(path)
+    return bodies
+
+
+def evaluation_sets(
+    data: Path, bodies: surface.Bodies, window: int, count: int, *, split: str
+) -> dict[str, captures.Batch]:
+    """Windows of people left out, seen perfectly, and with 2 % noise and 15 % missing."""
+    clips = motions.load(data, split, bodies.rest_directions)
+    clips.weights[:] = 1.0
+    bank = captures.bank(clips, bodies, np.random.default_rng(0), hand_frames=1000)
+    generator = torch.Generator().manual_seed(0)
+    people = captures.sample_people(bank, count, window, generator, augment=False)
+    perfect = captures.Errors(0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    clean = captures.film(people, generator.manual_seed(1), perfect, focal_known=0.0)
+    known = captures.film(people, generator.manual_seed(1), perfect, focal_known=1.0)
+    return {"clean": clean, "focal": known, "noisy": spoil(clean, generator), "detector": captures.film(
+        people, generator, captures.Errors(), focal_known=0.0)}  # fmt: skip
+
+
+def spoil(batch: captures.Batch, generator: torch.Generator, *, noise: float = 0.02, missing: float = 0.15) -> captures.Batch:
+    """Add Gaussian noise of 2 % of each part's box (its diagonal) and lose 15 % of the points, independently."""
+    rays = batch.rays.clone()
+    for part in (slice(0, 25), slice(25, 95), slice(95, 116), slice(116, 137)):
+        points = batch.rays[:, :, part]
+        size = (points.amax(2) - points.amin(2)).norm(dim=-1)[..., None, None]
+        rays[:, :, part] += torch.randn(points.shape, generator=generator) * noise * size
+    lost = torch.rand(batch.valid.shape, generator=generator) < missing
+    return batch._replace(rays=rays, valid=batch.valid & ~lost)
+
+
+def evaluate(net: nets.Lifter, sets: dict[str, captures.Batch], device: torch.device) -> dict[str, float]:
+    """Mean errors in millimetres: 17 body joints about the mid-hip, hands about the wrist, face about the nose."""
+    net = net.eval()
+    out = {}
+    for name, batch in sets.items():
+        with torch.inference_mode():
+            lifted = net(batch.rays.to(device), batch.valid.to(device), batch.focal_known.to(device))
+        positions = lifted.positions.cpu()
+        distance = (positions - batch.target).norm(dim=-1)
+        parts = zip(local_parts(positions), local_parts(batch.target), strict=True)
+        hand, face = ((a - b).norm(dim=-1).mean() for a, b in parts)
+        out[f"{name}_body"] = distance[:, list(COCO_17_IN_BODY_25)].mean()
+        out[f"{name}_pa"] = procrustes_error(positions[:, list(COCO_17_IN_BODY_25)], batch.target[:, list(COCO_17_IN_BODY_25)])
+        out[f"{name}_hands"], out[f"{name}_face"] = hand, face
+    return {name: round(float(value) * 1e3, 2) for name, value in out.items()}
+
+
+def procrustes_error(points: Tensor, truth: Tensor) -> Tensor:
+    """Mean distance after the best similarity (without reflection) of each (B, J, 3) pose."""
+    a, b = points - points.mean(1, keepdim=True), truth - truth.mean(1, keepdim=True)
+    u, s, v = torch.linalg.svd(a.transpose(1, 2) @ b)
+    sign = torch.ones_like(s)
+    sign[:, 2] = torch.det(u @ v).sign()
+    turn = (u * sign[:, None]) @ v
+    scale = (s * sign).sum(1) / a.square().sum((1, 2))
+    return (a @ turn * scale[:, None, None] - b).norm(dim=-1).mean()
+
+
+def checkpoint(out: Path, step: int, net: nets.Lifter, average: nets.Lifter, optimiser: torch.optim.Optimizer) -> None:
+    """Write network, average and optimiser to one safetensors file, whole or not at all."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    save_file({name: value.contiguous().cpu().clone() for name, value in tensors.items()}, out / "checkpoint.new",
+              metadata={"step": str(step)})  # fmt: skip
+    (out / "checkpoint.new").replace(out / "checkpoint.safetensors")
+
+
+def resume(out: Path, net: nets.Lifter, average: nets.Lifter, optimiser: torch.optim.Optimizer) -> int:
+    """Read a checkpoint where there is one; the number of steps it had done."""
+    path = out / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    for module, prefix in ((net, "net."), (average, "average.")):
+        module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    with safe_open(path, "pt") as file:
+        return int(file.metadata()["step"])
+
+
+def save_weights(path: Path, net: nets.Lifter, recipe: dict[str, Any], figures: dict[str, float]) -> None:
+    """Write what `nets.load` reads: weights, and a header with net, config, schema, recipe and figures."""
+    tensors = {name: value.contiguous().cpu().clone() for name, value in net.state_dict().items()}
+    metadata = {"net": nets.NAME, "schema": str(nets.SCHEMA), "config": json.dumps(net.config.to_dict()),
+                "recipe": json.dumps(recipe), "figures": json.dumps(figures)}  # fmt: skip
+    save_file(tensors, path, metadata=metadata)
+
+
+if __name__ == "__main__":
+    main()
