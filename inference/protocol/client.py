@@ -1,0 +1,212 @@
+"""How Blender speaks to the warm worker: starts it, hands it job folders, follows and stops them. Nothing here waits.
+
+The worker is `python -E -s -X utf8 -m inference worker`, started in the folder that holds the package. `-m` is what
+puts that folder on the worker's path; `-I` would take it off again, so its other two halves are given one by one:
+-E (no PYTHON* variables) and -s (no user site). The worker leaves the folder once it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .errors import RequestError
+from .events import Event
+from .folder import JobFolder, new_run_id
+from .requests import PROTOCOL, Order
+from .watch import JobWatch
+
+ROOT = Path(__file__).resolve().parents[2]
+POLL_S = 0.05
+
+
+class Job:
+    """One job that was submitted or found; `watch` holds what is known of it."""
+
+    def __init__(self, watch: JobWatch, process: subprocess.Popen[bytes] | None, grace_s: float) -> None:
+        self.watch = watch
+        self._process = process  # None: another process runs it
+        self._grace_s = grace_s
+        self._cancelled_at = 0.0
+        self._terminated = False
+
+    @property
+    def folder(self) -> JobFolder:
+        """Where the job lives."""
+        return self.watch.folder
+
+    @property
+    def state(self) -> str:
+        """As in `JobWatch`."""
+        return self.watch.state
+
+    @property
+    def last(self) -> Event | None:
+        """The last word, once it is said."""
+        return self.watch.last
+
+    def poll(self) -> list[Event]:
+        """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
+        events = self.watch.poll(worker_gone=_describe_end(self._process))
+        if self._cancelled_at and self.last is None:
+            self._press()
+        return events
+
+    def cancel(self) -> None:
+        """Ask the job to stop; a worker of ours that does not answer is terminated and then killed."""
+        if self.last is None and not self._cancelled_at:
+            self.folder.ask_to_cancel()
+            self._cancelled_at = time.monotonic()
+
+    def _press(self) -> None:
+        if self._process is None or self.state != "running":  # never kill a worker for a job that still waits in line
+            self._cancelled_at = time.monotonic()
+            return
+        waited_s = time.monotonic() - self._cancelled_at
+        if waited_s > 2 * self._grace_s:
+            _kill(self._process)
+        elif waited_s > self._grace_s and not self._terminated:
+            self._terminated = True
+            self._process.terminate()
+
+    def wait(self, timeout_s: float | None = None, listen: Callable[[Event], None] | None = None) -> Event | None:
+        """Follow the job to its last word; None where the time was up before.
+
+        Args:
+            listen: is told each event as it comes.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            for event in self.poll():
+                if listen:
+                    listen(event)
+            if self.last or (deadline is not None and time.monotonic() > deadline):
+                return self.last
+            time.sleep(POLL_S)
+
+
+class WorkerClient:
+    """Keeps one warm worker. It starts with the first job and ends with this process or with `close`.
+
+    Args:
+        python: the interpreter of the environment that has torch.
+        app: who asks, for the record; as in "Blender 5.0.1".
+        grace_s: how long each step of a cancel waits for an answer.
+    """
+
+    def __init__(self, python: str | os.PathLike[str], *, app: str = "", grace_s: float = 5.0) -> None:
+        self._python = os.fspath(python)
+        self._app = app
+        self._grace_s = grace_s
+        self._process: subprocess.Popen[bytes] | None = None
+        self._jobs: list[Job] = []
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process id while it lives."""
+        alive = self._process and self._process.poll() is None
+        return self._process.pid if self._process and alive else None
+
+    def submit(self, folder: str | os.PathLike[str], task: str, request: Any, *, overwrite: bool = False) -> Job:
+        """Put a request into a folder and hand it to the worker.
+
+        Raises:
+            RequestError: the folder holds something else or is in use, or there is no such Python.
+            ResourceError: the folder cannot be written.
+        """
+        job_folder = JobFolder(folder)
+        order = Order(task, request, new_run_id(), self._app)
+        job_folder.prepare(order, overwrite=overwrite)
+        if self.pid is None:
+            self._process = start_worker(self._python, job_folder.log)
+        assert self._process
+        line = json.dumps({"protocol": PROTOCOL, "job": str(job_folder.path), "run_id": order.run_id})
+        _send(self._process, line.encode("ascii") + b"\n")
+        job = Job(JobWatch(job_folder, order.run_id), self._process, self._grace_s)
+        self._jobs = [known for known in self._jobs if known.last is None] + [job]
+        return job
+
+    def attach(self, folder: str | os.PathLike[str]) -> Job:
+        """Follow a job that another process runs, or ran."""
+        return Job(JobWatch(JobFolder(folder)), None, self._grace_s)
+
+    def close(self) -> None:
+        """Stop the worker; a job that still runs counts as cancelled."""
+        for job in self._jobs:
+            job.poll()
+            if job.last is None:
+                with contextlib.suppress(OSError):  # its folder may be gone
+                    job.folder.ask_to_cancel()
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError):  # it may be dead already
+            if self._process.stdin:
+                self._process.stdin.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            _kill(self._process)
+        self._process = None
+
+
+def start_worker(python: str, log: Path) -> subprocess.Popen[bytes]:
+    """Start a worker that ends when its stdin closes; what it prints before its first job goes to `log`.
+
+    On Linux the kernel also kills it when the *thread* that started it ends, so that is asked for from the main
+    thread alone (see `runtime/guard.py`).
+
+    Raises:
+        RequestError: there is no such Python.
+        ResourceError: the log cannot be written.
+    """
+    command = [python, "-E", "-s", "-X", "utf8", "-m", "inference", "worker"]
+    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+        command += ["--parent", str(os.getpid())]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    pipe, flags = subprocess.PIPE, 0
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    try:
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdin=pipe, stdout=out, stderr=out, bufsize=0,
+                start_new_session=sys.platform != "win32", creationflags=flags,
+            )  # fmt: skip
+    except OSError as error:
+        hint = "Set up the environment, or choose its Python in the preferences."
+        raise RequestError(f"{python} cannot be started: {error.strerror}", hint, field="python") from error
+
+
+def _send(process: subprocess.Popen[bytes], line: bytes) -> None:
+    assert process.stdin
+    with contextlib.suppress(OSError):  # it died while starting: the next poll says so, with its log
+        process.stdin.write(line)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _describe_end(process: subprocess.Popen[bytes] | None) -> str:
+    code = None if process is None else process.poll()
+    if code is None:
+        return ""
+    if code >= 0:
+        return f"The worker ended with exit code {code}."
+    name = signal.Signals(-code).name if -code in {int(number) for number in signal.Signals} else f"signal {-code}"
+    cause = ", most likely because memory ran out" if name == "SIGKILL" else ""
+    return f"The worker was ended by {name}{cause}."

@@ -1,0 +1,77 @@
+"""What is known of a job from its folder alone, whoever runs it."""
+
+from __future__ import annotations
+
+from .errors import RequestError
+from .events import Event, EventReader, Pace, make_event
+from .folder import JobFolder
+from .requests import PROTOCOL, mismatch
+
+
+class JobWatch:
+    """Follows one run of a job folder.
+
+    `state` is "waiting", "running", or the last word: "done", "cancelled", "failed", "crashed".
+
+    Args:
+        run_id: the run that is meant; without it, the one the folder holds.
+    """
+
+    def __init__(self, folder: JobFolder, run_id: str = "") -> None:
+        self.folder = folder
+        self.state = "waiting"
+        self.last: Event | None = None
+        self.pace = Pace()
+        self.artifacts: dict[str, str] = {}
+        self.warnings: list[Event] = []
+        self._run_id = run_id
+        self._reader = EventReader(folder.events)
+
+    def poll(self, *, worker_gone: str = "") -> list[Event]:
+        """Give what was said since the last call, without waiting.
+
+        Args:
+            worker_gone: a sentence that says how the worker ended, where that is known.
+        """
+        if self.last:
+            return []
+        if not worker_gone and self.state == "running" and not self.folder.is_running():
+            worker_gone = "The process that ran the job is gone."
+        events: list[Event] = []
+        for event in self._reader.read():  # after the look at the process: its last word is in the file by then
+            events.append(self._take(event))
+            if self.last:
+                return events
+        if worker_gone:
+            events.append(self._take(self._epitaph(worker_gone)))
+        return events
+
+    def _take(self, event: Event) -> Event:
+        if event.kind == "started":
+            event = self._check_start(event)
+        self.pace.add(event)
+        if event.kind == "started":
+            self.state = "running"
+        elif event.kind == "artifact":
+            self.artifacts[event["name"]] = event["file"]
+        elif event.kind == "warning":
+            self.warnings.append(event)
+        elif event.is_last:
+            self.state, self.last = event.kind, event
+        return event
+
+    def _check_start(self, event: Event) -> Event:
+        if event["protocol"] != PROTOCOL:
+            error = mismatch("the worker", event["protocol"], "this add-on")
+            return make_event("failed", code=error.code, message=error.message, hint=error.hint)
+        if self._run_id and event["run_id"] != self._run_id:
+            message = f"Another process took over {self.folder.path}."
+            return make_event("failed", code=RequestError.code, message=message, hint="Start again in another folder.")
+        self._run_id = event["run_id"]
+        return event
+
+    def _epitaph(self, worker_gone: str) -> Event:
+        if self.folder.cancel.exists():
+            return make_event("cancelled")
+        hint = f"See {self.folder.log}; start the job again."
+        return make_event("crashed", message=worker_gone, hint=hint, log=self.folder.log_tail())

@@ -1,0 +1,1 @@
+"""What runs jobs: the warm worker, the command line, devices, weights and the doctor."""

@@ -1,0 +1,73 @@
+"""Where networks run: the accelerator if there is one, and this process' fair share of the cores."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..protocol.errors import RequestError
+
+CPUS = Path("/sys/devices/system/cpu")
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A choice: torch's name of the device, its human name, and the processor threads."""
+
+    name: str
+    label: str
+    threads: int
+
+
+def choose(wanted: str = "auto", threads: int = 0) -> Device:
+    """Pick a device and set torch's threads.
+
+    Args:
+        wanted: "auto", "cpu" or "cuda".
+        threads: 0 for the physical cores that this process may use.
+    Raises:
+        RequestError: CUDA is asked for and is not there.
+    """
+    import torch
+
+    count = threads or physical_cores()
+    torch.set_num_threads(count)
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return Device("cpu", f"processor, {count} threads", count)
+    if not torch.cuda.is_available():
+        raise RequestError(f"torch {torch.__version__} sees no CUDA device", "Use auto or cpu.", field="device")
+    return Device("cuda", torch.cuda.get_device_name(), count)
+
+
+def physical_cores() -> int:
+    """Count the physical cores that this process may use, at least 1.
+
+    Two threads on one core slow matrix products down, and so do more threads than a container's quota.
+    """
+    logical = _allowed()
+    cores = {_siblings(cpu) for cpu in logical}
+    return max(1, min(len(cores), math.ceil(_quota(len(logical)))))
+
+
+def _allowed() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def _siblings(cpu: int) -> str:
+    try:
+        return (CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:  # not Linux, or hidden: each counts
+        return str(cpu)
+
+
+def _quota(count: int) -> float:
+    try:
+        limit, period = (CGROUP / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return count
+    return count if limit == "max" else int(limit) / int(period)

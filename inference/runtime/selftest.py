@@ -1,0 +1,67 @@
+"""A task that proves a worker: it steps, prints, writes, keeps the interpreter busy, and fails in a chosen way."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import sys
+import time
+from pathlib import Path
+
+from ..protocol.events import Reporter
+from ..protocol.files import atomic_write
+from ..protocol.requests import SelftestRequest
+
+ARTIFACT = "artifacts/selftest.bin"
+
+
+def run(request: SelftestRequest, folder: os.PathLike[str], report: Reporter) -> None:
+    """Do what is asked, then fail if that is asked."""
+    _print(request.print_kib)
+    for step in range(request.steps):
+        report.progress("selftest", step, request.steps)
+        time.sleep(request.step_s)
+    hold_interpreter(request.hold_gil_s)
+    if request.artifact_kib:
+        atomic_write(Path(folder, ARTIFACT), lambda stream: stream.write(contents(request.artifact_kib)))
+        report.artifact("selftest", ARTIFACT)
+    _fail(request.fault)
+
+
+def contents(kib: int) -> bytes:
+    """Give the bytes of an artifact, the same each time, that a half-written one cannot equal."""
+    return random.Random(kib).randbytes(kib * 1024)  # noqa: S311 - no secret
+
+
+def _print(kib: int) -> None:
+    """Print to both streams as careless libraries do: through Python, through C, and to the bare descriptors."""
+    line = '{"event": "done", "time": 0} '.ljust(63, "x") + "\n"
+    for _ in range(kib * 16):
+        sys.stdout.write(line)
+        sys.stderr.write(line)
+        os.write(1, line.encode())
+        os.write(2, line.encode())
+        if sys.platform != "win32":
+            ctypes.CDLL(None).printf(b"%s", line.encode())
+
+
+def hold_interpreter(seconds: float) -> None:
+    """Sleep in native code that keeps the interpreter lock, so that no other Python thread can run."""
+    if seconds <= 0:
+        return
+    if sys.platform == "win32":
+        ctypes.PyDLL("kernel32").Sleep(int(seconds * 1000))
+    else:
+        ctypes.PyDLL(None).usleep(ctypes.c_uint(int(seconds * 1e6)))
+
+
+def _fail(fault: str) -> None:
+    if fault == "error":
+        raise RuntimeError("this job was asked to fail")
+    if fault == "memory":
+        raise MemoryError("this job was asked to run out of memory")
+    if fault == "abort":
+        os.abort()
+    if fault == "exit":
+        os._exit(3)
