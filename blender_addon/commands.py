@@ -1,0 +1,158 @@
+"""`blender -b -c understudy ...`: the panel's road from a terminal or a render farm."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..inference.protocol import schema
+from ..inference.protocol.errors import EXIT_BUG, EXIT_DONE, Cancelled, UnderstudyError
+from ..inference.protocol.requests import MotionRequest
+from ..operators import motion
+from ..operators.base import sentence
+from ..operators.session import SESSION, Job
+
+LOG = logging.getLogger("understudy")
+NAME = "understudy"
+_HANDLES: list[Any] = []
+
+
+def add() -> None:
+    """Let Blender's command line know."""
+    _HANDLES.append(bpy.utils.register_cli_command(NAME, run))
+
+
+def remove() -> None:
+    """Take the command away."""
+    while _HANDLES:
+        bpy.utils.unregister_cli_command(_HANDLES.pop())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments say and give the exit code (see `protocol.errors`)."""
+    try:
+        options = make_parser().parse_args(arguments)
+        return options.run(options)
+    except SystemExit as leave:  # argparse has said why
+        return int(leave.code or EXIT_DONE)
+    except KeyboardInterrupt:
+        return Cancelled.exit_code
+    except UnderstudyError as error:
+        _say(sentence(error))
+        return error.exit_code
+    except Exception as error:
+        LOG.exception("bug in a command")
+        _say(f"Unexpected {type(error).__name__}: {error}")
+        return EXIT_BUG
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Describe the command line; the flags of a capture come from its request."""
+    parser = argparse.ArgumentParser(prog=f"blender -b -c {NAME}", description="A filmed person becomes an action.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    capture = commands.add_parser("motion", help="capture clips and apply the result")
+    schema.add_flags(capture, MotionRequest)
+    capture.add_argument("--out", type=Path, required=True, metavar="JOB", help="the job's folder")
+    capture.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
+    capture.set_defaults(run=_capture)
+    apply = commands.add_parser("apply", help="apply the result of a finished job")
+    apply.add_argument("out", type=Path, metavar="JOB", help="the job's folder or its body_motion.npz")
+    apply.set_defaults(run=_apply)
+    for command in (capture, apply):
+        _add_scene_flags(command)
+    return parser
+
+
+def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("scene")
+    group.add_argument("--blend", type=Path, metavar="FILE", help="save the scene here")
+    group.add_argument("--export", action="append", choices=("bvh", "fbx", "gltf"), default=[],
+                       help="write the action beside the result; may be repeated")  # fmt: skip
+    group.add_argument("--preview", type=Path, metavar="FILE",
+                       help="draw the armature over the footage into a .png (middle frame) or .mp4")  # fmt: skip
+    group.add_argument("--name", default="", help="name of the take")
+    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
+    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
+                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    group.add_argument("--unsmoothed", action="store_true", help="take the motion before smoothing")
+    group.add_argument("--no-cameras", action="store_true", help="create no cameras")
+
+
+def _capture(options: argparse.Namespace) -> int:
+    request = schema.from_flags(MotionRequest, options)
+    job = SESSION.start("motion", request, folder=options.out.absolute(), overwrite=options.overwrite)
+    try:
+        SESSION.wait(job, listen=_Progress())
+    except KeyboardInterrupt:
+        SESSION.cancel(job)
+        SESSION.wait(job)
+        raise
+    for text in job.warnings:
+        _say(f"Note: {text}")
+    job.raise_failure()
+    return _apply(options)
+
+
+def _apply(options: argparse.Namespace) -> int:
+    path = motion.result_file(str(options.out))
+    is_new = not bpy.data.filepath
+    if is_new:
+        bpy.ops.wm.read_homefile(use_empty=True)
+    scene = bpy.context.scene
+    take = motion.apply_result(
+        path, scene, take=options.name, frame_start=options.frame_start, rate=options.rate.upper(),
+        raw=options.unsmoothed, cameras=not options.no_cameras,
+    )  # fmt: skip
+    for note in take.notes:
+        _say(f"Note: {note}")
+    rig = bpy.data.objects[take.rig]
+    if is_new:
+        _frame(scene, take, rig)
+    _write(options, path, take, rig)
+    return EXIT_DONE
+
+
+def _frame(scene: bpy.types.Scene, take: Any, rig: bpy.types.Object) -> None:
+    """Give a new file the take's frames and its first camera; a file of the user's keeps its own."""
+    scene.frame_start, scene.frame_end = (round(value) for value in rig.animation_data.action.frame_range)
+    if take.cameras:
+        motion.use_camera(bpy.data.objects[take.cameras[0]], scene)
+
+
+def _write(options: argparse.Namespace, path: Path, take: Any, rig: bpy.types.Object) -> None:
+    for kind in options.export:
+        from ..operators.scene.export import export_rig
+
+        _say(f"Wrote {export_rig(rig, path.with_name(take.rig), kind.upper(), bpy.context.scene)}")
+    if options.blend:
+        options.blend.parent.mkdir(parents=True, exist_ok=True)
+        bpy.ops.wm.save_as_mainfile(filepath=str(options.blend.absolute()), check_existing=False)
+        _say(f"Wrote {options.blend}")
+    if options.preview:
+        from ..operators.scene.preview import render_preview
+
+        _say(f"Wrote {render_preview(rig, options.preview.absolute(), take.cameras)}")
+
+
+class _Progress:
+    """Says each stage once, and every tenth of it."""
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    def __call__(self, job: Job) -> None:
+        mark = f"{job.status.split(' ')[0]} {job.fraction:.1f}"
+        if job.is_running and mark != self._said:
+            self._said = mark
+            _say(job.status)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"understudy: {text}\n")
+    sys.stdout.flush()

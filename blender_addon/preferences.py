@@ -1,0 +1,89 @@
+"""Preferences: where the inference environment is, where jobs go, what the tab is called."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+
+from ..operators.base import LOG, ROOT, preference
+from ..operators.session import SESSION
+from .ui import jobs, motion
+
+_LEVELS = (
+    ("WARNING", "Warnings", "Only what needs attention"),
+    ("INFO", "Information", "What is done, too"),
+    ("DEBUG", "Everything", "For bug reports"),
+)
+
+
+def rename_tab() -> None:
+    """Put the panels under the tab that the preferences name."""
+    name = preference("tab", "") or "Understudy"
+    for panel in (*motion.PANELS, *jobs.PANELS):
+        if panel.bl_category == name:
+            continue
+        if panel.is_registered:
+            bpy.utils.unregister_class(panel)
+        panel.bl_category = name
+        bpy.utils.register_class(panel)
+
+
+def _renamed(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
+    rename_tab()
+
+
+def _log_level(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
+    LOG.setLevel(getattr(logging, self.log_level))
+
+
+class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
+    """Settings that belong to the computer, not to a scene."""
+
+    bl_idname = ROOT
+
+    python: StringProperty(
+        name="Python",
+        description="The Python program of the inference environment; empty to look for it",
+        subtype="FILE_PATH",
+    )
+    output: StringProperty(
+        name="Jobs",
+        description="Folder of new jobs; empty for 'understudy' beside the saved file, or the add-on's own folder",
+        subtype="DIR_PATH",
+    )
+    tab: StringProperty(name="Tab", description="Name of the tab in the sidebar", default="Understudy", update=_renamed)
+    log_level: EnumProperty(
+        name="Console",
+        description="What the console is told",
+        items=_LEVELS,
+        default="WARNING",
+        update=_log_level,
+    )
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Show the settings and the result of the last check."""
+        layout = self.layout
+        layout.use_property_split, layout.use_property_decorate = True, False
+        row = layout.row(align=True)
+        row.prop(self, "python", placeholder="Found by itself")
+        row.operator("understudy.check_environment", text="Check")
+        _draw_check(layout)
+        layout.prop(self, "output", placeholder="Beside the saved file")
+        layout.prop(self, "tab")
+        layout.prop(self, "log_level")
+
+
+def _draw_check(layout: bpy.types.UILayout) -> None:
+    if SESSION.check is not None:
+        layout.label(text="Checking the environment...", icon="SORTTIME")
+    if SESSION.check_lines:
+        box = layout.box().column(align=True)
+        box.label(
+            text="The environment works" if SESSION.check_passed else "The environment does not work",
+            icon="CHECKMARK" if SESSION.check_passed else "ERROR",
+        )
+        for line in SESSION.check_lines:
+            box.label(text=line)

@@ -1,0 +1,1 @@
+"""Panels: they draw and decide nothing."""

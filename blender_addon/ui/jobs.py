@@ -1,0 +1,70 @@
+"""What jobs are doing and have done."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from ...operators.session import SESSION, Job
+
+_ICONS = {
+    "waiting": "SORTTIME", "running": "PLAY", "done": "CHECKMARK",
+    "cancelled": "X", "failed": "ERROR", "crashed": "ERROR",
+}  # fmt: skip
+_SHOWN = 8
+_COLUMNS = 44  # characters that fit beside each other in a sidebar of usual width
+
+
+def draw_job(layout: bpy.types.UILayout, job: Job) -> None:
+    """Draw one job: its bar and Cancel while it runs, then how it ended."""
+    if job.is_running:
+        row = layout.row(align=True)
+        row.progress(factor=job.fraction, text=job.status, type="BAR")
+        row.operator("understudy.cancel_job", text="", icon="CANCEL").folder = str(job.folder)
+    else:
+        row = layout.row(align=True)
+        row.label(text=job.status, icon=_ICONS.get(job.state, "QUESTION"))
+        if job.report is not None:
+            row.operator("understudy.open_report", text="", icon="HELP").folder = str(job.folder)
+        row.operator("understudy.open_job", text="", icon="FILE_FOLDER").folder = str(job.folder)
+    if job.trouble:
+        draw_text(layout, job.trouble)
+    for text in job.warnings[:3]:
+        draw_text(layout, text, icon="INFO")
+
+
+def draw_text(layout: bpy.types.UILayout, text: str, *, icon: str = "NONE") -> None:
+    """Draw a sentence over as many lines as it needs."""
+    column = layout.column(align=True)
+    for number, line in enumerate(textwrap.wrap(text, _COLUMNS)[:8]):
+        column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+class UNDERSTUDY_PT_jobs(bpy.types.Panel):
+    """Earlier jobs."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Understudy"
+    bl_label = "Jobs"
+    bl_order = 9
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        """Draw the newest jobs; a finished one can be applied again."""
+        layout = self.layout
+        for job in SESSION.jobs[:_SHOWN]:
+            box = layout.box().column()
+            row = box.row(align=True)
+            row.label(text=job.name)
+            if job.result is not None:
+                row.operator("understudy.apply_motion", text="Apply").filepath = str(job.result)
+            draw_job(box, job)
+        if not SESSION.jobs:
+            layout.label(text="No jobs yet")
+        layout.operator("understudy.find_jobs", icon="VIEWZOOM")
+
+
+PANELS = (UNDERSTUDY_PT_jobs,)
+CLASSES = PANELS

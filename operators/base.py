@@ -1,0 +1,57 @@
+"""What all operators share: a border that errors do not cross, and grey buttons that say why."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import bpy
+
+from ..inference.protocol.errors import UnderstudyError
+
+LOG = logging.getLogger("understudy")
+ROOT = __package__.rpartition(".")[0]  # the extension's module name, as Blender's preferences know it
+
+
+class Guarded:
+    """Mixin of operators: write `work`, and `reason` where the button can be grey."""
+
+    def execute(self, context: bpy.types.Context) -> set[str]:
+        """Do the work; report a failure as a sentence and what to do about it."""
+        try:
+            return self.work(context)
+        except UnderstudyError as error:
+            LOG.info("%s", error)
+            self.report({"ERROR"}, sentence(error))
+        except Exception as error:
+            LOG.exception("bug in %s", type(self).__name__)
+            self.report({"ERROR"}, f"Unexpected {type(error).__name__}: {error}. The console holds the details.")
+        return {"CANCELLED"}
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Return {'FINISHED'}, or {'CANCELLED'} with nothing changed."""
+        raise NotImplementedError
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        """Say why the button is grey, without a full stop; nothing where it is not. No work here."""
+        return ""
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        """Tell Blender whether the button works, and the user why it does not."""
+        reason = cls.reason(context)
+        if reason:
+            cls.poll_message_set(reason)
+        return not reason
+
+
+def sentence(error: UnderstudyError) -> str:
+    """What happened and what to do, in one line."""
+    return f"{error.message} {error.hint}".strip()
+
+
+def preference(name: str, default: Any = None) -> Any:
+    """Read a setting of the extension's preferences; `default` where they are not registered."""
+    addon = bpy.context.preferences.addons.get(ROOT)
+    return getattr(addon.preferences, name, default) if addon and addon.preferences else default

@@ -1,0 +1,127 @@
+"""Where the networks live: the Python of the inference environment, and whether it works."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import bpy
+
+from ..inference.protocol.errors import InputError
+from .base import ROOT, preference
+
+PACKAGE = Path(__file__).parents[1]  # the folder that holds `inference`; the worker starts there
+VARIABLE = "UNDERSTUDY_PYTHON"
+_NEEDED = ("torch", "mediapipe")
+_HINT = "Set the Python of the inference environment in the add-on's preferences."
+
+
+def find_python() -> Path:
+    """Choose the inference environment's Python: preference, environment variable, `.venv` beside, or this one.
+
+    Raises:
+        InputError: there is none.
+    """
+    chosen = preference("python", "") or os.environ.get(VARIABLE, "")
+    if chosen:
+        path = Path(bpy.path.abspath(chosen))
+        if not path.is_file():
+            raise InputError(f"There is no Python at {path}.", _HINT)
+        return path
+    beside = next((path for path in _beside(PACKAGE) if path.is_file()), None)
+    if beside:
+        return beside
+    if all(importlib.util.find_spec(name) for name in _NEEDED):  # the bpy module inside that very environment
+        return Path(sys.executable)
+    raise InputError("No inference environment was found.", _HINT)
+
+
+def user_folder(name: str) -> Path:
+    """Give a folder for files of this add-on outside the add-on; it need not exist yet."""
+    if ROOT.startswith("bl_ext."):
+        return Path(bpy.utils.extension_path_user(ROOT, path=name))
+    return Path(tempfile.gettempdir()) / "understudy" / name
+
+
+def output_folder() -> Path:
+    """Choose where new jobs go: preference, `understudy` beside a saved file, or the add-on's own folder."""
+    chosen = preference("output", "")
+    if chosen and (bpy.data.filepath or not chosen.startswith("//")):
+        return Path(bpy.path.abspath(chosen))
+    if bpy.data.filepath:
+        return Path(bpy.path.abspath("//understudy"))
+    return user_folder("jobs")
+
+
+@dataclass
+class Check:
+    """A run of `python -m inference doctor --json` that does not hold Blender up."""
+
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+
+    @classmethod
+    def start(cls, python: Path) -> Check:
+        """Begin the check.
+
+        Raises:
+            InputError: the file is not a program.
+        """
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `result`
+        try:
+            process = subprocess.Popen(
+                [str(python), "-m", "inference", "doctor", "--json"],
+                cwd=PACKAGE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
+        except OSError as error:
+            output.close()
+            raise InputError(f"{python} does not start: {error.strerror}.", _HINT) from error
+        return cls(process, output)
+
+    def result(self) -> tuple[bool, list[str]] | None:
+        """Whether all is well and what to show, once the check is over; None before."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        self.output.seek(0)
+        text = self.output.read(1 << 20).decode("utf-8", "replace")
+        self.output.close()
+        return code == 0, _lines(text) or [f"The environment's Python left with code {code} and no word."]
+
+    def stop(self) -> None:
+        """End the check early."""
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    return folder / ".venv" / "bin" / "python", folder / ".venv" / "Scripts" / "python.exe"
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def _lines(text: str) -> list[str]:
+    """Turn the doctor's JSON into lines; what is not JSON is shown by its end."""
+    start = text.find("{")
+    try:
+        found = json.loads(text[start:]) if start >= 0 else None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        return text.strip().splitlines()[-4:]
+    return [f"{name}: {_short(value)}" for name, value in found.items()]
+
+
+def _short(value: object) -> str:
+    return str(value) if isinstance(value, str | int | float | bool) else json.dumps(value)[:120]

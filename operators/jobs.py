@@ -1,0 +1,121 @@
+"""Operators on jobs of any kind, and on the environment they run in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bpy
+from bpy.props import StringProperty
+
+from ..inference.protocol.errors import InputError
+from .base import Guarded
+from .environment import Check, find_python
+from .session import SESSION
+
+
+class _OfJob(Guarded):
+    folder: StringProperty(name="Job", description="The job's folder; empty for the latest", options={"SKIP_SAVE"})
+
+    def chosen(self) -> Path:
+        """Give the folder that is meant.
+
+        Raises:
+            InputError: there is no job.
+        """
+        if self.folder:
+            return Path(self.folder)
+        if SESSION.latest is None:
+            raise InputError("There is no job yet.", "Capture a clip first.")
+        return SESSION.latest.folder
+
+
+class UNDERSTUDY_OT_cancel_job(_OfJob, bpy.types.Operator):
+    """Stop the running job; finished stages are kept"""
+
+    bl_idname = "understudy.cancel_job"
+    bl_label = "Cancel"
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return "" if SESSION.running else "No job is running"
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Ask the job to stop; the timer sees it end, and background mode waits for it."""
+        job = SESSION.find(self.chosen())
+        if job is None or not job.is_running:
+            raise InputError("That job is not running here.")
+        SESSION.cancel(job)
+        if bpy.app.background:
+            SESSION.wait(job)
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_open_report(_OfJob, bpy.types.Operator):
+    """Open the report page with plots and numbers in the browser"""
+
+    bl_idname = "understudy.open_report"
+    bl_label = "Open Report"
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Open the page."""
+        page = self.chosen() / "report.html"
+        if not page.is_file():
+            raise InputError(f"{self.chosen().name} has no report.", "A report is written when a job is done.")
+        bpy.ops.wm.url_open(url=page.as_uri())
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_open_job(_OfJob, bpy.types.Operator):
+    """Open the folder with the results and the log"""
+
+    bl_idname = "understudy.open_job"
+    bl_label = "Open Folder"
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Open the folder in the system's file browser."""
+        folder = self.chosen()
+        if not folder.is_dir():
+            raise InputError(f"The folder {folder} is not there any more.")
+        bpy.ops.wm.path_open(filepath=str(folder))
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_find_jobs(Guarded, bpy.types.Operator):
+    """Look for earlier jobs in the folder where new ones go"""
+
+    bl_idname = "understudy.find_jobs"
+    bl_label = "Find Jobs"
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Read the folder."""
+        count = SESSION.scan()
+        self.report({"INFO"}, f"{count} more job(s) found")
+        return {"FINISHED"}
+
+
+class UNDERSTUDY_OT_check_environment(Guarded, bpy.types.Operator):
+    """Find out whether the inference environment works and what it computes on"""
+
+    bl_idname = "understudy.check_environment"
+    bl_label = "Check Environment"
+
+    @classmethod
+    def reason(cls, context: bpy.types.Context) -> str:
+        return "The check is running" if SESSION.check else ""
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Start the check; the timer shows its end, and background mode waits for it."""
+        SESSION.start_check(Check.start(find_python()))
+        if bpy.app.background:
+            SESSION.wait_check()
+            self.report({"INFO"} if SESSION.check_passed else {"WARNING"}, "; ".join(SESSION.check_lines))
+        return {"FINISHED"}
+
+
+CLASSES = (
+    UNDERSTUDY_OT_cancel_job,
+    UNDERSTUDY_OT_open_report,
+    UNDERSTUDY_OT_open_job,
+    UNDERSTUDY_OT_find_jobs,
+    UNDERSTUDY_OT_check_environment,
+)

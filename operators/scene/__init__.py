@@ -1,0 +1,1 @@
+"""Arrays to datablocks and back; no Operator classes."""

@@ -1,0 +1,119 @@
+"""Calibrated cameras with the footage behind them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from ...inference.core.cameras import Camera, to_blender
+from ...inference.core.timing import Timing
+from .action import Channel, write_action
+from .armature import Placement
+
+Array = np.ndarray
+SIZE = "understudy_size"
+PIXEL_ASPECT = "understudy_pixel_aspect_y"
+DISTORTION = "understudy_distortion"
+
+
+@dataclass(frozen=True)
+class Footage:
+    """A movie behind a camera: `times` (T,) seconds of the samples, `fps` of the clip, `timing` of the keys."""
+
+    path: Path
+    times: Array
+    fps: float
+    timing: Timing
+
+
+def create_camera(
+    camera: Camera, name: str, collection: bpy.types.Collection, placement: Placement
+) -> bpy.types.Object:
+    """Add one camera that projects as the calibrated one does, principal point included.
+
+    The scene's resolution is never changed; the camera's own is kept as custom property, as are the lens
+    distortion (which Blender's cameras lack) and the pixel aspect where fx and fy differ.
+    """
+    terms = to_blender(camera)
+    data = bpy.data.cameras.new(name)
+    data.sensor_fit = "HORIZONTAL"
+    data.sensor_width = terms["sensor_width"]
+    data.lens = terms["lens"]
+    data.shift_x, data.shift_y = terms["shift_x"], terms["shift_y"]
+    data.display_size = 0.3 * placement.units_per_m
+    data[SIZE] = list(camera.size)
+    data[PIXEL_ASPECT] = terms["pixel_aspect_y"]
+    data[DISTORTION] = [float(k) for k in np.ravel(camera.distortion)]
+    item = bpy.data.objects.new(name, data)
+    matrix = placement.floor_from_frame @ terms["matrix_world"]
+    matrix[:3, 3] *= placement.units_per_m
+    item.matrix_world = Matrix(matrix.tolist())
+    collection.objects.link(item)
+    return item
+
+
+def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene_aspect: float) -> None:
+    """Put the movie behind the camera, in step with the keys.
+
+    Where one clip frame falls on one scene frame it is a movie clip, shown without lens distortion; elsewhere a
+    movie image whose offset is keyed, because Blender cannot play a clip at another speed.
+    """
+    data = item.data
+    data.show_background_images = True
+    background = data.background_images.new()
+    background.alpha = 1.0
+    # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
+    background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
+    clip_frames = clip_frames_of(footage)
+    steps = clip_frames - footage.timing.frames
+    if np.ptp(steps) < 0.5:
+        _use_clip(background, camera, footage.path, round(float(steps.mean())))
+    else:
+        _use_image(item, background, footage, clip_frames)
+
+
+def clip_frames_of(footage: Footage) -> Array:
+    """(K,) number of the clip's frame, from 1, that belongs to each key."""
+    index = np.arange(len(footage.times))
+    return np.interp(footage.timing.samples, index, footage.times) * footage.fps + 1.0
+
+
+def _use_clip(background: bpy.types.CameraBackgroundImage, camera: Camera, path: Path, ahead: int) -> None:
+    clip = bpy.data.movieclips.load(str(path))  # never one of the user's own: its start is set here
+    clip.frame_start = 1 - ahead
+    background.source = "MOVIE_CLIP"
+    background.clip = clip
+    if np.any(camera.distortion):
+        _describe_lens(clip.tracking.camera, camera)
+        background.clip_user.use_render_undistorted = True
+
+
+def _describe_lens(lens: bpy.types.MovieTrackingCamera, camera: Camera) -> None:
+    k1, k2, p1, p2, k3 = np.resize(np.concatenate([np.ravel(camera.distortion), np.zeros(5)]), 5)
+    lens.distortion_model = "BROWN"
+    lens.units = "PIXELS"
+    lens.focal_length_pixels = float(camera.matrix[0, 0])
+    lens.pixel_aspect = float(camera.matrix[0, 0] / camera.matrix[1, 1])
+    lens.principal_point_pixels = (camera.matrix[0, 2] + 0.5, camera.size[1] - camera.matrix[1, 2] - 0.5)
+    lens.brown_k1, lens.brown_k2, lens.brown_k3 = float(k1), float(k2), float(k3)
+    lens.brown_p1, lens.brown_p2 = float(p2), -float(p1)  # Blender's y points up, and it names them the other way
+
+
+def _use_image(
+    item: bpy.types.Object, background: bpy.types.CameraBackgroundImage, footage: Footage, clip_frames: Array
+) -> None:
+    image = bpy.data.images.load(str(footage.path))
+    background.source = "IMAGE"
+    background.image = image
+    frames = np.arange(np.ceil(footage.timing.frames[0]), np.floor(footage.timing.frames[-1]) + 1.0)
+    wanted = np.round(np.interp(frames, footage.timing.frames, clip_frames))
+    user = background.image_user
+    user.frame_start = 1
+    user.frame_duration = int(max(wanted.max(), frames.max()))
+    user.use_auto_refresh = True
+    channel = Channel("background_images[0].image_user.frame_offset", wanted - frames)
+    write_action(item.data, f"{item.name} footage", frames, [channel])

@@ -1,0 +1,48 @@
+"""Every difference between Blender versions, each with the version after which it can go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+
+class Curves:
+    """The F-curves of one datablock in one action.
+
+    Until 4.3 an action holds them itself; from 4.4 on a slot has its channelbag. The first branch can go with 4.2.
+    """
+
+    def __init__(self, datablock: bpy.types.ID, action: bpy.types.Action) -> None:
+        animation = datablock.animation_data or datablock.animation_data_create()
+        animation.action = action
+        self._owner: Any = action if not hasattr(action, "slots") else _channelbag(datablock, animation, action)
+        self._layered = hasattr(action, "slots")
+
+    def __iter__(self) -> Any:
+        return iter(self._owner.fcurves)
+
+    def new(self, path: str, index: int, group: str) -> bpy.types.FCurve:
+        """Add an empty F-curve; a second one for the same path and index is an error of ours."""
+        if not self._layered:
+            return self._owner.fcurves.new(path, index=index, action_group=group)
+        curve = self._owner.fcurves.new(path, index=index)
+        if group:
+            curve.group = self._owner.groups.get(group) or self._owner.groups.new(group)
+        return curve
+
+
+def _channelbag(datablock: bpy.types.ID, animation: bpy.types.AnimData, action: bpy.types.Action) -> Any:
+    slot = next((s for s in action.slots if s.identifier[2:] == datablock.name), None)
+    slot = slot or action.slots.new(id_type=datablock.id_type, name=datablock.name)
+    animation.action_slot = slot  # an empty action assigns none by itself
+    layer = action.layers[0] if action.layers else action.layers.new("Layer")
+    strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
+    return strip.channelbag(slot, ensure=True)
+
+
+def set_movie_output(settings: bpy.types.ImageFormatSettings, *, movie: bool) -> None:
+    """Choose H.264 or PNG output; from 5.0 on the medium is chosen first. The test can go with 4.5."""
+    if hasattr(settings, "media_type"):
+        settings.media_type = "VIDEO" if movie else "IMAGE"
+    settings.file_format = "FFMPEG" if movie else "PNG"

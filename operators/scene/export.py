@@ -1,0 +1,95 @@
+"""An armature with its action to BVH, FBX or glTF, by Blender's own exporters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import bpy
+from mathutils import Matrix
+
+from ...inference.protocol.errors import InputError, ResourceError
+
+SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
+
+
+# BVH files are read with y up and facing +z; Blender's writer knows no axes.
+_Y_UP = Matrix.Rotation(-math.pi / 2, 4, "X")
+
+
+def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene) -> Path:
+    """Write one armature and its action; the suffix follows `kind` (BVH, FBX, GLTF).
+
+    The exporters act on a selection, so they get a scene of their own, and the user's stays as it is.
+
+    Raises:
+        InputError: the armature has no action.
+        ResourceError: the file was not written.
+    """
+    action = rig.animation_data.action if rig.animation_data else None
+    if action is None:
+        raise InputError(f"{rig.name} has no action to export.", "Apply a capture first.")
+    path = path.with_suffix(SUFFIXES[kind])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = path.stat().st_mtime_ns if path.exists() else None
+    with _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item, _alone(item, action, scene):
+        _EXPORTERS[kind](str(path), action)
+    if not path.exists() or path.stat().st_mtime_ns == before or path.stat().st_size == 0:
+        raise ResourceError(f"{path.name} was not written.", "Look into the console for the exporter's own words.")
+    return path
+
+
+@contextmanager
+def _turned(rig: bpy.types.Object, turn: Matrix) -> Iterator[bpy.types.Object]:
+    """Give a copy whose rest pose is turned; the action and its slot come along with the copy."""
+    copy = rig.copy()
+    copy.data = rig.data.copy()
+    copy.data.transform(turn @ rig.matrix_world)
+    copy.matrix_world = Matrix()
+    try:
+        yield copy
+    finally:
+        bpy.data.armatures.remove(copy.data)  # and the copy with it
+
+
+@contextmanager
+def _alone(rig: bpy.types.Object, action: bpy.types.Action, scene: bpy.types.Scene) -> Iterator[None]:
+    own = bpy.data.scenes.new("Understudy Export")
+    try:
+        own.render.fps, own.render.fps_base = scene.render.fps, scene.render.fps_base
+        own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
+        own.collection.objects.link(rig)
+        layer = own.view_layers[0]
+        layer.objects.active = rig
+        rig.select_set(True, view_layer=layer)
+        with bpy.context.temp_override(
+            scene=own, view_layer=layer, active_object=rig, object=rig, selected_objects=[rig]
+        ):
+            yield
+    finally:
+        bpy.data.scenes.remove(own)
+
+
+def _bvh(path: str, action: bpy.types.Action) -> None:
+    start, end = (round(value) for value in action.frame_range)
+    bpy.ops.export_anim.bvh(filepath=path, frame_start=start, frame_end=end, root_transform_only=True)
+
+
+def _fbx(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
+    bpy.ops.export_scene.fbx(
+        filepath=path, use_selection=True, object_types={"ARMATURE"}, add_leaf_bones=False, bake_anim=True,
+        bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False,
+        bake_anim_simplify_factor=0.0,
+    )  # fmt: skip
+
+
+def _gltf(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
+    bpy.ops.export_scene.gltf(
+        filepath=path, export_format="GLB", use_selection=True, use_active_scene=True, export_animations=True,
+        export_animation_mode="ACTIVE_ACTIONS", export_optimize_animation_size=False, export_extras=True,
+    )  # fmt: skip
+
+
+_EXPORTERS: dict[str, Callable[[str, bpy.types.Action], None]] = {"BVH": _bvh, "FBX": _fbx, "GLTF": _gltf}

@@ -1,0 +1,116 @@
+"""A finished capture in the scene: one collection with the armature, its action, and the cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import bpy
+import numpy as np
+
+from ...inference.core.artifacts import BodyMotion
+from ...inference.core.cameras import Camera
+from ...inference.core.timing import Rate, Timing, place
+from . import armature
+from .armature import Placement
+from .camera import Footage, create_camera, show_footage
+
+_COLLECTIONS = ("objects", "armatures", "cameras", "actions", "collections", "images", "movieclips", "scenes")
+
+
+@dataclass(frozen=True)
+class TakeOptions:
+    """What the redo panel offers."""
+
+    name: str
+    frame_start: int = 1
+    rate: Rate = "SCENE"
+    raw: bool = False
+    cameras: bool = True
+    footage: bool = True
+    colours: bool = True
+
+
+@dataclass(frozen=True)
+class Take:
+    """Names of what was made (datablocks do not survive an undo), and what the user should know."""
+
+    collection: str
+    rig: str
+    action: str
+    cameras: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def create_take(motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene) -> Take:
+    """Put a motion into the scene: all of it or nothing.
+
+    Selection, mode, frame, frame rate, resolution and every existing datablock stay as they are.
+    """
+    placement = Placement(armature.floor_from_frame(motion.header), units_per_m(scene))
+    timing = place(motion.times, scene_fps=scene_fps(scene), start=options.frame_start, rate=options.rate)
+    with _all_or_nothing():
+        collection = bpy.data.collections.new(options.name)
+        scene.collection.children.link(collection)
+        rig = armature.create_armature(motion, options.name, collection, placement)
+        action = armature.animate(rig, motion, timing, placement, raw=options.raw)
+        if options.colours:
+            armature.colour_by_confidence(rig, motion.header["bones"], motion.confidence)
+        take = Take(collection.name, rig.name, action.name, notes=_rate_notes(motion, scene, timing))
+        return _add_cameras(take, motion, options, scene, timing) if options.cameras else take
+
+
+def scene_fps(scene: bpy.types.Scene) -> float:
+    """Frames per second, the base included."""
+    return scene.render.fps / scene.render.fps_base
+
+
+def units_per_m(scene: bpy.types.Scene) -> float:
+    """Blender units in a metre."""
+    units = scene.unit_settings
+    return 1.0 if units.system == "NONE" else 1.0 / units.scale_length
+
+
+def scene_aspect(scene: bpy.types.Scene) -> float:
+    """Width by height of the rendered picture."""
+    render = scene.render
+    return (render.resolution_x * render.pixel_aspect_x) / (render.resolution_y * render.pixel_aspect_y)
+
+
+def _rate_notes(motion: BodyMotion, scene: bpy.types.Scene, timing: Timing) -> tuple[str, ...]:
+    if not timing.resampled:
+        return ()
+    return (f"The clip's {motion.fps:.4g} frames a second were resampled to the scene's {scene_fps(scene):.4g}.",)
+
+
+def _add_cameras(take: Take, motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene, timing: Timing) -> Take:
+    placement = Placement(armature.floor_from_frame(motion.header), units_per_m(scene))
+    cameras = [Camera.from_header(header) for header in motion.header.get("cameras", ())]
+    sources = [str(source) for source in motion.header.get("sources", ())]
+    names, notes = [], list(take.notes)
+    for index, camera in enumerate(cameras):
+        item = create_camera(camera, f"{take.rig} {camera.name}", bpy.data.collections[take.collection], placement)
+        names.append(item.name)
+        source = sources[index] if index < len(sources) else ""
+        if not options.footage or not source:
+            continue
+        if not Path(source).is_file():
+            notes.append(f"The footage {source} is not there any more; its camera has no background.")
+            continue
+        footage = Footage(Path(source), np.asarray(motion.times, float), motion.fps, timing)
+        show_footage(item, camera, footage, scene_aspect(scene))
+    return replace(take, cameras=tuple(names), notes=tuple(notes))
+
+
+@contextmanager
+def _all_or_nothing() -> Iterator[None]:
+    """Remove every datablock that was made inside, should the work fail: a cancelled operator pushes no undo step."""
+    before = {name: set(getattr(bpy.data, name).keys()) for name in _COLLECTIONS}
+    try:
+        yield
+    except BaseException:
+        made = [item for name in _COLLECTIONS for item in getattr(bpy.data, name) if item.name not in before[name]]
+        bpy.data.batch_remove(made)
+        raise

@@ -1,0 +1,306 @@
+"""One session: the warm worker and every job this Blender knows of.
+
+The session lives in this module, so a job goes on while files are opened and closed; panels and operators only
+look at it. A timer pumps it in the interface; in background mode, where timers never fire, `wait` does.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..inference.protocol.client import Job as ClientJob
+from ..inference.protocol.client import WorkerClient
+from ..inference.protocol.errors import (
+    Cancelled,
+    InputError,
+    RequestError,
+    ResourceError,
+    UnderstudyError,
+    WeightsError,
+)
+from .environment import Check, find_python, output_folder
+
+LOG = logging.getLogger("understudy")
+PUMP_S = 0.1
+_AT_MOST = 50
+_ERRORS = {cls.code: cls for cls in (RequestError, InputError, WeightsError, ResourceError, Cancelled)}
+
+
+class Job:
+    """A job as panels show it; everything is in memory."""
+
+    def __init__(self, client: ClientJob, *, is_ours: bool) -> None:
+        self._client = client
+        self.is_ours = is_ours  # this Blender's worker runs it
+        self.asked_to_stop = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the job lives."""
+        return self._client.folder.path
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.folder.name
+
+    @property
+    def state(self) -> str:
+        """One of "waiting", "running", "done", "cancelled", "failed", "crashed"."""
+        return self._client.state
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the last word is still to come; a folder in which nobody ever began is not running."""
+        return self._client.last is None and (self.is_ours or self.state == "running")
+
+    @property
+    def fraction(self) -> float:
+        """How much of the present stage is done, 0 to 1."""
+        return self._client.watch.pace.fraction
+
+    @property
+    def status(self) -> str:
+        """What the job does or how it ended, in a few words."""
+        if self.is_running:
+            if self.asked_to_stop:
+                return "Stopping..."
+            text = self._client.watch.pace.text
+            return text[:1].upper() + text[1:] if text else "Starting..."
+        return "Never started" if self.state == "waiting" else self.state.capitalize()
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong and what to do about it."""
+        last = self._client.last
+        return f"{last['message']} {last['hint']}".strip() if last and self.state in ("failed", "crashed") else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the job wants to be known."""
+        return [event["text"] for event in self._client.watch.warnings]
+
+    @property
+    def result(self) -> Path | None:
+        """The body motion of a finished job."""
+        file = self._client.watch.artifacts.get("body_motion")
+        return self.folder / file if file and self.state == "done" else None
+
+    @property
+    def report(self) -> Path | None:
+        """The report page."""
+        file = self._client.watch.artifacts.get("report")
+        return self.folder / file if file else None
+
+    def poll(self) -> bool:
+        """Take in what was said; tell whether there was anything."""
+        return bool(self._client.poll())
+
+    def cancel(self) -> None:
+        """Ask the job to stop."""
+        self.asked_to_stop = True
+        self._client.cancel()
+
+    def raise_failure(self) -> None:
+        """Raise what ended the job, unless it is done.
+
+        Raises:
+            UnderstudyError: as the worker raised it; a crash counts as a bug.
+        """
+        last = self._client.last
+        if last is None or self.state == "done":
+            return
+        if self.state == "cancelled":
+            raise Cancelled()
+        code = last["code"] if self.state == "failed" else ""
+        raise _ERRORS.get(code, UnderstudyError)(last["message"], last["hint"])
+
+
+class Session:
+    """Jobs, newest first, and the worker that runs them."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+        self.check: Check | None = None
+        self.check_passed = False
+        self.check_lines: list[str] = []
+        self._client: WorkerClient | None = None
+        self._python: Path | None = None
+
+    def open(self) -> None:
+        """Begin with the registration: look for earlier jobs once Blender is idle."""
+        bpy.app.handlers.load_post.append(_after_load)
+        atexit.register(self.stop_worker)
+        if not bpy.app.background:
+            bpy.app.timers.register(_first_look, first_interval=0.5)
+
+    def close(self) -> None:
+        """End with the registration: the worker stops, and what it was doing counts as cancelled."""
+        for timer in (_first_look, _tick):
+            if bpy.app.timers.is_registered(timer):
+                bpy.app.timers.unregister(timer)
+        if _after_load in bpy.app.handlers.load_post:
+            bpy.app.handlers.load_post.remove(_after_load)
+        atexit.unregister(self.stop_worker)
+        self.stop_worker()
+        self.jobs.clear()
+
+    def stop_worker(self) -> None:
+        """End the worker and a running check."""
+        if self._client:
+            self._client.close()
+            self._client = None
+        if self.check:
+            self.check.stop()
+            self.check = None
+
+    @property
+    def latest(self) -> Job | None:
+        """The newest job."""
+        return self.jobs[0] if self.jobs else None
+
+    @property
+    def running(self) -> Job | None:
+        """The job that this Blender's worker has in hand."""
+        return next((job for job in self.jobs if job.is_ours and job.is_running), None)
+
+    @property
+    def last_result(self) -> Path | None:
+        """The body motion of the newest job that has one."""
+        return next((job.result for job in self.jobs if job.result), None)
+
+    def find(self, folder: Path) -> Job | None:
+        """Look a job up by its folder."""
+        return next((job for job in self.jobs if job.folder == folder), None)
+
+    def start(self, task: str, request: Any, *, folder: Path | None = None, overwrite: bool = False) -> Job:
+        """Hand a request to the worker, which starts where it is not warm.
+
+        Raises:
+            UnderstudyError: no environment, or a folder that cannot be used.
+        """
+        folder = folder or new_folder(_stem(request))
+        client = self._worker(find_python())
+        job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True)
+        self.jobs = [job, *(known for known in self.jobs if known.folder != job.folder)][:_AT_MOST]
+        self._watch()
+        return job
+
+    def _worker(self, python: Path) -> WorkerClient:
+        if self._client is None or python != self._python:
+            if self._client:
+                self._client.close()
+            self._client = WorkerClient(python, app=f"Blender {bpy.app.version_string}")
+            self._python = python
+        return self._client
+
+    def cancel(self, job: Job) -> None:
+        """Ask a job to stop; the pump presses on until it has."""
+        job.cancel()
+        self._watch()
+
+    def wait(self, job: Job, listen: Callable[[Job], None] | None = None) -> None:
+        """Follow a job to its end, blocking; `listen` is told when something was said."""
+        while job.is_running:
+            if job.poll() and listen:
+                listen(job)
+            time.sleep(PUMP_S / 2)
+
+    def pump(self) -> bool:
+        """Take in what jobs and the check said, without waiting; tell whether anything changed."""
+        changed = [job.poll() for job in self.jobs if job.is_running]
+        return self._pump_check() or any(changed)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether pumping is of use."""
+        return self.check is not None or any(job.is_running for job in self.jobs)
+
+    def scan(self, folder: Path | None = None) -> int:
+        """Find earlier jobs in a folder; a job that still runs elsewhere is followed."""
+        folder = folder or output_folder()
+        known = {job.folder for job in self.jobs}
+        paths = sorted(folder.glob("*/request.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        found = [path.parent.absolute() for path in paths[:_AT_MOST] if path.parent.absolute() not in known]
+        client = self._client or WorkerClient("")
+        jobs = [Job(client.attach(path), is_ours=False) for path in found]
+        for job in jobs:
+            job.poll()
+        self.jobs += jobs
+        self._watch()
+        return len(found)
+
+    def start_check(self, check: Check) -> None:
+        """Follow a check of the environment."""
+        self.check, self.check_lines = check, []
+        self._watch()
+
+    def wait_check(self) -> None:
+        """Follow the check to its end, blocking."""
+        while self.check:
+            self._pump_check()
+            time.sleep(PUMP_S / 2)
+
+    def _pump_check(self) -> bool:
+        result = self.check.result() if self.check else None
+        if result is None:
+            return False
+        self.check = None
+        self.check_passed, self.check_lines = result
+        return True
+
+    def _watch(self) -> None:
+        if self.is_busy and not bpy.app.background and not bpy.app.timers.is_registered(_tick):
+            bpy.app.timers.register(_tick, first_interval=PUMP_S, persistent=True)
+
+
+def new_folder(stem: str) -> Path:
+    """Choose a folder for a new job that does not exist yet."""
+    name = f"{stem}_{time.strftime('%Y%m%d_%H%M%S')}"
+    folder = output_folder() / name
+    number = 2
+    while folder.exists():
+        folder, number = folder.with_name(f"{name}_{number}"), number + 1
+    return folder
+
+
+def _stem(request: Any) -> str:
+    paths = (*getattr(request, "video", ()), *getattr(request, "keypoints", ()))
+    return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"
+
+
+def _tick() -> float | None:
+    """Pump the session from Blender's timer, and redraw the panels that show it."""
+    if SESSION.pump():
+        _redraw()
+    return PUMP_S if SESSION.is_busy else None
+
+
+def _first_look() -> None:
+    SESSION.scan()
+    _redraw()
+
+
+@persistent
+def _after_load(*_: Any) -> None:
+    SESSION.scan()
+
+
+def _redraw() -> None:
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in ("VIEW_3D", "PREFERENCES"):
+                for region in area.regions:
+                    if region.type in ("UI", "WINDOW"):
+                        region.tag_redraw()
+
+
+SESSION = Session()
