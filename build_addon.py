@@ -31,7 +31,7 @@ LOCKS = ROOT / "requirements"
 ID = "understudy"
 
 SHIPPED = ("blender_addon", "operators", "inference")
-LEFT_OUT = ("inference/training", "inference/demo")
+LEFT_OUT = ("inference/training", "inference/bench")
 SHIPPED_FILES = ("LICENSE", "MODEL_CARDS.md", "THIRD_PARTY.md")
 ENTRY = 'from .blender_addon import register, unregister\n__all__ = ["register", "unregister"]\n'
 

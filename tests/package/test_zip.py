@@ -57,12 +57,12 @@ def test_names_are_sorted_and_every_date_and_permission_is_fixed(archive: Path) 
     }
 
 
-def test_only_tracked_files_are_packed_and_no_training_tests_or_demo(names: list[str]) -> None:
+def test_only_tracked_files_are_packed_and_neither_training_nor_tests(names: list[str]) -> None:
     if not (build_addon.ROOT / ".git").exists():
         pytest.skip("not a git checkout: what is tracked is unknown")
     listed = subprocess.check_output(["git", "ls-files", "-z"], cwd=build_addon.ROOT, text=True).split("\0")
     assert not set(names) - set(listed) - {"__init__.py", "blender_manifest.toml"}
-    assert not [name for name in names if name.startswith(("inference/training", "inference/demo", "tests"))]
+    assert not [name for name in names if name.startswith((*build_addon.LEFT_OUT, "tests"))]
 
 
 def test_the_manifest_carries_the_version_of_the_project(archive: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS = ("blender_addon", "operators", "inference")
-NOT_SHIPPED = ("inference/training/", "inference/demo/")
+NOT_SHIPPED = ("inference/training/", "inference/bench/")
 STDLIB = set(sys.stdlib_module_names)
 BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "idprop", "addon_utils"}
 NETS = {"numpy", "torch", "safetensors"}
@@ -67,8 +67,8 @@ def test_a_file_imports_only_what_its_folder_may() -> None:
     assert not foreign
 
 
-def test_nobody_imports_the_training() -> None:
-    places = {"inference.training", "training", "tests"}
+def test_nothing_shipped_imports_training_benchmarks_or_tests() -> None:
+    places = {"inference.training", "inference.bench", "tests"}
     assert not [name for name, tree in modules() if any(is_within(other, places) for other in imported(name, tree))]
 
 
