@@ -90,8 +90,12 @@ def _run_task(options: argparse.Namespace, console: Console) -> int:
     order = Order(options.task, request, new_run_id(), "command line")
     folder.prepare(order, overwrite=options.overwrite)
     divert(folder.log)
-    with _interruptible(folder):
-        return run_job(folder, run_id=order.run_id, listener=_Narrator(console, folder, as_json=options.json))
+    narrator = _Narrator(console, folder, as_json=options.json)
+    try:
+        with _interruptible(folder):
+            return run_job(folder, run_id=order.run_id, listener=narrator)
+    except KeyboardInterrupt:  # the job has said so
+        return Cancelled.exit_code
 
 
 def _run_worker(options: argparse.Namespace, _: Console) -> int:
