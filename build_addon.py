@@ -35,6 +35,16 @@ LEFT_OUT = ("inference/training", "inference/bench")
 SHIPPED_FILES = ("LICENSE", "MODEL_CARDS.md", "THIRD_PARTY.md")
 ENTRY = 'from .blender_addon import register, unregister\n__all__ = ["register", "unregister"]\n'
 
+DEMO_FILES = ("demo.blend", "preview.png", "preview.mp4", "overlay.mp4", "report.html", "report.json")
+IN_BLENDER = """
+import bpy, importlib, os, sys
+archive, *arguments = sys.argv[1:]
+bpy.ops.extensions.package_install_files(filepath=archive, repo="user_default", enable_on_install=True)
+code = importlib.import_module("bl_ext.user_default.understudy.blender_addon.commands").run(arguments)
+sys.stdout.flush(), sys.stderr.flush()
+os._exit(code)  # bpy may crash or hang on its way out
+"""
+
 BLENDERS = {"4.2": "3.11", "4.5": "3.11", "5.0": "3.11", "5.2": "3.13"}  # Blender version: its Python
 DEFAULT_BLENDERS = ("5.0", "4.5")
 MAIN_BLENDER = "5.0"  # the one in .venv
@@ -289,12 +299,29 @@ def blender_scripts() -> Path:
 
 
 def demo(out: Path) -> None:
-    """Take the clip of this repository through the installed extension to a .blend, a preview and a report."""
+    """Take the clip of this repository through the installed extension to a .blend, previews and a report."""
     started = time.monotonic()
-    python = ensure(main_environment())
+    ensure(main_environment())
     archive = build()
-    call([python, ROOT / "tests" / "demo.py", archive, out], why="The demo failed; the lines above say why.")
-    say(f"{out}: made in {time.monotonic() - started:.0f} s")
+    clip = ROOT / "inference" / "demo" / "front.mp4"
+    out.mkdir(parents=True, exist_ok=True)
+    say(f"capturing {clip.relative_to(ROOT)}")
+    if blender(archive, "motion", "--video", clip, "--out", out, "--overwrite", "--blend", out / "demo.blend"):
+        raise SystemExit(f"[{ID}] The capture failed; the lines above and {out / 'log.txt'} say why.")
+    for preview in (out / "preview.png", out / "preview.mp4"):
+        say(f"drawing {preview.name}")
+        if blender(archive, "apply", out, "--preview", preview):
+            say(f"No {preview.name}: rendering needs OpenGL (Debian: apt-get install libegl1 libgl1-mesa-dri).")
+    made = [name for name in DEMO_FILES if (out / name).is_file()]
+    say(f"{out}: {', '.join(made)} in {time.monotonic() - started:.0f} s")
+
+
+def blender(archive: Path, *arguments: str | Path) -> int:
+    """Install the zip into a fresh Blender and run `blender -c understudy ...`; give its exit code."""
+    environment = main_environment()
+    with tempfile.TemporaryDirectory(prefix="understudy-blender-") as resources:
+        variables = {"BLENDER_USER_RESOURCES": resources, "UNDERSTUDY_PYTHON": str(environment.interpreter)}
+        return execute([environment.interpreter, "-c", IN_BLENDER, archive, *arguments], **variables)
 
 
 # The tests ------------------------------------------------------------------------------------------------------------
