@@ -37,7 +37,7 @@ class LifterConfig:
     blocks: int = 2
     part_hidden: int = 256  # of the hand's and the face's perceptrons
     part_blocks: int = 1
-    dropout: float = 0.1
+    dropout: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the header of a weights file."""
@@ -52,13 +52,16 @@ class Lifted(NamedTuple):
 
 
 class Features(NamedTuple):
-    """What the perceptrons see: (B, F) each; `turn` (B, 3, 3) takes the camera frame to the virtual camera's."""
+    """What the perceptrons see: (B, F) each; `turn` (B, 3, 3) takes the camera frame to the virtual camera's.
+
+    Without hands and face (25 points given) the last three are None.
+    """
 
     body: Tensor
-    left: Tensor
-    right: Tensor
-    face: Tensor
     turn: Tensor
+    left: Tensor | None = None
+    right: Tensor | None = None
+    face: Tensor | None = None
 
 
 class Residual(nn.Module):
@@ -73,7 +76,8 @@ class Residual(nn.Module):
 
 
 def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True), nn.Dropout(dropout)]
+    layers = [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+    return [*layers, nn.Dropout(dropout)] if dropout else layers
 
 
 def perceptron(inputs: int, outputs: int, hidden: int, blocks: int, dropout: float) -> nn.Sequential:
@@ -113,14 +117,15 @@ class Lifter(nn.Module):
         return self.regress(self.prepare(rays, valid, focal_known))
 
     def prepare(self, rays: Tensor, valid: Tensor, focal_known: Tensor) -> Features:
-        """Normalise; statistics are those of the buffers."""
+        """Normalise (B, T, 137 or 25, 2) rays with the statistics of the buffers."""
         virtual, turn, scale, cues = self.look(rays, valid, focal_known)
         body = self._standard(virtual[:, :, BODY] / scale, valid[:, :, BODY], "body")
-        cues = (cues - self.cues_mean) / self.cues_std
+        body = torch.cat([body, (cues - self.cues_mean) / self.cues_std], 1)
+        if rays.shape[2] == BODY.stop:
+            return Features(body, turn)
         left = self._local(*hand_frame(virtual, valid, scale, 0), "hand")
         right = self._local(*hand_frame(virtual, valid, scale, 1), "hand")
-        face = self._local(*face_frame(virtual, valid, scale), "face")
-        return Features(torch.cat([body, cues], 1), left, right, face, turn)
+        return Features(body, turn, left, right, self._local(*face_frame(virtual, valid, scale), "face"))
 
     def look(self, rays: Tensor, valid: Tensor, focal_known: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Turn a virtual camera to the person.
@@ -148,38 +153,46 @@ class Lifter(nn.Module):
     def _local(self, points: Tensor, valid: Tensor, ratio: Tensor, name: str) -> Tensor:
         return torch.cat([self._standard(points, valid, name), ratio], 1)
 
-    def regress(self, features: Features, *, hands: bool = True, face: bool = True) -> Lifted:
+    def regress(self, features: Features) -> Lifted:
         """Run the perceptrons and attach hands and face to the predicted wrists and nose.
 
-        Parts that are switched off are zero; they cost nothing.
+        Returns:
+            137 points, or the 25 of the body where `features` hold nothing else.
         """
-        batch = features.body.shape[0]
-        body, error = self._split(self.body(features.body), 25)
-        seen = body.detach()  # (B, 25, 3) standardised
-        body = body * self.body_out_std + self.body_out_mean
-        body = body - body[:, _MIDHIP : _MIDHIP + 1]
-        parts, errors = [body], [error]
-        if face:
-            points, error = self._part(self.face, features.face, seen, 70, "face")
-            parts.append(body[:, _NOSE : _NOSE + 1] + points)
-            errors.append(error)
-        else:
-            parts.append(body.new_zeros(batch, 70, 3))
-            errors.append(body.new_zeros(batch, 70))
-        if hands:
-            both = torch.cat([seen, seen[:, self.mirror] * self.side])
-            points, error = self._part(self.hand, torch.cat([features.left, features.right]), both, 21, "hand")
-            points = torch.cat([points[:batch], points[batch:] * self.side])
-            parts += [body[:, _LWRIST, None] + points[:batch], body[:, _RWRIST, None] + points[batch:]]
-            errors += [error[:batch], error[batch:]]
-        else:
-            parts += [body.new_zeros(batch, 42, 3)]
-            errors += [body.new_zeros(batch, 42)]
-        positions = torch.cat(parts, 1) @ features.turn  # the inverse turn, applied to rows
-        return Lifted(positions, torch.cat(errors, 1))
+        seen, error = self.regress_body(features.body)
+        body = self.body_metres(seen)
+        if features.face is None or features.left is None or features.right is None:
+            return Lifted(body @ features.turn, error)
+        hands, hand_error = self.regress_hands(features.left, features.right, seen)
+        face, face_error = self.regress_face(features.face, seen)
+        points = [body, body[:, _NOSE, None] + face, body[:, _LWRIST, None] + hands[0], body[:, _RWRIST, None] + hands[1]]
+        # rows times the turn: the inverse turn, back to the camera
+        return Lifted(torch.cat(points, 1) @ features.turn, torch.cat([error, face_error, *hand_error], 1))
+
+    def regress_body(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised joints (B, 25, 3) in the virtual camera's frame, and their expected errors (B, 25)."""
+        return self._split(self.body(features), 25)
+
+    def body_metres(self, standardised: Tensor) -> Tensor:
+        """(B, 25, 3) metres about the mid-hip."""
+        body = standardised * self.body_out_std + self.body_out_mean
+        return body - body[:, _MIDHIP : _MIDHIP + 1]
+
+    def regress_hands(
+        self, left: Tensor, right: Tensor, body: Tensor
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Left and right hands (B, 21, 3) about their wrists, and their errors, given the standardised body."""
+        both = torch.cat([body, body[:, self.mirror] * self.side])
+        points, error = self._part(self.hand, torch.cat([left, right]), both, 21, "hand")
+        count = len(left)
+        return (points[:count], points[count:] * self.side), (error[:count], error[count:])
+
+    def regress_face(self, face: Tensor, body: Tensor) -> tuple[Tensor, Tensor]:
+        """The face (B, 70, 3) about the nose, and its errors, given the standardised body."""
+        return self._part(self.face, face, body, 70, "face")
 
     def _part(self, net: nn.Module, features: Tensor, seen: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
-        points, error = self._split(net(torch.cat([features, seen.flatten(1)], 1)), count)
+        points, error = self._split(net(torch.cat([features, seen.detach().flatten(1)], 1)), count)
         return points * getattr(self, f"{name}_out_std") + getattr(self, f"{name}_out_mean"), error
 
     @staticmethod

@@ -19,7 +19,7 @@ from .motions import Motions
 from .surface import PART, PARENTS, Bodies
 
 SIZES = ((1920, 1080), (1280, 720), (1080, 1920), (720, 1280), (640, 480), (1080, 1080))
-ASSUMED_FOCAL = 1.2  # times the longer side of the image
+ASSUMED_FOCAL = 1.0  # times the longer side of the image
 _UPPER = [PART[n] for n in surface.NAMES if not n.startswith(("pelvis", "thigh", "shin", "foot", "toes"))]
 # Standard deviation of random turns, radians, at strength 1.
 _TURNS = {
@@ -102,13 +102,17 @@ def chance(generator: torch.Generator, probability: float, *shape: int) -> Tenso
     return torch.rand(*shape, generator=generator) < probability
 
 
-def sample_people(bank: Bank, count: int, window: int, g: torch.Generator, *, augment: bool = True) -> Tensor:
-    """(B, T, 137, 3) metres, z up: random bodies performing random windows at about 30 frames a second."""
+def sample_people(
+    bank: Bank, count: int, window: int, g: torch.Generator, *, augment: bool = True, parts: bool = True
+) -> Tensor:
+    """(B, T, 137, 3), or 25 without `parts`, metres, z up: random bodies performing random windows at about 30 frames a second."""
     last = torch.searchsorted(bank.cumulative, rand(g, count).double() * bank.cumulative[-1]).clamp_max(len(bank.first) - 1)
-    return people_at(bank, last, window, g, augment=augment)
+    return people_at(bank, last, window, g, augment=augment, parts=parts)
 
 
-def people_at(bank: Bank, last: Tensor, window: int, g: torch.Generator, *, augment: bool = True) -> Tensor:
+def people_at(
+    bank: Bank, last: Tensor, window: int, g: torch.Generator, *, augment: bool = True, parts: bool = True
+) -> Tensor:
     """As `sample_people`, for windows ending at the given (B,) frames."""
     count = len(last)
     stride = torch.full((count,), 2)
@@ -127,7 +131,7 @@ def people_at(bank: Bank, last: Tensor, window: int, g: torch.Generator, *, augm
     place = [root * leg[:, None, None]]
     for part, parent in enumerate(PARENTS[1:], 1):
         place.append(place[parent] + offset[:, :, part - 1])
-    return _points(bank, turn, torch.stack(place, 2), shape, g, speed=stride)
+    return _points(bank, turn, torch.stack(place, 2), shape, g, speed=stride, parts=parts)
 
 
 def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Generator) -> Tensor:
@@ -180,17 +184,23 @@ def _lengths(count: int, g: torch.Generator) -> Tensor:
     return out
 
 
-def _points(bank: Bank, turn: Tensor, place: Tensor, shape: Tensor, g: torch.Generator, *, speed: Tensor) -> Tensor:
+def _points(
+    bank: Bank, turn: Tensor, place: Tensor, shape: Tensor, g: torch.Generator, *, speed: Tensor, parts: bool
+) -> Tensor:
     count, window = turn.shape[:2]
-    out = torch.empty(count, window, 137, 3)
+    out = torch.empty(count, window, 137 if parts else 25, 3)
     mix = rand(g, count, 1, 1, 1)
     local = bank.points[shape, 0] * (1 - mix) + bank.points[shape, 1] * mix  # (B, P, 2, 3)
     for end in (0, 1):
-        parts = torch.as_tensor(surface.POINT_PARTS[:, end])
-        here = place[:, :, parts] + (turn[:, :, parts] @ local[:, None, :, end, :, None])[..., 0]
+        carrier = torch.as_tensor(surface.POINT_PARTS[:, end])
+        here = place[:, :, carrier] + (turn[:, :, carrier] @ local[:, None, :, end, :, None])[..., 0]
         out[:, :, surface.BODY_POINTS] = here if end == 0 else 0.5 * (out[:, :, surface.BODY_POINTS] + here)
     out[:, :, 1] = 0.5 * (out[:, :, 2] + out[:, :, 5])
     out[:, :, 8] = 0.5 * (out[:, :, 9] + out[:, :, 12])
+    at, turned = place[:, :, PART["head"], None], turn[:, :, PART["head"]].transpose(-1, -2)
+    if not parts:
+        out[:, :, surface.HEAD_BODY_POINTS] = at + bank.head[shape, None, 70:] @ turned
+        return out
     steps = torch.arange(window)
     frames = len(bank.faces)
     rate = (speed.float() / 2 * rand(g, count, low=0.5, high=2.0))[:, None]
@@ -201,7 +211,7 @@ def _points(bank: Bank, turn: Tensor, place: Tensor, shape: Tensor, g: torch.Gen
 
     face = bank.faces[walk()] * rand(g, count, 1, 1, high=1.2)
     head = bank.head[shape][:, None] + (face @ bank.expression.flatten(1)).view(count, window, 75, 3)
-    head = place[:, :, PART["head"], None] + head @ turn[:, :, PART["head"]].transpose(-1, -2)
+    head = at + head @ turned
     out[:, :, 25:95], out[:, :, surface.HEAD_BODY_POINTS] = head[:, :, :70], head[:, :, 70:]
     for side, (part, points) in enumerate(((PART["hand.L"], slice(95, 116)), (PART["hand.R"], slice(116, 137)))):
         who = torch.randint(0, len(bank.hands), (count, 1), generator=g)
@@ -218,7 +228,7 @@ def film(people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: flo
     people = torch.where(chance(g, 0.5, count)[:, None, None, None], people, mirrored(people))
     size = torch.tensor(SIZES, dtype=torch.float32)[torch.randint(0, len(SIZES), (count,), generator=g)]
     longer = size.amax(1)
-    focal = longer * (0.12 + 0.33 * torch.randn(count, generator=g)).exp().clamp(0.55, 2.8)
+    focal = longer * (0.05 + 0.33 * torch.randn(count, generator=g)).exp().clamp(0.55, 2.8)
     body = people[:, -1, :25]
     centre = 0.5 * (body.amin(1) + body.amax(1)) + torch.randn(count, 3, generator=g) * 0.08
     close = chance(g, 0.12, count)
@@ -242,7 +252,7 @@ def film(people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: flo
 
 def mirrored(people: Tensor) -> Tensor:
     """The same people in a mirror."""
-    return people[:, :, MIRROR_137] * torch.tensor([-1.0, 1.0, 1.0])
+    return people[:, :, MIRROR_137[: people.shape[2]]] * torch.tensor([-1.0, 1.0, 1.0])
 
 
 def _viewpoint(count: int, g: torch.Generator) -> Tensor:
@@ -265,10 +275,10 @@ def _detect(pixels: Tensor, camera: Tensor, size: Tensor, g: torch.Generator, e:
     seen = _biased(pixels, g, e.bias)
     seen = seen + _noise(seen, camera, box, g, e)
     swap = chance(g, e.swaps, count, window) | chance(g, e.swaps * 0.3, count, 1)
-    seen = torch.where(swap[..., None, None], seen[:, :, MIRROR_137], seen)
+    seen = torch.where(swap[..., None, None], seen[:, :, MIRROR_137[: seen.shape[2]]], seen)
     half = 0.5 * size[:, None, None]
     valid = ((pixels.abs() < half) & (seen.abs() < half * 1.02)).all(-1) & (camera[..., 2] > 0.2)
-    return seen, valid & _present(count, window, g, e)
+    return seen, valid & _present(seen.shape[:3], g, e)
 
 
 def _biased(pixels: Tensor, g: torch.Generator, share: float) -> Tensor:
@@ -292,22 +302,20 @@ def _biased(pixels: Tensor, g: torch.Generator, share: float) -> Tensor:
 
 
 def _noise(pixels: Tensor, camera: Tensor, box: Tensor, g: torch.Generator, e: Errors) -> Tensor:
-    count, window = pixels.shape[:2]
+    count, window, points = pixels.shape[:3]
     level = rand(g, count, high=e.noise) * ~chance(g, e.clean, count)
-    point = torch.randn(count, 1, 137, generator=g).mul(0.4).exp()
-    hidden = _hidden(pixels, camera, box)
-    sigma = point * (1 + 2 * hidden)
-    sigma = torch.where(chance(g, 0.03, count, window, 137), sigma * 5, sigma)
+    sigma = torch.randn(count, 1, points, generator=g).mul(0.4).exp() * (1 + 2 * _hidden(pixels, camera, box))
+    sigma = torch.where(chance(g, 0.03, count, window, points), sigma * 5, sigma)
     # points of hands and faces are as noisy as their own size, or, in a third of windows, as the body's
-    own = torch.ones(count, 137)
+    own = torch.ones(count, points)
     alike = chance(g, 0.33, count)
-    for part in (slice(25, 95), slice(95, 116), slice(116, 137)):
+    for part in (slice(25, 95), slice(95, 116), slice(116, 137)) if points > 25 else ():
         extent = (pixels[:, -1, part].amax(1) - pixels[:, -1, part].amin(1)).norm(dim=-1) / box.clamp_min(1e-3)
         own[:, part] = torch.where(alike, 1.0, 1.3 * extent)[:, None]
     sigma = sigma * own[:, None] * (level * box)[:, None, None]
     held = rand(g, count, 1, 1, 1, high=0.8)
-    white = torch.randn(count, window, 137, 2, generator=g)
-    steady = torch.randn(count, 1, 137, 2, generator=g)
+    white = torch.randn(count, window, points, 2, generator=g)
+    steady = torch.randn(count, 1, points, 2, generator=g)
     noise = ((1 - held).sqrt() * white + held.sqrt() * steady) * sigma[..., None]
     noise[:, :, 1] = 0.5 * (noise[:, :, 2] + noise[:, :, 5])
     noise[:, :, 8] = 0.5 * (noise[:, :, 9] + noise[:, :, 12])
@@ -326,33 +334,36 @@ def _hidden(pixels: Tensor, camera: Tensor, box: Tensor) -> Tensor:
     return behind.float()
 
 
-def _present(count: int, window: int, g: torch.Generator, e: Errors) -> Tensor:
-    """(B, T, 137) false where the detector misses a point."""
+def _present(shape: torch.Size, g: torch.Generator, e: Errors) -> Tensor:
+    """(B, T, J) false where the detector misses a point."""
+    count, window, points = shape
     rate = rand(g, count, 1, 1, high=e.missing) * chance(g, 0.6, count, 1, 1)
     whole = rand(g, count, 1, 1)  # how much of the missing lasts the window long
-    drop = torch.rand(count, window, 137, generator=g) < rate * (1 - whole)
-    drop |= torch.rand(count, 1, 137, generator=g) < rate * whole
-    # a run of frames at the window's end or start
-    run = torch.randint(1, window + 1, (count, 1, 137), generator=g)
+    drop = torch.rand(count, window, points, generator=g) < rate * (1 - whole)
+    always = torch.rand(count, 1, points, generator=g)
+    run = torch.randint(1, window + 1, (count, 1, points), generator=g)
     steps = torch.arange(window)[None, :, None]
-    late = (steps >= window - run) & (torch.rand(count, 1, 137, generator=g) < rate * 0.5)
-    drop |= late
-    limb = torch.zeros(len(_LIMBS), 137, dtype=torch.bool)
-    for row, joints in enumerate(_LIMBS):
-        limb[row, list(joints)] = True
-        if 4 in joints:
-            limb[row, 116:137] = True
-        if 7 in joints:
-            limb[row, 95:116] = True
-        if 0 in joints:
-            limb[row, 25:95] = True
-    which = limb[torch.randint(0, len(_LIMBS), (count,), generator=g)] & chance(g, e.limbs, count, 1)
+    drop |= (always < rate * whole) | ((always > 1 - rate * 0.5) & (steps >= window - run))
+    which = _OCCLUDED[:, :points][torch.randint(0, len(_LIMBS), (count,), generator=g)] & chance(g, e.limbs, count, 1)
     since = torch.randint(0, 2 * window, (count, 1, 1), generator=g) - window
     drop |= which[:, None] & (steps >= since)
-    for part in (slice(25, 95), slice(95, 116), slice(116, 137)):
+    for part in (slice(25, 95), slice(95, 116), slice(116, 137)) if points > 25 else ():
         drop[:, :, part] |= chance(g, e.parts, count, 1, 1) | chance(g, e.parts * 0.3, count, window, 1)
     drop[:, :, [20, 23]] |= chance(g, e.feet, count, 1, 1)
     drop[:, :, [19, 20, 21, 22, 23, 24]] |= chance(g, e.feet * 0.3, count, 1, 1)
     drop[:, :, [15, 16, 17, 18]] |= chance(g, e.feet * 0.1, count, 1, 1)
     drop |= chance(g, e.missing * 0.1, count, window, 1)  # nobody found in the frame
     return ~drop
+
+
+def _occluded() -> Tensor:
+    """(limbs, 137) which points go with an occluded limb; a hand goes with its wrist, the face with the nose."""
+    out = torch.zeros(len(_LIMBS), 137, dtype=torch.bool)
+    for row, joints in enumerate(_LIMBS):
+        out[row, list(joints)] = True
+        for joint, part in ((4, slice(116, 137)), (7, slice(95, 116)), (0, slice(25, 95))):
+            out[row, part] = joint in joints
+    return out
+
+
+_OCCLUDED = _occluded()

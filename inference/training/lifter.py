@@ -65,17 +65,20 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
         average.load_state_dict(net.state_dict())
     LOG.info("%d frames of %d clips; %s; step %d of %d", len(clips.root), len(clips.names), net.config, step, steps)
 
-    queue: list[captures.Batch] = []
+    queue: list[tuple[captures.Batch, captures.Batch]] = []
     began = saved = time.monotonic()
     running = torch.zeros(4)
     while step < steps and not (out / "cancel").exists():
         if not queue:
-            people = captures.sample_people(bank, recipe["batch"], net.config.window, generator)
-            queue = [captures.film(people, generator, errors) for _ in range(recipe["films"])]
-        batch = captures.Batch(*(t.to(device) for t in queue.pop()))
+            # Hands and face cost most of a capture, and learn fastest: most windows show the body alone.
+            window, films = net.config.window, range(recipe["films"])
+            whole = captures.sample_people(bank, recipe["batch_whole"], window, generator)
+            body = captures.sample_people(bank, recipe["batch_body"], window, generator, parts=False)
+            queue = [tuple(captures.film(p, generator, errors) for p in (whole, body)) for _ in films]
+        whole, body = (captures.Batch(*(t.to(device) for t in batch)) for batch in queue.pop())
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, steps, recipe["warmup"], recipe["cooldown"])
-        losses = loss_terms(net.train(), batch, bfloat16=recipe["bfloat16"])
+        losses = loss_terms(net.train(), whole, body, bfloat16=recipe["bfloat16"])
         optimiser.zero_grad()
         (losses * losses.new_tensor(recipe["loss_weights"])).sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -107,18 +110,29 @@ def schedule(step: int, steps: int, warmup: int, cooldown: int) -> float:
     return min(1.0, (step + 1) / warmup, (steps - step) / cooldown)
 
 
-def loss_terms(net: nets.Lifter, batch: captures.Batch, *, bfloat16: bool) -> Tensor:
+def loss_terms(net: nets.Lifter, whole: captures.Batch, body: captures.Batch, *, bfloat16: bool) -> Tensor:
     """(4,) mean error in metres of body, hands about the wrist, face about the nose; and the fit of expected errors."""
-    features = net.prepare(batch.rays, batch.valid, batch.focal_known)
-    with torch.autocast(batch.rays.device.type, torch.bfloat16, enabled=bfloat16):
-        lifted = net.regress(features)
-    distance = (lifted.positions - batch.target).norm(dim=-1)
-    # An exponential law: its negative log-likelihood is least where the scale is the mean distance.
-    scale = lifted.error
-    nll = (distance.detach() / scale + scale.log()).mean()
-    local = local_parts(lifted.positions), local_parts(batch.target)
-    hand, face = ((local[0][i] - local[1][i]).norm(dim=-1).mean() for i in (0, 1))
-    return torch.stack([distance[:, :25].mean(), hand, face, nll])
+    parts, alone = (net.prepare(b.rays, b.valid, b.focal_known) for b in (whole, body))
+    count = len(parts.body)
+    with torch.autocast(whole.rays.device.type, torch.bfloat16, enabled=bfloat16):
+        seen, error = net.regress_body(torch.cat([parts.body, alone.body]))
+        hands, hand_error = net.regress_hands(parts.left, parts.right, seen[:count])
+        face, face_error = net.regress_face(parts.face, seen[:count])
+    target = torch.cat([whole.target[:, :25] @ parts.turn.transpose(1, 2), body.target @ alone.turn.transpose(1, 2)])
+    points = net.body_metres(seen)
+    distance = (points - target).norm(dim=-1)
+    true_hands, true_face = local_parts(whole.target @ parts.turn.transpose(1, 2))
+    hand_distance = (torch.cat(hands, 1) - true_hands).norm(dim=-1)
+    face_distance = (face - true_face).norm(dim=-1)
+    # An exponential law: its negative log-likelihood is least where the scale is the mean distance. Errors of hands and
+    # face are about the mid-hip, like the body's.
+    at = (points - target)[:count].detach()
+    far = [distance, (face - true_face + at[:, 0, None]).norm(dim=-1),
+           (hands[0] - true_hands[:, :21] + at[:, 7, None]).norm(dim=-1),
+           (hands[1] - true_hands[:, 21:] + at[:, 4, None]).norm(dim=-1)]  # fmt: skip
+    scales = [error, face_error, *hand_error]
+    nll = [(d.detach() / s + s.log()).mean() for d, s in zip(far, scales, strict=True)]
+    return torch.stack([distance.mean(), hand_distance.mean(), face_distance.mean(), torch.stack(nll).mean()])
 
 
 def local_parts(points: Tensor) -> tuple[Tensor, Tensor]:

@@ -222,7 +222,16 @@ def _face_vertices(mean: dict[str, Any], model: Any, ict: Path) -> Array:
         homogeneous = np.concatenate([moved[picked][keep], np.ones((keep.sum(), 1))], axis=1)
         fit, *_ = np.linalg.lstsq(homogeneous, vertices[candidates][nearest[keep]], rcond=None)
         moved = np.concatenate([moved, np.ones((len(moved), 1))], axis=1) @ fit
-    return candidates[tree.query(moved[landmarks])[1]]
+    marks = moved[landmarks]
+    # what the affine fit leaves at eyes and nose is spread over their neighbourhood
+    anchors = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30]])
+    near = np.exp(-np.square(np.linalg.norm(marks[:, None] - anchors, axis=-1) / 0.025))
+    marks = marks + near @ np.linalg.solve(_kernel(anchors), targets - anchors)
+    return candidates[tree.query(marks)[1]]
+
+
+def _kernel(points: Array) -> Array:
+    return np.exp(-np.square(np.linalg.norm(points[:, None] - points, axis=-1) / 0.025))
 
 
 def hand_walk(bodies: Bodies, shape: int, frames: int, rng: np.random.Generator) -> Array:
