@@ -77,8 +77,8 @@ class Check:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `result`
         try:
             process = subprocess.Popen(
-                [str(python), "-m", "inference", "doctor", "--json"],
-                cwd=PACKAGE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                [str(python), "-E", "-s", "-X", "utf8", "-m", "inference", "doctor", "--json"],
+                cwd=PACKAGE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
@@ -112,16 +112,9 @@ def _environment() -> dict[str, str]:
 
 
 def _lines(text: str) -> list[str]:
-    """Turn the doctor's JSON into lines; what is not JSON is shown by its end."""
-    start = text.find("{")
+    """Turn the doctor's findings into lines; of what is not JSON the end is shown."""
     try:
-        found = json.loads(text[start:]) if start >= 0 else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        findings = json.loads(text)
+        return [" ".join(filter(None, (f"{f['name']}: {f['text']}", f["hint"]))) for f in findings]
+    except (ValueError, RecursionError, KeyError, TypeError):
         return text.strip().splitlines()[-4:]
-    return [f"{name}: {_short(value)}" for name, value in found.items()]
-
-
-def _short(value: object) -> str:
-    return str(value) if isinstance(value, str | int | float | bool) else json.dumps(value)[:120]

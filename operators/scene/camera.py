@@ -22,11 +22,10 @@ DISTORTION = "understudy_distortion"
 
 @dataclass(frozen=True)
 class Footage:
-    """A movie behind a camera: `times` (T,) seconds of the samples, `fps` of the clip, `timing` of the keys."""
+    """A movie behind a camera: sample 0 is its frame number `first`, from 1; `timing` is that of the keys."""
 
     path: Path
-    times: Array
-    fps: float
+    first: int
     timing: Timing
 
 
@@ -68,18 +67,12 @@ def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene
     background.alpha = 1.0
     # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
     background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
-    clip_frames = clip_frames_of(footage)
+    clip_frames = footage.first + footage.timing.samples
     steps = clip_frames - footage.timing.frames
     if np.ptp(steps) < 0.5:
         _use_clip(background, camera, footage.path, round(float(steps.mean())))
     else:
         _use_image(item, background, footage, clip_frames)
-
-
-def clip_frames_of(footage: Footage) -> Array:
-    """(K,) number of the clip's frame, from 1, that belongs to each key."""
-    index = np.arange(len(footage.times))
-    return np.interp(footage.timing.samples, index, footage.times) * footage.fps + 1.0
 
 
 def _use_clip(background: bpy.types.CameraBackgroundImage, camera: Camera, path: Path, ahead: int) -> None:

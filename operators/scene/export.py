@@ -11,6 +11,7 @@ import bpy
 from mathutils import Matrix
 
 from ...inference.protocol.errors import InputError, ResourceError
+from ...inference.protocol.files import storage_error
 
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
 
@@ -31,8 +32,11 @@ def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Sc
     action = rig.animation_data.action if rig.animation_data else None
     if action is None:
         raise InputError(f"{rig.name} has no action to export.", "Apply a capture first.")
-    path = path.with_suffix(SUFFIXES[kind])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = path.with_name(path.name.removesuffix(SUFFIXES[kind]) + SUFFIXES[kind])
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path.parent, error) from error
     before = path.stat().st_mtime_ns if path.exists() else None
     with _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item, _alone(item, action, scene):
         _EXPORTERS[kind](str(path), action)
@@ -56,12 +60,13 @@ def _turned(rig: bpy.types.Object, turn: Matrix) -> Iterator[bpy.types.Object]:
 
 @contextmanager
 def _alone(rig: bpy.types.Object, action: bpy.types.Action, scene: bpy.types.Scene) -> Iterator[None]:
+    was_selected = rig.name in bpy.context.view_layer.objects and rig.select_get()
     own = bpy.data.scenes.new("Understudy Export")
+    layer = own.view_layers[0]
     try:
         own.render.fps, own.render.fps_base = scene.render.fps, scene.render.fps_base
         own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
         own.collection.objects.link(rig)
-        layer = own.view_layers[0]
         layer.objects.active = rig
         rig.select_set(True, view_layer=layer)
         with bpy.context.temp_override(
@@ -69,6 +74,7 @@ def _alone(rig: bpy.types.Object, action: bpy.types.Action, scene: bpy.types.Sce
         ):
             yield
     finally:
+        rig.select_set(was_selected, view_layer=layer)  # what is selected here would be so everywhere
         bpy.data.scenes.remove(own)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
-import numpy as np
 
 from ...inference.core.artifacts import BodyMotion
 from ...inference.core.cameras import Camera
@@ -99,9 +98,14 @@ def _add_cameras(take: Take, motion: BodyMotion, options: TakeOptions, scene: bp
         if not Path(source).is_file():
             notes.append(f"The footage {source} is not there any more; its camera has no background.")
             continue
-        footage = Footage(Path(source), np.asarray(motion.times, float), motion.fps, timing)
-        show_footage(item, camera, footage, scene_aspect(scene))
+        show_footage(item, camera, Footage(Path(source), _first_frame(motion), timing), scene_aspect(scene))
     return replace(take, cameras=tuple(names), notes=tuple(notes))
+
+
+def _first_frame(motion: BodyMotion) -> int:
+    """Number, from 1, of the film's frame that the first sample was seen in."""
+    start = motion.header.get("start")
+    return 1 + (round(float(motion.times[0]) * motion.fps) if start is None else int(start))
 
 
 @contextmanager

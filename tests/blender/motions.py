@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from inference.core.artifacts import BodyMotion
-from inference.core.cameras import Camera, pinhole
-from inference.core.rotations import continuous, frame_from_axes, matrix_from_rotvec, quaternion_from_rotvec, unit
-from inference.core.skeletons import HUMANOID, HUMANOID_NAMES, HUMANOID_PARENTS
+from ...inference.core.artifacts import BodyMotion
+from ...inference.core.cameras import Camera, pinhole
+from ...inference.core.rotations import continuous, frame_from_axes, matrix_from_rotvec, quaternion_from_rotvec, unit
+from ...inference.core.skeletons import HUMANOID, HUMANOID_NAMES, HUMANOID_PARENTS
 
 Array = np.ndarray
 GOLDEN = Path(__file__).parents[1] / "golden" / "body_motion.npz"
@@ -55,5 +55,6 @@ def body_motion(
     )  # fmt: skip
 
 
-if __name__ == "__main__":
+def write_golden() -> None:
+    """Make the golden artifact again, after a change of the schema that is meant."""
     body_motion(12).save(GOLDEN)

@@ -1,0 +1,174 @@
+"""Blender's cameras see what the calibrated ones saw."""
+
+from __future__ import annotations
+
+import bpy
+import numpy as np
+import pytest
+from bpy_extras.object_utils import world_to_camera_view
+from mathutils import Vector
+from understudy.inference.core.cameras import Camera, project
+from understudy.inference.core.rotations import matrix_from_rotvec
+from understudy.operators.motion import use_camera
+from understudy.operators.scene.armature import floor_from_frame
+from understudy.tests.blender import motions
+
+SIZES = [((1920, 1080), (900.0, 600.0)), ((1080, 1920), (400.0, 1100.0)), ((640, 640), (10.0, 600.0))]
+
+
+def camera_of(size, centre, *, focal=(1500.0, 1500.0), distortion=(0.0,) * 5):
+    matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
+    rotation = matrix_from_rotvec(np.array([0.3, -0.5, 0.2]))
+    return Camera("cam", size, matrix, np.array(distortion), rotation, np.array([0.1, 0.2, 4.0]))
+
+
+def pixels(item, points):
+    """(N, 2) pixels, origin at the centre of the top-left one, of (N, 3) world points."""
+    scene = bpy.context.scene
+    use_camera(item, scene)
+    bpy.context.view_layer.update()
+    seen = np.array([world_to_camera_view(scene, item, Vector(point)) for point in points])
+    return (
+        np.stack([seen[:, 0] * item.data["understudy_size"][0], (1 - seen[:, 1]) * item.data["understudy_size"][1]], -1)
+        - 0.5
+    )
+
+
+def in_scene(motion, points):
+    floor = floor_from_frame(motion.header)
+    return points @ floor[:3, :3].T + floor[:3, 3]
+
+
+@pytest.mark.parametrize(("size", "centre"), SIZES, ids=["landscape", "portrait", "square"])
+def test_projection_agrees_with_opencvs_with_the_principal_point_off_the_centre(apply, size, centre):
+    camera = camera_of(size, centre)
+    motion = motions.body_motion(3, cameras=(camera,))
+    take, _ = apply(motion)
+    points = np.random.default_rng(0).normal(size=(60, 3)) * 0.7
+    found = pixels(bpy.data.objects[take.cameras[0]], in_scene(motion, points))
+    assert np.abs(found - project(camera, points)).max() < 0.05
+
+
+def test_pixels_that_are_not_square_are_kept_for_the_render(apply):
+    camera = camera_of((1920, 1080), (900.0, 600.0), focal=(1500.0, 1440.0))
+    motion = motions.body_motion(3, cameras=(camera,))
+    take, _ = apply(motion)
+    points = np.random.default_rng(0).normal(size=(60, 3)) * 0.7
+    found = pixels(bpy.data.objects[take.cameras[0]], in_scene(motion, points))
+    assert np.abs(found - project(camera, points)).max() < 0.05
+
+
+def test_distortion_and_size_are_kept_as_properties(apply):
+    camera = camera_of((1920, 1080), (960.0, 540.0), distortion=(0.1, -0.05, 0.001, 0.002, 0.01))
+    take, _ = apply(motions.body_motion(3, cameras=(camera,)))
+    data = bpy.data.objects[take.cameras[0]].data
+    assert list(data["understudy_distortion"]) == pytest.approx(camera.distortion)
+    assert list(data["understudy_size"]) == [1920, 1080]
+
+
+def test_every_view_has_its_camera(apply):
+    cameras = tuple(camera_of(size, centre) for size, centre in SIZES)
+    take, _ = apply(motions.body_motion(3, cameras=cameras))
+    assert len(take.cameras) == 3
+
+
+def test_cameras_can_be_left_out(motion, apply):
+    take, _ = apply(motion, cameras=False)
+    assert take.cameras == () and not bpy.data.cameras
+
+
+@pytest.fixture
+def film(tmp_path):
+    """Twenty frames at 30 fps whose number shows as brightness, in a folder with a difficult name."""
+    scene = bpy.data.scenes.new("film")
+    path = tmp_path / "it's 映画 $(x).mp4"
+    from understudy.operators.scene.compat import set_movie_output
+
+    editor = scene.sequence_editor_create()
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    color = strips.new_effect(name="c", type="COLOR", channel=1, frame_start=1, **_extent())
+    color.color = (0.5, 0.5, 0.5)
+    scene.frame_start, scene.frame_end = 1, 20
+    scene.render.fps, scene.render.fps_base = 30, 1.0
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 64, 36, 100
+    set_movie_output(scene.render.image_settings, movie=True)
+    scene.render.ffmpeg.format = "MPEG4"
+    scene.render.filepath = str(path)
+    bpy.ops.render.render(animation=True, scene=scene.name)
+    bpy.data.scenes.remove(scene)
+    return path
+
+
+def _extent():
+    return {"length": 20} if bpy.app.version >= (5, 0, 0) else {"frame_end": 21}
+
+
+def with_footage(film, **header):
+    camera = camera_of((64, 36), (31.5, 17.5), focal=(60.0, 60.0))
+    motion = motions.body_motion(20, fps=30.0, cameras=(camera,))
+    return motion.with_header(sources=[str(film)], **header)
+
+
+def background(take):
+    data = bpy.data.objects[take.cameras[0]].data
+    assert data.show_background_images
+    return data, data.background_images[0]
+
+
+def test_at_the_clips_rate_a_movie_clip_starts_with_the_first_key(film, apply):
+    bpy.context.scene.render.fps = 30
+    take, _ = apply(with_footage(film), frame_start=11)
+    _, shown = background(take)
+    assert shown.source == "MOVIE_CLIP" and shown.clip.size[:] == (64, 36)
+    assert shown.clip.frame_start == 11 and shown.clip.frame_duration == 20
+
+
+def test_a_capture_that_began_later_shows_the_same_moments(film, apply):
+    bpy.context.scene.render.fps = 30
+    take, _ = apply(with_footage(film, start=5), frame_start=11)
+    _, shown = background(take)
+    assert 11 - shown.clip.frame_start + 1 == 6, "the first key shows the sixth frame of the film"
+
+
+def test_at_another_rate_the_footage_is_kept_in_step_by_keys(film, apply):
+    take, _ = apply(with_footage(film), frame_start=1)
+    data, shown = background(take)
+    assert shown.source == "IMAGE" and shown.image.source == "MOVIE"
+    for frame in range(1, 16):
+        bpy.context.scene.frame_set(frame)
+        evaluated = data.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        user = evaluated.background_images[0].image_user
+        shows = min(max(frame - user.frame_start + 1, 1), user.frame_duration) + user.frame_offset
+        assert shows == pytest.approx((frame - 1) / 24 * 30 + 1, abs=0.51)
+
+
+def test_a_lens_with_distortion_is_described_to_the_movie_clip(film, apply):
+    bpy.context.scene.render.fps = 30
+    camera = camera_of((64, 36), (30.0, 17.0), focal=(60.0, 60.0), distortion=(0.1, -0.05, 0.001, 0.002, 0.01))
+    motion = motions.body_motion(20, fps=30.0, cameras=(camera,)).with_header(sources=[str(film)])
+    take, _ = apply(motion)
+    _, shown = background(take)
+    assert shown.clip_user.use_render_undistorted
+    assert shown.clip.tracking.camera.brown_k1 == pytest.approx(0.1)
+
+
+def test_footage_that_is_gone_is_told_and_the_rest_applies(motion, apply, tmp_path):
+    take, rig = apply(motion.with_header(sources=[str(tmp_path / "gone.mp4")]))
+    assert any("gone.mp4" in note for note in take.notes)
+    assert rig.animation_data.action and len(take.cameras) == 1
+
+
+def test_the_users_own_clip_of_the_same_film_is_left_alone(film, apply):
+    theirs = bpy.data.movieclips.load(str(film))
+    theirs.frame_start = 77
+    bpy.context.scene.render.fps = 30
+    apply(with_footage(film))
+    assert theirs.frame_start == 77
+
+
+def test_the_picture_fills_the_width_of_a_frame_of_any_shape(film, apply):
+    methods = []
+    for size in ((1920, 1080), (1080, 1920), (4000, 1000)):
+        bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = size
+        methods.append(background(apply(with_footage(film))[0])[1].frame_method)
+    assert methods == ["FIT", "FIT", "CROP"]

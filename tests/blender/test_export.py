@@ -1,0 +1,80 @@
+"""What other programs get is what Blender shows."""
+
+from __future__ import annotations
+
+import struct
+
+import bpy
+import numpy as np
+import pytest
+from understudy.inference.protocol.errors import InputError, ResourceError
+from understudy.operators.scene.export import export_rig
+
+IMPORT = {
+    "BVH": lambda path: bpy.ops.import_anim.bvh(filepath=path, update_scene_fps=False),
+    "FBX": lambda path: bpy.ops.import_scene.fbx(filepath=path),
+    "GLTF": lambda path: bpy.ops.import_scene.gltf(filepath=path),
+}
+
+
+def heads(rig):
+    """Name -> (3,) head of each bone in the world at the current frame."""
+    return {bone.name: np.array((rig.matrix_world @ bone.matrix).translation) for bone in rig.pose.bones}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Blender's reader leaves BVH files open
+@pytest.mark.parametrize("kind", IMPORT)
+def test_joints_are_where_they_were_after_a_round_trip(motion, apply, tmp_path, kind):
+    _, rig = apply(motion, frame_start=10)
+    scene = bpy.context.scene
+    truth = []
+    for frame in range(10, 29):
+        scene.frame_set(frame)
+        truth.append(heads(rig))
+    path = export_rig(rig, tmp_path / "it's 動き $(x)", kind, scene)
+    known = set(bpy.data.objects)
+    IMPORT[kind](str(path))
+    again = next(item for item in bpy.data.objects if item not in known and item.type == "ARMATURE")
+    first = round(again.animation_data.action.frame_range[0])
+    for index, positions in enumerate(truth):
+        scene.frame_set(first + index)
+        found = heads(again)
+        assert found.keys() == positions.keys()
+        assert max(np.abs(found[name] - positions[name]).max() for name in found) < 1e-4
+
+
+@pytest.mark.parametrize("kind", IMPORT)
+def test_exporting_changes_nothing_of_the_users(motion, apply, users_scene, tmp_path, kind):
+    _, rig = apply(motion)
+    names = {name: set(getattr(bpy.data, name).keys()) for name in ("objects", "armatures", "actions", "scenes")}
+    export_rig(rig, tmp_path / "out", kind, bpy.context.scene)
+    assert users_scene.state() == users_scene.before
+    assert {name: set(getattr(bpy.data, name).keys()) for name in names} == names
+
+
+def test_bvh_stands_upright_along_y_and_plays_at_the_scenes_rate(motion, apply, tmp_path):
+    _, rig = apply(motion, rate="FRAMES")
+    text = export_rig(rig, tmp_path / "out", "BVH", bpy.context.scene).read_text()
+    offset = next(line for line in text.splitlines() if "OFFSET" in line).split()
+    assert [float(value) for value in offset[1:]] == pytest.approx([0, 0.93, 0], abs=1e-5)
+    assert "Frames: 24" in text and "Frame Time: 0.041667" in text
+
+
+def test_a_glb_file_is_one(motion, apply, tmp_path):
+    _, rig = apply(motion)
+    content = export_rig(rig, tmp_path / "v1.2", "GLTF", bpy.context.scene)
+    assert content.name == "v1.2.glb"
+    assert struct.unpack("<4sI", content.read_bytes()[:8]) == (b"glTF", 2)
+
+
+def test_an_armature_without_an_action_is_refused(tmp_path):
+    rig = bpy.data.objects.new("still", bpy.data.armatures.new("still"))
+    with pytest.raises(InputError, match="still has no action"):
+        export_rig(rig, tmp_path / "out", "BVH", bpy.context.scene)
+
+
+def test_a_folder_that_cannot_be_is_told(motion, apply, tmp_path):
+    _, rig = apply(motion)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError, match="file"):
+        export_rig(rig, tmp_path / "file" / "out", "BVH", bpy.context.scene)
