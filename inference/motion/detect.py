@@ -1,0 +1,288 @@
+"""Film -> Keypoints2D: one person's body, hands and face in each frame.
+
+The landmark graph follows whoever it found last and, having lost them, takes the first person it meets. So it is only
+shown the neighbourhood of the person that is wanted: at first the one that was chosen, or the most prominent; later
+the square in which the body was found the frame before, growing while nobody is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..core.artifacts import Keypoints2D
+from ..core.skeletons import BODY, OPENPOSE_137
+from ..protocol.errors import InputError
+from ..protocol.events import Reporter
+from ..runtime.video import VideoInfo, probe, read_frames
+from .blaze import Holistic, Landmarks
+from .swap import unswap
+
+Array = np.ndarray
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 px
+
+MIN_FRAMES = 10
+_MIN_JOINTS = 6  # of the body, for a frame to count as showing a person
+_MARGIN = 1.3  # of the square that is shown over the square in which the body was
+_GROWTH = 1.12  # of that square, for each frame without the person
+_REACH = 0.3  # how far a person moves in a frame, in sides of their square; more for each frame without them
+_PATIENCE_S = 1.0  # until another person may take the place of one nobody chose
+_CHOOSING_S = 1.0  # within which a chosen person must be found
+_CROWD = 4  # people that are told apart
+
+
+@dataclass(frozen=True)
+class DetectSettings:
+    """How to look at a film; `person` is a click (x, y) or a box (x0, y0, x1, y1) px on the first frame read."""
+
+    min_confidence: float = 0.3
+    hands: bool = True
+    face: bool = True
+    person: tuple[float, ...] | None = None
+    unswap: bool = True
+    mask: bool = False
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What one frame shows; `landmarks` is None where the person is not seen."""
+
+    index: int
+    time_s: float
+    landmarks: Landmarks | None
+
+
+def detect(
+    video: Path,
+    settings: DetectSettings,
+    report: Reporter,
+    *,
+    view: str = "",
+    keep_mask: Callable[[int, Array], None] | None = None,
+) -> Keypoints2D:
+    """Find a person's keypoints in every frame of a film.
+
+    Args:
+        keep_mask: called with the frame's number and the person's mask (H, W) uint8 where `settings.mask` is set.
+    Raises:
+        InputError: the film cannot be read, or shows a person in fewer than 10 frames.
+        Cancelled: somebody asked to stop.
+    """
+    info = probe(video)
+    total = max(0, (info.frames if settings.stop is None else min(info.frames, settings.stop)) - settings.start)
+    sightings: list[Sighting] = []
+    for sighting in look(video, settings, report):
+        if keep_mask and sighting.landmarks and sighting.landmarks.mask is not None:
+            keep_mask(sighting.index, sighting.landmarks.mask)
+        sightings.append(sighting)
+        report.progress("detect", len(sightings), max(total, len(sightings)))
+    _check_length(info, settings, len(sightings), report)
+    positions, confidence, world_m = _gather(sightings)
+    _check_person(video, confidence[:, BODY], settings.min_confidence)
+    if settings.unswap:
+        positions, confidence, _ = unswap(positions, confidence)
+    header = {
+        "unit": "px", "frame": "image", "fps": info.fps, "skeleton": "openpose137", "joints": list(OPENPOSE_137),
+        "image_size": list(info.size), "source": str(video), "view": view or video.stem,
+    }  # fmt: skip
+    times = np.array([sighting.time_s for sighting in sightings])
+    return Keypoints2D(header, positions, confidence, times - times[0], world_m)
+
+
+def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Sighting]:
+    """Yield what each frame from `settings.start` to `settings.stop` shows.
+
+    Raises:
+        InputError: nobody is where `settings.person` points at.
+    """
+    options = {"hands": settings.hands, "face": settings.face, "mask": settings.mask}
+    with Holistic(**options) as graph, Holistic(hands=False, face=False, tracking=False) as scout:
+        follower = _Follower(graph, scout, probe(video).fps, settings.person, report)
+        for index, time_s, rgb in _ahead(read_frames(video, start=settings.start, stop=settings.stop)):
+            yield Sighting(index, time_s, follower.see(rgb))
+
+
+def find_people(scout: Holistic, rgb: Array) -> list[Landmarks]:
+    """Give up to four people in a picture, the most prominent first."""
+    rgb, people = rgb.copy(), []
+    while len(people) < _CROWD and (seen := scout.see(rgb)):
+        x0, y0, x1, y1 = (round(v) for v in _wider(_box(seen), 1.1))
+        rgb[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 0
+        people.append(seen)
+    people = [person for person in people if person.confidence[BODY].mean() > 0.4]
+    return sorted(people, key=_prominence, reverse=True)
+
+
+@dataclass
+class _Follower:
+    """Shows the graph the surroundings of one person, frame after frame."""
+
+    graph: Holistic
+    scout: Holistic
+    fps: float
+    choice: tuple[float, ...] | None
+    report: Reporter
+    roi: tuple[float, float, float] | None = field(default=None, init=False)
+    missed: int = field(default=0, init=False)
+
+    def see(self, rgb: Array) -> Landmarks | None:
+        """Give the person's landmarks in the next picture, which is blanked outside their surroundings."""
+        if self.roi is None:
+            self.roi = self._choose(rgb)
+            if self.roi is None:
+                return None
+        _blank_outside(rgb, self.roi, _MARGIN * _GROWTH**self.missed)
+        seen = self.graph.see(rgb)
+        if seen is not None and self._is_same(seen.roi):
+            self.roi, self.missed = seen.roi, 0
+            return seen
+        if seen is not None:
+            self.graph.forget()
+        self.missed += 1
+        if self.choice is None and self.missed > _PATIENCE_S * self.fps:
+            self.roi, self.missed = None, 0
+        return None
+
+    def _is_same(self, roi: tuple[float, float, float]) -> bool:
+        assert self.roi is not None
+        (x0, y0, side0), (x1, y1, side1) = self.roi, roi
+        allowed = _REACH * (1 + 0.25 * self.missed)
+        return bool(np.hypot(x1 - x0, y1 - y0) < allowed * side0 and abs(np.log(side1 / side0)) < np.log(2.0))
+
+    def _choose(self, rgb: Array) -> tuple[float, float, float] | None:
+        people = find_people(self.scout, rgb)
+        if self.choice is None:
+            if len(people) > 1:
+                self.report.warning(
+                    "several-people",
+                    f"{len(people)} people are in view; the most prominent is followed. Click another to choose.",
+                )
+            return people[0].roi if people else None
+        person = _chosen(self.choice, people)
+        for scale in (1.0, 2.0) if person is None else ():
+            around = _around(self.choice, rgb, scale)
+            closer = rgb.copy()
+            _blank_outside(closer, around, 1.0)
+            person = person or _chosen(self.choice, [p for p in (self.scout.see(closer),) if p])
+        if person is None:
+            self.missed += 1
+            if self.missed > _CHOOSING_S * self.fps:
+                where = ", ".join(f"{v:.0f}" for v in self.choice)
+                raise InputError(
+                    f"Nobody was found at ({where}) in the first {self.missed} frames.",
+                    "Click on the middle of the body, or draw a box around the whole person.",
+                )
+            return None
+        self.missed = 0
+        return person.roi
+
+
+def _ahead(frames: Iterator[tuple[int, float, Array]]) -> Iterator[tuple[int, float, Array]]:
+    """Decode the next frame in another thread while this one is looked at."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, frames, None)
+        while (frame := coming.result()) is not None:
+            coming = pool.submit(next, frames, None)
+            yield frame
+
+
+def _box(person: Landmarks) -> Box:
+    """Bound the body joints that are seen, px."""
+    seen = person.confidence[BODY] > 0.3
+    points = person.positions[BODY][seen if seen.sum() > 3 else np.isfinite(person.positions[BODY, 0])]
+    (x0, y0), (x1, y1) = points.min(0), points.max(0)
+    return float(x0), float(y0), float(x1), float(y1)
+
+
+def _prominence(person: Landmarks) -> float:
+    x0, y0, x1, y1 = _box(person)
+    return float(np.hypot(x1 - x0, y1 - y0) * person.confidence[BODY].mean())
+
+
+def _wider(box: Box, scale: float) -> Box:
+    x0, y0, x1, y1 = box
+    dx, dy = 0.5 * (scale - 1) * (x1 - x0), 0.5 * (scale - 1) * (y1 - y0)
+    return x0 - dx, y0 - dy, x1 + dx, y1 + dy
+
+
+def _chosen(choice: tuple[float, ...], people: list[Landmarks]) -> Landmarks | None:
+    """Give the person a click or a box means, None where it means nobody."""
+    if len(choice) == 4:
+        ranked = [(_overlap((choice[0], choice[1], choice[2], choice[3]), _wider(_box(p), 1.2)), p) for p in people]
+        ranked = [pair for pair in ranked if pair[0] > 0.2]
+    else:
+        ranked = [(-_distance(choice, _wider(_box(p), 1.2)), p) for p in people]
+        ranked = [pair for pair in ranked if pair[0] > -0.5]
+    return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
+
+
+def _overlap(a: Box, b: Box) -> float:
+    """Divide the intersection of two boxes by their union."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    both = max(width, 0.0) * max(height, 0.0)
+    return both / max((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both, 1e-9)
+
+
+def _distance(point: tuple[float, ...], box: Box) -> float:
+    """Measure how far from a box's middle a point lies: 0.5 is its edge; an ellipse, so that corners are far."""
+    x, y = (point[0] - 0.5 * (box[0] + box[2])), (point[1] - 0.5 * (box[1] + box[3]))
+    return float(np.hypot(x / max(box[2] - box[0], 1.0), y / max(box[3] - box[1], 1.0)))
+
+
+def _around(choice: tuple[float, ...], rgb: Array, scale: float) -> tuple[float, float, float]:
+    if len(choice) == 4:
+        x0, y0, x1, y1 = choice
+        return 0.5 * (x0 + x1), 0.5 * (y0 + y1), 1.2 * scale * max(x1 - x0, y1 - y0)
+    return choice[0], choice[1], 0.3 * scale * max(rgb.shape[:2])
+
+
+def _blank_outside(rgb: Array, square: tuple[float, float, float], scale: float) -> None:
+    """Paint a picture black, in place, outside a square (x, y, side) made larger by `scale`."""
+    x, y, half = square[0], square[1], 0.5 * square[2] * scale
+    x0, x1 = (int(np.clip(v, 0, rgb.shape[1])) for v in (x - half, x + half))
+    y0, y1 = (int(np.clip(v, 0, rgb.shape[0])) for v in (y - half, y + half))
+    rgb[:y0], rgb[y1:], rgb[y0:y1, :x0], rgb[y0:y1, x1:] = 0, 0, 0, 0
+
+
+def _gather(sightings: list[Sighting]) -> tuple[Array, Array, Array]:
+    count = len(sightings)
+    positions, confidence = np.full((count, 137, 2), np.nan), np.zeros((count, 137))
+    world_m = np.full((count, 137, 3), np.nan)
+    for i, sighting in enumerate(sightings):
+        if sighting.landmarks is not None:
+            positions[i], confidence[i] = sighting.landmarks.positions, sighting.landmarks.confidence
+            world_m[i] = sighting.landmarks.world_m
+    return positions, confidence, world_m
+
+
+def _check_length(info: VideoInfo, settings: DetectSettings, count: int, report: Reporter) -> None:
+    if not count:
+        raise InputError(
+            f"{info.path.name} has {info.frames} frames; none of them lies from frame {settings.start} on"
+            f"{'' if settings.stop is None else f' and before {settings.stop}'}.",
+            "Choose other start and stop frames.",
+        )
+    wanted = info.frames if settings.stop is None else min(info.frames, settings.stop)
+    if settings.start + count < 0.98 * wanted:
+        report.warning("truncated", f"{info.path.name} breaks off after {settings.start + count} of {info.frames} frames.")
+    if abs(info.pixel_aspect - 1.0) > 0.01:
+        report.warning(
+            "pixel-aspect", f"{info.path.name} has pixels {info.pixel_aspect:.3f} times as wide as high; square is assumed."
+        )
+
+
+def _check_person(video: Path, confidence: Array, least: float) -> None:
+    """Refuse a film that hardly shows anybody; `confidence` is (T, 25)."""
+    frames, shown = len(confidence), int(((confidence >= least).sum(1) >= _MIN_JOINTS).sum())
+    if shown >= MIN_FRAMES:
+        return
+    hint = "Film one person whole, in good light, and larger than a fifth of the picture's height."
+    if not shown:
+        raise InputError(f"Nobody is seen in any of the {frames} frames of {video.name}.", hint)
+    raise InputError(f"{shown} of {frames} frames show a person; at least {MIN_FRAMES} are needed.", hint)
