@@ -9,6 +9,8 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..operators.base import LOG, ROOT, preference
+from ..operators.scene.compat import PATH_OPTIONS
+from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
 from .ui import jobs, motion
 
@@ -48,11 +50,15 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         name="Python",
         description="The Python program of the inference environment; empty to look for it",
         subtype="FILE_PATH",
+        options=PATH_OPTIONS,
+        options=PATH_OPTIONS,
     )
     output: StringProperty(
         name="Jobs",
         description="Folder of new jobs; empty for 'understudy' beside the saved file, or the add-on's own folder",
         subtype="DIR_PATH",
+        options=PATH_OPTIONS,
+        options=PATH_OPTIONS,
     )
     tab: StringProperty(name="Tab", description="Name of the tab in the sidebar", default="Understudy", update=_renamed)
     log_level: EnumProperty(

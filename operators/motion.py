@@ -12,6 +12,7 @@ from bpy_extras.io_utils import ImportHelper
 from ..inference.protocol.errors import InputError
 from . import settings as scene_settings
 from .base import Guarded
+from .scene.compat import PATH_OPTIONS
 from .session import SESSION
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mts", ".mpg", ".wmv")
@@ -127,7 +128,7 @@ class UNDERSTUDY_OT_apply_motion(Guarded, scene_settings.ApplyOptions, bpy.types
     filter_glob: StringProperty(default="*.npz", options={"HIDDEN"})
     filepath: StringProperty(
         name="Result", description="A body_motion.npz or a job folder; empty for the last capture", subtype="FILE_PATH",
-        options={"SKIP_SAVE"},
+        options={"SKIP_SAVE", *PATH_OPTIONS},
     )  # fmt: skip
 
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
@@ -167,7 +168,7 @@ class UNDERSTUDY_OT_export_motion(Guarded, bpy.types.Operator):
     bl_idname = "understudy.export_motion"
     bl_label = "Export Motion"
 
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     format: EnumProperty(name="Format", description="The kind of file", items=_FORMATS)
     rig: StringProperty(name="Armature", description="Empty for the active one or the newest", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.bvh;*.fbx;*.glb", options={"HIDDEN"})

@@ -19,6 +19,7 @@ from bpy.props import (
 from ..inference.protocol import schema
 from ..inference.protocol.errors import RequestError
 from ..inference.protocol.requests import MotionRequest
+from .scene.compat import PATH_OPTIONS
 
 RATES = (
     ("SCENE", "Match Scene", "Resample onto whole frames at the scene's rate; the speed is kept"),
@@ -53,11 +54,12 @@ APPLY: dict[str, Any] = {
 class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
     """One view of the capture: a clip, its keypoints, and who is followed in it."""
 
-    video: StringProperty(name="Clip", description="The film of this view", subtype="FILE_PATH")
+    video: StringProperty(name="Clip", description="The film of this view", subtype="FILE_PATH", options=PATH_OPTIONS)
     keypoints: StringProperty(
         name="Keypoints",
         description="File or folder of 2D keypoints in place of detection",
         subtype="FILE_PATH",
+        options=PATH_OPTIONS,
     )
     follow: EnumProperty(
         name="Follow",
@@ -76,6 +78,8 @@ class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
 
 def _property(item: schema.Property) -> Any:
     keywords = dict(item.keywords, description=item.keywords["description"].removesuffix("."))
+    if keywords.get("subtype") == "FILE_PATH":
+        keywords["options"] = PATH_OPTIONS
     return getattr(bpy.props, item.kind)(**keywords)
 
 

@@ -41,6 +41,14 @@ def _channelbag(datablock: bpy.types.ID, animation: bpy.types.AnimData, action: 
     return strip.channelbag(slot, ensure=True)
 
 
+# Paths that may begin with "//" must say so where Blender can hear it. The test can go with 4.2.
+PATH_OPTIONS = (
+    {"PATH_SUPPORTS_BLEND_RELATIVE"}
+    if "is_path_supports_blend_relative" in bpy.types.Property.bl_rna.properties
+    else set()
+)
+
+
 def set_movie_output(settings: bpy.types.ImageFormatSettings, *, movie: bool) -> None:
     """Choose H.264 or PNG output; from 5.0 on the medium is chosen first. The test can go with 4.5."""
     if hasattr(settings, "media_type"):
