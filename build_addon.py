@@ -48,6 +48,7 @@ os._exit(code)  # bpy may crash or hang on its way out
 BLENDERS = {"4.2": "3.11", "4.5": "3.11", "5.0": "3.11", "5.2": "3.13"}  # Blender version: its Python
 DEFAULT_BLENDERS = ("5.0", "4.5")
 MAIN_BLENDER = "5.0"  # the one in .venv
+INTERRUPTED = "interrupted"  # stands in an environment's stamp while pip is at work
 NO_TESTS = 5  # pytest's exit code when a selection left nothing to run
 BLENDER_LIBRARIES = "libxxf86vm1 libxi6 libxrender1 libxfixes3 libsm6 libxkbcommon0 libgl1 libegl1"
 
@@ -146,24 +147,25 @@ def project() -> dict[str, str]:
 
 def ensure(environment: Environment, *, python: str = "", clear: bool = False) -> Path:
     """Bring an environment to what the locks say and give its interpreter."""
-    folder, stands = environment.folder, version_of(environment.interpreter) == environment.python
-    done = set(environment.stamp.read_text().splitlines()) if environment.stamp.is_file() and stands else set()
-    missing = [(mark, asked) for mark, asked in environment.layers() if mark not in done]
-    if not missing and not clear:
-        say(f"{folder.name} stands.")
-        return environment.interpreter
-    if clear or not stands:
+    folder, stamp = environment.folder, environment.stamp
+    done = set(stamp.read_text().splitlines()) if stamp.is_file() else set()
+    if clear or INTERRUPTED in done or version_of(environment.interpreter) != environment.python:
         base = python or find_python(environment.python)
         say(f"{folder.name}: a new environment from {base}")
         call([base, "-m", "venv", "--clear", folder], why=f"{folder.name} could not be made.")
-        done, missing = set(), list(environment.layers())
+        done = set()
+    missing = [(mark, asked) for mark, asked in environment.layers() if mark not in done]
     for number, (mark, asked) in enumerate(missing, start=1):
         say(f"{folder.name}: {number} of {len(missing)}, {mark.split()[0]}")
+        stamp.write_text("\n".join(sorted({*done, INTERRUPTED})) + "\n")
         pip = [environment.interpreter, "-m", "pip", "install", "--only-binary", ":all:", "--disable-pip-version-check"]
         call([*pip, *asked], why=f"{asked[-1]} could not be installed; the lines above say why.")
         done.add(mark)
-        environment.stamp.write_text("\n".join(sorted(done)) + "\n")
-    check_imports(environment)
+        stamp.write_text("\n".join(sorted(done)) + "\n")
+    if missing:
+        check_imports(environment)
+    else:
+        say(f"{folder.name} stands.")
     return environment.interpreter
 
 
