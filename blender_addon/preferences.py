@@ -10,7 +10,6 @@ from bpy.props import EnumProperty, StringProperty
 
 from ..operators.base import LOG, ROOT, preference
 from ..operators.scene.compat import PATH_OPTIONS
-from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
 from .ui import jobs, motion
 
@@ -21,14 +20,31 @@ _LEVELS = (
 )
 
 
+_CONSOLE = logging.StreamHandler()
+_CONSOLE.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+
+def begin() -> None:
+    """Apply the preferences that need more than being read."""
+    LOG.addHandler(_CONSOLE)
+    LOG.setLevel(preference("log_level", "WARNING"))
+    rename_tab()
+
+
+def end() -> None:
+    """Undo `begin`."""
+    LOG.removeHandler(_CONSOLE)
+
+
 def rename_tab() -> None:
     """Put the panels under the tab that the preferences name."""
     name = preference("tab", "") or "Understudy"
-    for panel in (*motion.PANELS, *jobs.PANELS):
-        if panel.bl_category == name:
-            continue
-        if panel.is_registered:
-            bpy.utils.unregister_class(panel)
+    panels = (*motion.PANELS, *jobs.PANELS)
+    if all(panel.bl_category == name for panel in panels):
+        return
+    for panel in reversed(panels):
+        bpy.utils.unregister_class(panel)
+    for panel in panels:
         panel.bl_category = name
         bpy.utils.register_class(panel)
 
@@ -38,7 +54,7 @@ def _renamed(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
 
 
 def _log_level(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
-    LOG.setLevel(getattr(logging, self.log_level))
+    LOG.setLevel(self.log_level)
 
 
 class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
@@ -51,13 +67,11 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         description="The Python program of the inference environment; empty to look for it",
         subtype="FILE_PATH",
         options=PATH_OPTIONS,
-        options=PATH_OPTIONS,
     )
     output: StringProperty(
         name="Jobs",
         description="Folder of new jobs; empty for 'understudy' beside the saved file, or the add-on's own folder",
         subtype="DIR_PATH",
-        options=PATH_OPTIONS,
         options=PATH_OPTIONS,
     )
     tab: StringProperty(name="Tab", description="Name of the tab in the sidebar", default="Understudy", update=_renamed)

@@ -31,7 +31,7 @@ def register() -> None:
         _unregister_classes(done)
         raise
     bpy.types.Scene.understudy = bpy.props.PointerProperty(type=settings.UNDERSTUDY_PG_scene)
-    preferences.rename_tab()
+    preferences.begin()
     menus.add()
     commands.add()
     SESSION.open()
@@ -42,6 +42,7 @@ def unregister() -> None:
     SESSION.close()
     commands.remove()
     menus.remove()
+    preferences.end()
     del bpy.types.Scene.understudy
     _unregister_classes(CLASSES)
 
