@@ -27,17 +27,94 @@ from .watch import JobWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
+CLOSE_S = 2.0
+
+
+class Worker:
+    """A worker process; it ends when its stdin closes. What it prints before its first job goes to `log`.
+
+    On Linux the kernel also kills it when the *thread* that started it ends, so that is asked for from the main
+    thread alone (see `runtime/guard.py`).
+
+    Raises:
+        RequestError: there is no such Python.
+    """
+
+    def __init__(self, python: str, log: Path) -> None:
+        self.is_ending = False  # it was told to end, and takes no more jobs
+        try:
+            self._process = _start(python, log)
+        except OSError as error:
+            hint = "Set up the environment, or choose its Python in the preferences."
+            raise RequestError(f"{python} cannot be started: {error.strerror}", hint, field="python") from error
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def send(self, order: dict[str, Any]) -> None:
+        """Hand it a job."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):  # it died while starting: the next poll says so, with its log
+            self._process.stdin.write(json.dumps(order).encode("ascii") + b"\n")
+
+    def terminate(self) -> None:
+        """Ask it to end, once."""
+        if not self.is_ending:
+            self.is_ending = True
+            self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and its children now."""
+        self.is_ending = True
+        if self.is_alive:  # a number that was given back may belong to somebody else by now
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                else:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._close_stdin()
+
+    def close(self) -> None:
+        """Close its stdin, which ends it."""
+        self.is_ending = True
+        self._close_stdin()
+        try:
+            self._process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def _close_stdin(self) -> None:
+        if self._process.stdin:
+            self._process.stdin.close()
+
+    def describe_end(self) -> str:
+        """Say how it ended; nothing while it lives."""
+        code = self._process.poll()
+        if code is None:
+            return ""
+        if code >= 0:
+            return f"The worker ended with exit code {code}."
+        known = {int(number): number.name for number in signal.Signals}
+        cause = ", most likely because memory ran out" if known.get(-code) == "SIGKILL" and not self.is_ending else ""
+        return f"The worker was ended by {known.get(-code, f'signal {-code}')}{cause}."
 
 
 class Job:
     """One job that was submitted or found; `watch` holds what is known of it."""
 
-    def __init__(self, watch: JobWatch, process: subprocess.Popen[bytes] | None, grace_s: float) -> None:
+    def __init__(self, watch: JobWatch, worker: Worker | None, grace_s: float) -> None:
         self.watch = watch
-        self._process = process  # None: another process runs it
+        self._worker = worker  # None: another process runs it
         self._grace_s = grace_s
         self._cancelled_at = 0.0
-        self._terminated = False
 
     @property
     def folder(self) -> JobFolder:
@@ -56,7 +133,7 @@ class Job:
 
     def poll(self) -> list[Event]:
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
-        events = self.watch.poll(worker_gone=_describe_end(self._process))
+        events = self.watch.poll(worker_gone=self._worker.describe_end() if self._worker else "")
         if self._cancelled_at and self.last is None:
             self._press()
         return events
@@ -68,15 +145,14 @@ class Job:
             self._cancelled_at = time.monotonic()
 
     def _press(self) -> None:
-        if self._process is None or self.state != "running":  # never kill a worker for a job that still waits in line
+        if self._worker is None or self.state != "running":  # never end a worker for a job that still waits in line
             self._cancelled_at = time.monotonic()
             return
         waited_s = time.monotonic() - self._cancelled_at
         if waited_s > 2 * self._grace_s:
-            _kill(self._process)
-        elif waited_s > self._grace_s and not self._terminated:
-            self._terminated = True
-            self._process.terminate()
+            self._worker.kill()
+        elif waited_s > self._grace_s:
+            self._worker.terminate()
 
     def wait(self, timeout_s: float | None = None, listen: Callable[[Event], None] | None = None) -> Event | None:
         """Follow the job to its last word; None where the time was up before.
@@ -107,14 +183,13 @@ class WorkerClient:
         self._python = os.fspath(python)
         self._app = app
         self._grace_s = grace_s
-        self._process: subprocess.Popen[bytes] | None = None
+        self._worker: Worker | None = None
         self._jobs: list[Job] = []
 
     @property
     def pid(self) -> int | None:
         """The worker's process id while it lives."""
-        alive = self._process and self._process.poll() is None
-        return self._process.pid if self._process and alive else None
+        return self._worker.pid if self._worker and self._worker.is_alive else None
 
     def submit(self, folder: str | os.PathLike[str], task: str, request: Any, *, overwrite: bool = False) -> Job:
         """Put a request into a folder and hand it to the worker.
@@ -126,12 +201,12 @@ class WorkerClient:
         job_folder = JobFolder(folder)
         order = Order(task, request, new_run_id(), self._app)
         job_folder.prepare(order, overwrite=overwrite)
-        if self.pid is None:
-            self._process = start_worker(self._python, job_folder.log)
-        assert self._process
-        line = json.dumps({"protocol": PROTOCOL, "job": str(job_folder.path), "run_id": order.run_id})
-        _send(self._process, line.encode("ascii") + b"\n")
-        job = Job(JobWatch(job_folder, order.run_id), self._process, self._grace_s)
+        if self._worker and (self._worker.is_ending or not self._worker.is_alive):
+            self._worker.kill()
+            self._worker = None
+        self._worker = self._worker or Worker(self._python, job_folder.log)
+        self._worker.send({"protocol": PROTOCOL, "job": str(job_folder.path), "run_id": order.run_id})
+        job = Job(JobWatch(job_folder, order.run_id), self._worker, self._grace_s)
         self._jobs = [known for known in self._jobs if known.last is None] + [job]
         return job
 
@@ -146,28 +221,12 @@ class WorkerClient:
             if job.last is None:
                 with contextlib.suppress(OSError):  # its folder may be gone
                     job.folder.ask_to_cancel()
-        if self._process is None:
-            return
-        with contextlib.suppress(OSError):  # it may be dead already
-            if self._process.stdin:
-                self._process.stdin.close()
-        try:
-            self._process.wait(2)
-        except subprocess.TimeoutExpired:
-            _kill(self._process)
-        self._process = None
+        if self._worker:
+            self._worker.close()
+            self._worker = None
 
 
-def start_worker(python: str, log: Path) -> subprocess.Popen[bytes]:
-    """Start a worker that ends when its stdin closes; what it prints before its first job goes to `log`.
-
-    On Linux the kernel also kills it when the *thread* that started it ends, so that is asked for from the main
-    thread alone (see `runtime/guard.py`).
-
-    Raises:
-        RequestError: there is no such Python.
-        ResourceError: the log cannot be written.
-    """
+def _start(python: str, log: Path) -> subprocess.Popen[bytes]:
     command = [python, "-E", "-s", "-X", "utf8", "-m", "inference", "worker"]
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command += ["--parent", str(os.getpid())]
@@ -175,38 +234,8 @@ def start_worker(python: str, log: Path) -> subprocess.Popen[bytes]:
     pipe, flags = subprocess.PIPE, 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-    try:
-        with log.open("ab") as out:
-            return subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=pipe, stdout=out, stderr=out, bufsize=0,
-                start_new_session=sys.platform != "win32", creationflags=flags,
-            )  # fmt: skip
-    except OSError as error:
-        hint = "Set up the environment, or choose its Python in the preferences."
-        raise RequestError(f"{python} cannot be started: {error.strerror}", hint, field="python") from error
-
-
-def _send(process: subprocess.Popen[bytes], line: bytes) -> None:
-    assert process.stdin
-    with contextlib.suppress(OSError):  # it died while starting: the next poll says so, with its log
-        process.stdin.write(line)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(OSError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _describe_end(process: subprocess.Popen[bytes] | None) -> str:
-    code = None if process is None else process.poll()
-    if code is None:
-        return ""
-    if code >= 0:
-        return f"The worker ended with exit code {code}."
-    name = signal.Signals(-code).name if -code in {int(number) for number in signal.Signals} else f"signal {-code}"
-    cause = ", most likely because memory ran out" if name == "SIGKILL" else ""
-    return f"The worker was ended by {name}{cause}."
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=pipe, stdout=out, stderr=out, bufsize=0,
+            start_new_session=sys.platform != "win32", creationflags=flags,
+        )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -47,13 +48,15 @@ def _print(kib: int) -> None:
 
 
 def hold_interpreter(seconds: float) -> None:
-    """Sleep in native code that keeps the interpreter lock, so that no other Python thread can run."""
+    """Sleep in native code that keeps the interpreter lock and heeds no signal, as a long computation would."""
     if seconds <= 0:
         return
     if sys.platform == "win32":
         ctypes.PyDLL("kernel32").Sleep(int(seconds * 1000))
-    else:
-        ctypes.PyDLL(None).usleep(ctypes.c_uint(int(seconds * 1e6)))
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    ctypes.PyDLL(None).poll(None, 0, int(seconds * 1000))
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _fail(fault: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from ..protocol import schema
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
 from ..protocol.events import Event
-from ..protocol.files import is_full
+from ..protocol.files import is_full, storage_error
 from ..protocol.folder import JobFolder, JobReporter
 from ..protocol.requests import PROTOCOL, find_task, mismatch
 from . import guard
@@ -55,7 +55,12 @@ def _take_order(line: bytes) -> None:
     if not isinstance(order, dict) or order.get("protocol") != PROTOCOL:
         raise mismatch("the add-on", order.get("protocol") if isinstance(order, dict) else None, "this worker")
     folder = JobFolder(str(order.get("job", "")))
-    divert(folder.log)
+    if not folder.path.is_dir():
+        raise RequestError(f"there is no folder {folder.path}", field="job")
+    try:
+        divert(folder.log)
+    except OSError as error:
+        raise storage_error(folder.log, error) from error
     run_job(folder, run_id=str(order.get("run_id", "")))
 
 
@@ -120,7 +125,7 @@ def explain(error: BaseException) -> UnderstudyError:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in text:
         return ResourceError(f"Memory ran out: {text}", "Close other programs, or take a shorter or smaller clip.")
     hint = "This is a bug: please report it with the job folder, whose log.txt says more."
-    if isinstance(error, ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("inference"):
         hint = "The environment is incomplete: set it up again (build_addon.py env)."
     bug = UnderstudyError(f"{type(error).__name__}: {text}", hint)
     bug.code = "bug"
