@@ -38,13 +38,13 @@ FACE_70_IN_FACEMESH = (
 )  # fmt: skip
 
 _OUTSIDE = 0.2  # what is left of the confidence of a point outside the picture
-_SAME_HAND = 0.35  # two hands closer than this part of a hand's size are one hand seen twice
+_SAME_HAND = 0.4  # two hands closer than this part of a hand's size are one hand seen twice
 
 _GRAPH = "mediapipe/modules/holistic_landmark/holistic_landmark_cpu.binarypb"
 _POSE = "poselandmarkcpu__"
 _HAND = "handlandmarksleftandrightcpu__handlandmarksfromposecpu_{}__"
 _FACE = "facelandmarksfromposecpu__"
-_PRESENCE_OF_HAND = "handlandmarkcpu__hand_presence_score"
+_SIDES = ((1, "Right"), (2, "Left"))  # left and right hand: the graph's number, and its name for it in a mirror
 _HAND_FLOOR = 0.1  # hands are kept from here on and carry their presence as confidence; Holistic's own 0.5 drops many
 _NEVER = 2.0  # a threshold that no score passes
 
@@ -72,9 +72,11 @@ class Holistic:
         os.environ.setdefault("GLOG_minloglevel", "2")
         from mediapipe.python.solution_base import PacketDataType, SolutionBase
 
-        self._hands = (_HAND.format(1) + _PRESENCE_OF_HAND, _HAND.format(2) + _PRESENCE_OF_HAND)
+        inner = [f"{_HAND.format(number)}handlandmarkcpu__" for number, _ in _SIDES]
+        self._hands, self._sides = [f"{i}hand_presence_score" for i in inner], [f"{i}handedness" for i in inner]
         self._face = f"{_FACE}facelandmarkcpu__face_presence_score"
-        scores = {name: PacketDataType.FLOAT for name in (*self._hands, self._face)}
+        scores = dict.fromkeys((*self._hands, self._face), PacketDataType.FLOAT)
+        scores |= dict.fromkeys(self._sides, PacketDataType.PROTO)
         streams = ["pose_landmarks", "pose_world_landmarks", "left_hand_landmarks", "right_hand_landmarks"]
         streams += ["face_landmarks", "pose_landmarks_roi", *scores, *(["segmentation_mask"] if mask else [])]
         self._graph = SolutionBase(
@@ -87,7 +89,7 @@ class Holistic:
                 "refine_face_landmarks": True,
                 "use_prev_landmarks": tracking,
             },
-            calculator_params=_thresholds(hands, face),
+            calculator_params=_thresholds(hands=hands, face=face),
             outputs=streams,
             stream_type_hints=scores,
         )
@@ -118,6 +120,7 @@ class Holistic:
             _part(seen.right_hand_landmarks, range(21), right, size),
             _part(seen.face_landmarks, FACE_70_IN_FACEMESH, face, size),
         )
+        _forget_twin(positions, confidence, [self._sidedness(seen, side) for side in (0, 1)])
         outside = (positions < -0.5) | (positions > size - 0.5)
         confidence[outside.any(-1)] *= _OUTSIDE
         mask = getattr(seen, "segmentation_mask", None)
@@ -128,6 +131,14 @@ class Holistic:
             _square(seen.pose_landmarks_roi, size),
             None if mask is None else (mask > 0.5).astype(np.uint8) * 255,
         )
+
+    def _sidedness(self, seen: Any, side: int) -> float:
+        """Tell how much the left (0) or right (1) hand looks like one, in [0, 1]."""
+        found = getattr(seen, self._sides[side])
+        if found is None:
+            return 0.0
+        best = found.classification[0]
+        return best.score if best.label == _SIDES[side][1] else 1.0 - best.score
 
 
 def to_openpose(pose: Array, left: Array | None, right: Array | None, face: Array | None) -> tuple[Array, Array]:
@@ -144,7 +155,6 @@ def to_openpose(pose: Array, left: Array | None, right: Array | None, face: Arra
     for where, part in ((LEFT_HAND, left), (RIGHT_HAND, right), (FACE, face)):
         if part is not None:
             positions[where], confidence[where] = part[:, :2], part[:, 2]
-    _settle_one_hand_seen_twice(positions, confidence)
     return positions, confidence
 
 
@@ -155,18 +165,16 @@ def world_to_openpose(world_m: Array) -> Array:
     return out
 
 
-def _settle_one_hand_seen_twice(positions: Array, confidence: Array) -> None:
-    """Forget the less likely of two hands that lie on each other."""
-    left, right = positions[LEFT_HAND], positions[RIGHT_HAND]
-    if np.isnan(left).any() or np.isnan(right).any():
-        return
-    size = max(np.ptp(left, axis=0).max(), np.ptp(right, axis=0).max())
-    if np.linalg.norm(left - right, axis=-1).mean() < _SAME_HAND * size:
-        weaker = LEFT_HAND if confidence[LEFT_HAND].mean() < confidence[RIGHT_HAND].mean() else RIGHT_HAND
+def _forget_twin(positions: Array, confidence: Array, sidedness: list[float]) -> None:
+    """Where one hand was seen twice, forget it on the side to which it belongs less."""
+    hands = [positions[LEFT_HAND], positions[RIGHT_HAND]]
+    size = min(np.ptp(hand, axis=0).max() for hand in hands)
+    if np.linalg.norm(hands[0] - hands[1], axis=-1).mean() < _SAME_HAND * size:  # False where either is NaN
+        weaker = LEFT_HAND if sidedness[0] < sidedness[1] else RIGHT_HAND
         positions[weaker], confidence[weaker] = np.nan, 0.0
 
 
-def _thresholds(hands: bool, face: bool) -> dict[str, float]:
+def _thresholds(*, hands: bool, face: bool) -> dict[str, float]:
     found, kept = f"{_POSE}posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh", 0.5
     followed = f"{_POSE}poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
     out = {found: kept, followed: kept}

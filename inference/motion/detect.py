@@ -24,14 +24,19 @@ from .swap import unswap
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 px
+Square = tuple[float, float, float]  # x, y, side px
 
 MIN_FRAMES = 10
 _MIN_JOINTS = 6  # of the body, for a frame to count as showing a person
 _MARGIN = 1.3  # of the square that is shown over the square in which the body was
-_GROWTH = 1.12  # of that square, for each frame without the person
-_REACH = 0.3  # how far a person moves in a frame, in sides of their square; more for each frame without them
+_MARGIN_LOST = 2.0  # the same while the person is lost
+_REACH = 0.3  # how far from where they are expected a person may be, in sides of their square
+_REACH_A_S = 1.5  # the same, for each second they have not been seen
+_COAST_S = 0.25  # how long somebody unseen is expected to keep moving as before
+_LOOK_AROUND = 3  # frames between two looks at everybody while the person is lost
 _PATIENCE_S = 1.0  # until another person may take the place of one nobody chose
 _CHOOSING_S = 1.0  # within which a chosen person must be found
+_SURE = 0.6  # sureness of somebody who is not furniture
 _CROWD = 4  # people that are told apart
 
 
@@ -112,10 +117,12 @@ def find_people(scout: Holistic, rgb: Array) -> list[Landmarks]:
     """Give up to four people in a picture, the most prominent first."""
     rgb, people = rgb.copy(), []
     while len(people) < _CROWD and (seen := scout.see(rgb)):
-        x0, y0, x1, y1 = (round(v) for v in _wider(_box(seen), 1.1))
-        rgb[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = 0
-        people.append(seen)
-    people = [person for person in people if person.confidence[BODY].mean() > 0.4]
+        x0, y0, x1, y1 = (max(round(v), 0) for v in _wider(_box(seen), 1.1))
+        rgb[y0:y1, x0:x1] = 0
+        if _sureness(seen) > _SURE and all(_shared(_box(seen), _box(p)) < 0.5 for p in people):
+            people.append(seen)
+        else:
+            break
     return sorted(people, key=_prominence, reverse=True)
 
 
@@ -128,34 +135,55 @@ class _Follower:
     fps: float
     choice: tuple[float, ...] | None
     report: Reporter
-    roi: tuple[float, float, float] | None = field(default=None, init=False)
-    missed: int = field(default=0, init=False)
+    square: Square | None = field(default=None, init=False)  # where the person was last
+    velocity: Array = field(default_factory=lambda: np.zeros(2), init=False)  # px a frame
+    missed: int = field(default=0, init=False)  # frames since then
 
     def see(self, rgb: Array) -> Landmarks | None:
         """Give the person's landmarks in the next picture, which is blanked outside their surroundings."""
-        if self.roi is None:
-            self.roi = self._choose(rgb)
-            if self.roi is None:
-                return None
-        _blank_outside(rgb, self.roi, _MARGIN * _GROWTH**self.missed)
+        if self.square is None:
+            self.square = self._choose(rgb)
+        elif self.missed and self.missed % _LOOK_AROUND == 0:
+            self._look_around(rgb)
+        if self.square is None:
+            return None
+        _blank_outside(rgb, self._expected(), _MARGIN_LOST if self.missed else _MARGIN)
         seen = self.graph.see(rgb)
-        if seen is not None and self._is_same(seen.roi):
-            self.roi, self.missed = seen.roi, 0
-            return seen
-        if seen is not None:
+        if seen is None or not self._is_near(seen.roi):
+            self._miss(forget=seen is not None)
+            return None
+        moved = np.subtract(seen.roi[:2], self.square[:2]) / (self.missed + 1)
+        self.velocity = 0.5 * (self.velocity + moved)
+        self.square, self.missed = seen.roi, 0
+        return seen
+
+    def _miss(self, *, forget: bool) -> None:
+        if forget:
             self.graph.forget()
         self.missed += 1
         if self.choice is None and self.missed > _PATIENCE_S * self.fps:
-            self.roi, self.missed = None, 0
-        return None
+            self.square, self.missed = None, 0
 
-    def _is_same(self, roi: tuple[float, float, float]) -> bool:
-        assert self.roi is not None
-        (x0, y0, side0), (x1, y1, side1) = self.roi, roi
-        allowed = _REACH * (1 + 0.25 * self.missed)
-        return bool(np.hypot(x1 - x0, y1 - y0) < allowed * side0 and abs(np.log(side1 / side0)) < np.log(2.0))
+    def _expected(self) -> Square:
+        assert self.square is not None
+        x, y = self.square[:2] + self.velocity * min(self.missed, _COAST_S * self.fps)
+        return float(x), float(y), self.square[2]
 
-    def _choose(self, rgb: Array) -> tuple[float, float, float] | None:
+    def _is_near(self, square: Square) -> bool:
+        x, y, side = self._expected()
+        reach = (_REACH + _REACH_A_S * self.missed / self.fps) * side
+        return bool(np.hypot(square[0] - x, square[1] - y) < reach and 0.5 < square[2] / side < 2.0)
+
+    def _look_around(self, rgb: Array) -> None:
+        """Find the lost person again among everybody in the picture."""
+        x, y, _ = self._expected()
+        near = [person.roi for person in find_people(self.scout, rgb) if self._is_near(person.roi)]
+        if near:
+            self.square = min(near, key=lambda roi: np.hypot(roi[0] - x, roi[1] - y))
+            self.velocity = np.zeros(2)
+            self.graph.forget()
+
+    def _choose(self, rgb: Array) -> Square | None:
         people = find_people(self.scout, rgb)
         if self.choice is None:
             if len(people) > 1:
@@ -164,23 +192,28 @@ class _Follower:
                     f"{len(people)} people are in view; the most prominent is followed. Click another to choose.",
                 )
             return people[0].roi if people else None
-        person = _chosen(self.choice, people)
-        for scale in (1.0, 2.0) if person is None else ():
-            around = _around(self.choice, rgb, scale)
+        person = _chosen(self.choice, people) or self._closer_look(rgb, self.choice)
+        if person is not None:
+            self.missed = 0
+            return person.roi
+        self.missed += 1
+        if self.missed > _CHOOSING_S * self.fps:
+            where = ", ".join(f"{v:.0f}" for v in self.choice)
+            raise InputError(
+                f"Nobody was found at ({where}) in the first {self.missed} frames.",
+                "Click on the middle of the body, or draw a box around the whole person.",
+            )
+        return None
+
+    def _closer_look(self, rgb: Array, choice: tuple[float, ...]) -> Landmarks | None:
+        """Look for somebody small or overlooked by showing nothing but the place that was pointed at."""
+        for scale in (1.0, 2.0):
             closer = rgb.copy()
-            _blank_outside(closer, around, 1.0)
-            person = person or _chosen(self.choice, [p for p in (self.scout.see(closer),) if p])
-        if person is None:
-            self.missed += 1
-            if self.missed > _CHOOSING_S * self.fps:
-                where = ", ".join(f"{v:.0f}" for v in self.choice)
-                raise InputError(
-                    f"Nobody was found at ({where}) in the first {self.missed} frames.",
-                    "Click on the middle of the body, or draw a box around the whole person.",
-                )
-            return None
-        self.missed = 0
-        return person.roi
+            _blank_outside(closer, _around(choice, rgb, scale), 1.0)
+            seen = self.scout.see(closer)
+            if seen and (person := _chosen(choice, [seen])):
+                return person
+        return None
 
 
 def _ahead(frames: Iterator[tuple[int, float, Array]]) -> Iterator[tuple[int, float, Array]]:
@@ -200,9 +233,14 @@ def _box(person: Landmarks) -> Box:
     return float(x0), float(y0), float(x1), float(y1)
 
 
+def _sureness(person: Landmarks) -> float:
+    """Average the third of the body that is seen best: a picture may end at the belt."""
+    return float(np.sort(person.confidence[BODY])[-8:].mean())
+
+
 def _prominence(person: Landmarks) -> float:
     x0, y0, x1, y1 = _box(person)
-    return float(np.hypot(x1 - x0, y1 - y0) * person.confidence[BODY].mean())
+    return float(np.hypot(x1 - x0, y1 - y0) * _sureness(person))
 
 
 def _wider(box: Box, scale: float) -> Box:
@@ -222,11 +260,22 @@ def _chosen(choice: tuple[float, ...], people: list[Landmarks]) -> Landmarks | N
     return max(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
+def _both(a: Box, b: Box) -> float:
+    return max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+
+
+def _area(box: Box) -> float:
+    return max((box[2] - box[0]) * (box[3] - box[1]), 1e-9)
+
+
 def _overlap(a: Box, b: Box) -> float:
     """Divide the intersection of two boxes by their union."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    both = max(width, 0.0) * max(height, 0.0)
-    return both / max((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both, 1e-9)
+    return _both(a, b) / (_area(a) + _area(b) - _both(a, b))
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Divide the intersection of two boxes by the smaller one."""
+    return _both(a, b) / min(_area(a), _area(b))
 
 
 def _distance(point: tuple[float, ...], box: Box) -> float:
@@ -235,14 +284,14 @@ def _distance(point: tuple[float, ...], box: Box) -> float:
     return float(np.hypot(x / max(box[2] - box[0], 1.0), y / max(box[3] - box[1], 1.0)))
 
 
-def _around(choice: tuple[float, ...], rgb: Array, scale: float) -> tuple[float, float, float]:
+def _around(choice: tuple[float, ...], rgb: Array, scale: float) -> Square:
     if len(choice) == 4:
         x0, y0, x1, y1 = choice
         return 0.5 * (x0 + x1), 0.5 * (y0 + y1), 1.2 * scale * max(x1 - x0, y1 - y0)
     return choice[0], choice[1], 0.3 * scale * max(rgb.shape[:2])
 
 
-def _blank_outside(rgb: Array, square: tuple[float, float, float], scale: float) -> None:
+def _blank_outside(rgb: Array, square: Square, scale: float) -> None:
     """Paint a picture black, in place, outside a square (x, y, side) made larger by `scale`."""
     x, y, half = square[0], square[1], 0.5 * square[2] * scale
     x0, x1 = (int(np.clip(v, 0, rgb.shape[1])) for v in (x - half, x + half))
@@ -270,10 +319,13 @@ def _check_length(info: VideoInfo, settings: DetectSettings, count: int, report:
         )
     wanted = info.frames if settings.stop is None else min(info.frames, settings.stop)
     if settings.start + count < 0.98 * wanted:
-        report.warning("truncated", f"{info.path.name} breaks off after {settings.start + count} of {info.frames} frames.")
+        report.warning(
+            "truncated", f"{info.path.name} breaks off after {settings.start + count} of {info.frames} frames."
+        )
     if abs(info.pixel_aspect - 1.0) > 0.01:
         report.warning(
-            "pixel-aspect", f"{info.path.name} has pixels {info.pixel_aspect:.3f} times as wide as high; square is assumed."
+            "pixel-aspect",
+            f"{info.path.name} has pixels {info.pixel_aspect:.3f} times as wide as high; square is assumed.",
         )
 
 

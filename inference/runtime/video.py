@@ -12,7 +12,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.container import InputContainer
+from av.container import InputContainer, OutputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -90,7 +91,7 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
 class MovieWriter:
     """Encodes one picture after another; made by `write_movie`."""
 
-    def __init__(self, container: av.container.OutputContainer, fps: float, size: tuple[int, int]) -> None:
+    def __init__(self, container: OutputContainer, fps: float, size: tuple[int, int]) -> None:
         self._container = container
         self._stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
         self._stream.width, self._stream.height = size
@@ -122,7 +123,7 @@ def write_movie(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Movie
             writer = MovieWriter(container, fps, size)
             yield writer
             writer.finish()
-        with open(temporary, "rb+") as stream:
+        with Path(temporary).open("rb+") as stream:
             os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
@@ -173,7 +174,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic and stream.width and stream.height:
+        if not stream.disposition & Disposition.attached_pic and stream.width and stream.height:
             stream.thread_type = "AUTO"
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
