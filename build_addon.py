@@ -149,7 +149,8 @@ def ensure(environment: Environment, *, python: str = "", clear: bool = False) -
     """Bring an environment to what the locks say and give its interpreter."""
     folder, stamp = environment.folder, environment.stamp
     done = set(stamp.read_text().splitlines()) if stamp.is_file() else set()
-    if clear or INTERRUPTED in done or version_of(environment.interpreter) != environment.python:
+    stands = INTERRUPTED not in done and version_of(environment.interpreter) == environment.python
+    if clear or not stands or not (done or answer([str(environment.interpreter), "-m", "pip", "--version"])):
         base = python or find_python(environment.python)
         say(f"{folder.name}: a new environment from {base}")
         call([base, "-m", "venv", "--clear", folder], why=f"{folder.name} could not be made.")
