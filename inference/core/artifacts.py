@@ -7,17 +7,15 @@ uncompressed `.npz` whose `header` entry is JSON text, and is always read with `
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import IO, Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from ..protocol.errors import InputError, ResourceError
+from ..protocol.errors import InputError
+from ..protocol.files import atomic_write
 
 Array = np.ndarray
 SCHEMA = 1
@@ -220,27 +218,3 @@ def read_npz(path: Path) -> dict[str, Array]:
         raise InputError(f"There is no file {path}.") from error
     except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
         raise InputError(f"{path.name} is not a readable .npz file: {error}") from error
-
-
-def atomic_write(path: Path, write: Callable[[IO[bytes]], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
-
-    Raises:
-        ResourceError: the disk is full or the folder cannot be written.
-    """
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ResourceError(
-            f"{path.name} could not be written: {error.strerror or error}.", "Free some disk space and start again."
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
