@@ -14,6 +14,7 @@ Array = np.ndarray
 _ORDER = 3  # third differences: the smoothest motion is the one of least jerk
 _NOISE_GAIN = np.sqrt(20.0)  # standard deviation of third differences of white noise: 1 + 9 + 9 + 1
 _CUTOFF_HZ = 6.0  # of the first pass, which only finds out where the motion is abrupt
+_BALANCE = 0.3  # below the optimum for white noise and steady motion: blur costs more than tremor
 _WEAK = 1e-3  # weight of filled-in samples
 
 
@@ -26,7 +27,7 @@ def smooth_positions(positions: Array, weights: Array, fps: float, *, amount: fl
     noise = noise_level(positions, weights > 10 * _WEAK)
     jerk = np.mean(np.diff(rough, _ORDER, axis=0) ** 2, axis=-1)
     jerk = moving_average(jerk, max(1, round(0.1 * fps)))
-    gain = 100.0 ** (2.0 * amount - 1.0)
+    gain = _BALANCE * 100.0 ** (2.0 * amount - 1.0)
     strength = gain * noise**2 / (jerk + 1e-4 * noise**2 + 1e-18)  # the ratio of variances is the optimal penalty
     return whittaker(positions, weights, strength)
 
@@ -110,23 +111,24 @@ def moving_average(values: Array, half: int) -> Array:
 def find_spikes(positions: Array, known: Array, *, half: int = 3, floor: float = 0.06, limit: float = 4.0) -> Array:
     """Mark (T, C) samples of (T, C, K) that leap away from their neighbours and back (Hampel 1974).
 
-    A sample is a spike where it lies further from the median of its 2 * half + 1 neighbours than `limit` standard
-    deviations, themselves measured by medians, and than `floor`.
+    A sample is a spike where it lies further from the median of its 2 * half + 1 neighbours, moved along by their median
+    velocity, than `limit` standard deviations, themselves measured by medians, and than `floor`.
     """
-    count = len(positions)
-    if count < 2 * half + 1:
+    count, size = len(positions), 2 * half + 1
+    if count < size:
         return np.zeros(known.shape, bool)
-    padded = np.concatenate([positions[half:0:-1], positions, positions[-2 : -half - 2 : -1]])
-    present = np.concatenate([known[half:0:-1], known, known[-2 : -half - 2 : -1]])
-    padded = np.where(present[..., None], padded, np.inf)
-    windows = np.stack([padded[i : i + count] for i in range(2 * half + 1)])
-    seen = np.sum([present[i : i + count] for i in range(2 * half + 1)], axis=0)
-    centre = _middle(windows, seen[..., None])
-    away = np.linalg.norm(np.where(known[..., None], positions - centre, 0.0), axis=-1)
-    finite = np.isfinite(windows[..., 0])
-    spread = np.where(finite, np.linalg.norm(np.where(finite[..., None], windows - centre, 0.0), axis=-1), np.inf)
-    deviation = 1.4826 * _middle(spread, seen)
-    return known & (seen > half) & (away > np.maximum(floor, limit * deviation))
+    index = np.abs(np.arange(-half, count + half))
+    index = np.where(index >= count, 2 * (count - 1) - index, index)  # mirrored at the ends
+    present = np.stack([known[index[i : i + count]] for i in range(size)])
+    windows = np.stack([positions[index[i : i + count]] for i in range(size)])
+    pairs = present[1:] & present[:-1]
+    slope = _middle(np.where(pairs[..., None], np.diff(windows, axis=0), np.inf), pairs.sum(axis=0)[..., None])
+    windows = windows - np.arange(-half, half + 1).reshape(-1, 1, 1, 1) * slope
+    seen = present.sum(axis=0)
+    centre = _middle(np.where(present[..., None], windows, np.inf), seen[..., None])
+    away = np.linalg.norm(positions - centre, axis=-1)
+    spread = np.where(present, np.linalg.norm(windows - centre, axis=-1), np.inf)
+    return known & (seen > half) & (away > np.maximum(floor, limit * 1.4826 * _middle(spread, seen)))
 
 
 def _middle(windows: Array, seen: Array) -> Array:

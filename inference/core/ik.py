@@ -13,7 +13,7 @@ import numpy as np
 from .rotations import matrix_from_rotvec, rotvec_from_matrix
 
 Array = np.ndarray
-_CHUNK = 256  # frames solved together: bounds memory, and stays in the cache
+CHUNK = 512  # frames solved together: bounds memory, and stays in the cache
 _LONGEST_STEP = 0.6  # radians a joint may turn in one iteration
 
 
@@ -85,8 +85,8 @@ def refine(tree: Tree, pose: Pose, targets: Targets, freedom: Freedom, *, prior:
     prior = pose if prior is None else prior
     parts = []
     problem = _Problem(tree, targets, freedom)
-    for start in range(0, len(pose.root), _CHUNK):
-        frames = slice(start, start + _CHUNK)
+    for start in range(0, len(pose.root), CHUNK):
+        frames = slice(start, start + CHUNK)
         part = problem.part(frames)
         now, base = pose.part(frames), prior.part(frames)
         for _ in range(steps):

@@ -42,7 +42,7 @@ _SIGMA: dict[str, tuple[float, float, float]] = {
     "foot": (_LOOSE, 0.5, _LOOSE),
 }  # fmt: skip
 _OUTER: dict[str, dict[int, float]] = {  # axes in the rest frame, for joints that do not turn about all three
-    "shoulder": {0: 0.15, 2: 0.15}, "forearm": {0: _LOOSE}, "hand": {0: 1.0, 2: 1.0}, "shin": {0: _LOOSE}, "toe": {0: 0.3},
+    "shoulder": {0: 0.15, 2: 0.15}, "forearm": {0: _LOOSE}, "hand": {0: 1.0, 2: 1.0}, "shin": {0: _LOOSE}, "toe": {0: 0.6},
 }  # fmt: skip
 _PRONATION = 0.3
 
@@ -195,30 +195,48 @@ class _Solver:
         pose = ik.Pose(self.builder.local.copy(), root)
         weights = self._body_weights(self.seen.weights)
         pose = ik.refine(self.tree, pose, self._targets(self.seen.positions[:, self.keypoints], weights), self.freedom)
+        return self._with_fingers(pose, self.seen.positions)
+
+    def _with_fingers(self, pose: ik.Pose, positions: Array) -> ik.Pose:
+        """The pose with its fingers turned to (T, 137, 3) keypoints."""
         world, _ = ik.place(self.tree, pose)
         turns = pose.turns
         for side in "LR":
             first = bone(f"thumb.01.{side}")
-            fingers, known = solve_fingers(self.skeleton, world, self.seen.positions, self.seen.weights, side)
+            fingers, known = solve_fingers(self.skeleton, world, positions, self.seen.weights, side)
             relaxed = self.builder.relaxed[first : first + 15]
-            turns[:, first : first + 15] = fill_fingers(
-                fingers, known, relaxed, gap=self.gap, decay=self.builder.decay
-            )
-            self.builder.known[:, first : first + 15] = known
+            turns[:, first : first + 15] = fill_fingers(fingers, known, relaxed, gap=self.gap, decay=self.builder.decay)
         return ik.Pose(turns, pose.root)
 
     def smooth(self, raw: ik.Pose) -> ik.Pose:
         """The same motion without the noise: smooth rotations, drawn to smoothed keypoints so that no error adds up."""
         fps, amount = self.seen.fps, self.settings.smoothing
         weights = self._body_weights(self.seen.weights)
-        points = self._markers(raw)
-        points = np.where(weights[..., None] > 0, self.seen.positions[:, self.keypoints], points)
-        points = smooth_positions(points, weights / self.counts, fps, amount=amount)
-        sure = self._bone_weights()
-        turns = smooth_rotations(quaternion_from_matrix(raw.turns), sure, fps, amount=amount)
+        positions = self._smooth_keypoints(raw)
+        points = positions[:, self.keypoints]
+        turns = smooth_rotations(quaternion_from_matrix(raw.turns), self._bone_weights(), fps, amount=amount)
         start = ik.Pose(matrix_from_quaternion(turns), _root_of(points, raw, self.keypoints))
         steady = moving_average(weights, max(1, round(0.1 * fps)))
-        return ik.refine(self.tree, start, self._targets(points, steady), self.freedom, steps=2)
+        body = ik.refine(self.tree, start, self._targets(points, steady), self.freedom, steps=2)
+        return self._with_fingers(body, positions)
+
+    def _smooth_keypoints(self, raw: ik.Pose) -> Array:
+        """(T, 137, 3) keypoints without their noise; where one is not seen, what the raw pose says."""
+        rows = self.skeleton.marker_keypoints
+        weights = self.seen.weights[:, rows]
+        placed = place_markers(self.skeleton, *ik.place(self.tree, raw))
+        points = np.where(weights[..., None] > 0, self.seen.positions[:, rows], placed)
+        anchor = np.zeros_like(points)  # fingers are smoothed about the wrist: its noise is not theirs
+        for hand, name in ((LEFT_HAND, "LWrist"), (RIGHT_HAND, "RWrist")):
+            wrist = points[:, rows == keypoint(name)]
+            anchor[:, (rows >= hand.start) & (rows < hand.stop)] = wrist
+        smoothed = smooth_positions(points - anchor, weights, self.seen.fps, amount=self.settings.smoothing)
+        for hand, name in ((LEFT_HAND, "LWrist"), (RIGHT_HAND, "RWrist")):
+            inside = (rows >= hand.start) & (rows < hand.stop)
+            smoothed[:, inside] += smoothed[:, rows == keypoint(name)]
+        out = np.zeros_like(self.seen.positions)
+        out[:, rows] = smoothed
+        return out
 
     def stand(self, pose: ik.Pose, frame: str) -> tuple[ik.Pose, _Ground]:
         """Find the floor and the contacts, and hold the feet that stand."""

@@ -151,7 +151,7 @@ def _bend(chord: Array, known: Array, torso: float) -> Array:
     stiff, bending = 0.34 * torso, 0.66 * torso
     cosine = (np.linalg.norm(chord, axis=-1) + 0.01 * torso - stiff) / bending
     angle = np.arccos(np.clip(np.where(known, cosine, 1.0), 0.75, 1.0))
-    return 0.05 + moving_average(angle, 2)
+    return 0.02 + moving_average(angle, 2)
 
 
 def _sideways(x: Array, y: Array) -> Array:
@@ -247,7 +247,9 @@ def _foot_pole(b: Builder, side: str, shin: Array, ankle_weight: Array) -> tuple
     """Sideways axis (T, 3) that the foot gives the knee, and how much it counts (T,)."""
     heel, heel_weight = b.point(f"{side}Heel")
     toe, toe_weight = b.point(f"{side}BigToe")
+    small, small_weight = b.point(f"{side}SmallToe")
     ankle, _ = b.point(f"{side}Ankle")
+    toe = np.where(small_weight[:, None] > 0, 0.5 * (toe + small), toe)
     forward = toe - np.where(heel_weight[:, None] > 0, heel, ankle)
     pole = np.cross(unit(forward), unit(shin))
     return pole, 0.05 * np.minimum(toe_weight, np.maximum(heel_weight, ankle_weight))
