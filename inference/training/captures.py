@@ -43,11 +43,13 @@ _LIMBS = ((2, 3, 4), (3, 4), (5, 6, 7), (6, 7), (9, 10, 11, 22, 23, 24), (10, 11
 class Errors:
     """How bad the detector is. `level` scales all; 0 is a perfect detector that sees through people."""
 
-    noise: float = 0.02  # largest standard deviation, of the diagonal of the person's box
+    jitter: float = 0.025  # largest standard deviation from frame to frame, of the diagonal of the person's box
+    offset: float = 0.025  # the same for what stays through the window, which is most of a real detector's error
+    wrong: float = 0.08  # share with a limb somewhere else
     missing: float = 0.30  # largest rate of missing points
-    clean: float = 0.25  # share of windows without noise
+    clean: float = 0.30  # share of windows without noise
     bias: float = 0.4  # share of windows with a detector's systematic offsets
-    swaps: float = 0.01
+    swaps: float = 0.015
     limbs: float = 0.15  # share with an occluded limb
     parts: float = 0.30  # share without a hand, without a face
     feet: float = 0.45  # share without small toes
@@ -135,8 +137,8 @@ def people_at(
 
 
 def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Generator) -> Tensor:
-    """Give a third of the bodies the upper half of another clip."""
-    some = torch.nonzero(chance(g, 0.3, len(turn)))[:, 0]
+    """Give a quarter of the bodies the upper half of another clip."""
+    some = torch.nonzero(chance(g, 0.25, len(turn)))[:, 0]
     last = torch.searchsorted(bank.cumulative, rand(g, len(some)).double() * bank.cumulative[-1]).clamp_max(len(bank.first) - 1)
     index = torch.maximum(last[:, None] - back * stride[some, None], bank.first[last, None])
     other = bank.rotations[index]
@@ -151,7 +153,7 @@ def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Gene
 def _turned(turn: Tensor, g: torch.Generator) -> Tensor:
     """Turn joints at random, the same way through the window, with everything that hangs on them."""
     count = len(turn)
-    strength = rand(g, count, 1) ** 2 * 2.5 * chance(g, 0.7, count, 1)
+    strength = rand(g, count, 1) ** 2 * 2.2 * chance(g, 0.6, count, 1)
     sigma = torch.tensor([_TURNS.get(name.partition(".")[0], 0.0) for name in surface.NAMES])
     own = rotation(torch.randn(count, len(sigma), 3, generator=g) * sigma[:, None] * strength[..., None])
     total = [own[:, 0]]
@@ -222,8 +224,13 @@ def _points(
     return out
 
 
-def film(people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: float = 0.35) -> Batch:
-    """See (B, T, 137, 3) people with random cameras and a detector of the given errors."""
+def film(
+    people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: float = 0.35, hard: bool = True
+) -> Batch:
+    """See (B, T, 137, 3) people with random cameras and a detector of the given errors.
+
+    Where it is `hard`, some are close-ups and some people lie or hang upside down.
+    """
     count = len(people)
     people = torch.where(chance(g, 0.5, count)[:, None, None, None], people, mirrored(people))
     size = torch.tensor(SIZES, dtype=torch.float32)[torch.randint(0, len(SIZES), (count,), generator=g)]
@@ -231,9 +238,9 @@ def film(people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: flo
     focal = longer * (0.05 + 0.33 * torch.randn(count, generator=g)).exp().clamp(0.55, 2.8)
     body = people[:, -1, :25]
     centre = 0.5 * (body.amin(1) + body.amax(1)) + torch.randn(count, 3, generator=g) * 0.08
-    close = chance(g, 0.12, count)
+    close = chance(g, 0.08 * hard, count)
     centre = torch.where(close[:, None], 0.5 * (people[:, -1, 1] + people[:, -1, 0]) - 0.1, centre)
-    turn = _viewpoint(count, g)
+    turn = _viewpoint(count, g, 0.08 * hard)
     fraction = torch.where(close, rand(g, count, low=1.2, high=3.0), rand(g, count, low=0.25, high=1.15))
     distance = (focal * 1.75 / (fraction * size[:, 1].clamp_max(1.4 * size[:, 0]))).clamp(1.0, 14.0)
     where = torch.randn(count, 2, generator=g).clamp(-2.2, 2.2) * 0.16 * size / focal[:, None]
@@ -255,12 +262,12 @@ def mirrored(people: Tensor) -> Tensor:
     return people[:, :, MIRROR_137[: people.shape[2]]] * torch.tensor([-1.0, 1.0, 1.0])
 
 
-def _viewpoint(count: int, g: torch.Generator) -> Tensor:
-    """(B, 3, 3) camera from world: any azimuth, mostly level; one in eight people lies or hangs upside down."""
+def _viewpoint(count: int, g: torch.Generator, tumbled: float) -> Tensor:
+    """(B, 3, 3) camera from world: any azimuth, mostly level; a share of people lies or hangs upside down."""
     zero = torch.zeros(count, 1)
     yaw = rotation(torch.cat([zero, zero, rand(g, count, 1, high=2 * math.pi)], 1))
     wild = rotation(torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=1) * rand(g, count, 1, high=math.pi))
-    yaw = torch.where(chance(g, 0.12, count)[:, None, None], wild @ yaw, yaw)
+    yaw = torch.where(chance(g, tumbled, count)[:, None, None], wild @ yaw, yaw)
     level = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
     pitch = torch.where(chance(g, 0.5, count)[:, None], rand(g, count, 1, low=-8.0, high=15.0), rand(g, count, 1, low=-30.0, high=42.0))
     pitch = rotation(torch.cat([torch.deg2rad(pitch), zero, zero], 1))
@@ -303,23 +310,36 @@ def _biased(pixels: Tensor, g: torch.Generator, share: float) -> Tensor:
 
 def _noise(pixels: Tensor, camera: Tensor, box: Tensor, g: torch.Generator, e: Errors) -> Tensor:
     count, window, points = pixels.shape[:3]
-    level = rand(g, count, high=e.noise) * ~chance(g, e.clean, count)
-    sigma = torch.randn(count, 1, points, generator=g).mul(0.4).exp() * (1 + 2 * _hidden(pixels, camera, box))
-    sigma = torch.where(chance(g, 0.03, count, window, points), sigma * 5, sigma)
+    noisy = ~chance(g, e.clean, count)
+    rough = torch.where(chance(g, 0.35, count), 1.0, 0.3)  # most detectors shake less than they are off
+    jitter = rand(g, count, high=e.jitter) * rough * noisy
+    offset = rand(g, count, high=e.offset) * noisy
     # points of hands and faces are as noisy as their own size, or, in a third of windows, as the body's
     own = torch.ones(count, points)
     alike = chance(g, 0.33, count)
     for part in (slice(25, 95), slice(95, 116), slice(116, 137)) if points > 25 else ():
         extent = (pixels[:, -1, part].amax(1) - pixels[:, -1, part].amin(1)).norm(dim=-1) / box.clamp_min(1e-3)
         own[:, part] = torch.where(alike, 1.0, 1.3 * extent)[:, None]
-    sigma = sigma * own[:, None] * (level * box)[:, None, None]
-    held = rand(g, count, 1, 1, 1, high=0.8)
-    white = torch.randn(count, window, points, 2, generator=g)
-    steady = torch.randn(count, 1, points, 2, generator=g)
-    noise = ((1 - held).sqrt() * white + held.sqrt() * steady) * sigma[..., None]
+    point = torch.randn(count, 1, points, generator=g).mul(0.4).exp() * own[:, None] * box[:, None, None]
+    point = point * (1 + 2 * _hidden(pixels, camera, box))
+    heavy = 1 + 4 * chance(g, 0.03, count, window, points)
+    noise = torch.randn(count, window, points, 2, generator=g) * (point * jitter[:, None, None] * heavy)[..., None]
+    heavy = 1 + 3 * chance(g, 0.04, count, 1, points)
+    noise += torch.randn(count, 1, points, 2, generator=g) * (point * offset[:, None, None] * heavy)[..., None]
+    noise[:, :, :25] += _misplaced(count, window, g, e.wrong) * box[:, None, None, None]
     noise[:, :, 1] = 0.5 * (noise[:, :, 2] + noise[:, :, 5])
     noise[:, :, 8] = 0.5 * (noise[:, :, 9] + noise[:, :, 12])
     return noise
+
+
+def _misplaced(count: int, window: int, g: torch.Generator, share: float) -> Tensor:
+    """(B, T, 25, 2) of the box: a limb whose end the detector puts somewhere else, for the window's last frames."""
+    limb = _OCCLUDED[: len(_LIMBS), :25].float()[torch.randint(0, 10, (count,), generator=g)]
+    limb = limb * chance(g, share, count, 1)
+    limb[:, [2, 3, 5, 6, 9, 10, 12, 13]] *= 0.5  # the middle moves less than the end
+    since = torch.randint(0, 2 * window, (count, 1, 1), generator=g) - window
+    moved = limb[:, None] * (torch.arange(window)[None, :, None] >= since)
+    return moved[..., None] * torch.randn(count, 1, 1, 2, generator=g) * 0.08
 
 
 def _hidden(pixels: Tensor, camera: Tensor, box: Tensor) -> Tensor:

@@ -203,9 +203,9 @@ def evaluation_sets(
     bank = captures.bank(clips, bodies, np.random.default_rng(0), hand_frames=1000)
     generator = torch.Generator().manual_seed(0)
     people = captures.sample_people(bank, count, window, generator, augment=False)
-    perfect = captures.Errors(0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    clean = captures.film(people, generator.manual_seed(1), perfect, focal_known=0.0)
-    known = captures.film(people, generator.manual_seed(1), perfect, focal_known=1.0)
+    perfect = captures.Errors(**dict.fromkeys(captures.Errors.__dataclass_fields__, 0.0))
+    clean = captures.film(people, generator.manual_seed(1), perfect, focal_known=0.0, hard=False)
+    known = captures.film(people, generator.manual_seed(1), perfect, focal_known=1.0, hard=False)
     return {"clean": clean, "focal": known, "noisy": spoil(clean, generator), "detector": captures.film(
         people, generator, captures.Errors(), focal_known=0.0)}  # fmt: skip
 
