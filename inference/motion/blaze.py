@@ -29,12 +29,13 @@ _BODY_JOINTS = np.array([BODY_25.index(name) for name in _BLAZEPOSE])
 _BODY_FIRST = np.array([points[0] for points in _BLAZEPOSE.values()])
 _BODY_LAST = np.array([points[-1] for points in _BLAZEPOSE.values()])
 
-# iBUG 68 from FaceMesh's 468, then the right and left pupil from its iris points.
+# iBUG 68 from FaceMesh's 468, then the right and left pupil from its iris points. Jaw, nose and mouth were chosen where
+# FaceMesh puts them nearest to a head model's own 68 points (24 random heads: 3.6 % of the eye distance on average).
 FACE_70_IN_FACEMESH = (
-    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 98, 97, 2, 326, 327,
+    127, 234, 93, 132, 172, 150, 149, 148, 152, 377, 378, 379, 397, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 6, 195, 4, 98, 97, 2, 326, 327,
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87, 468, 473,
+    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178, 468, 473,
 )  # fmt: skip
 
 _OUTSIDE = 0.2  # what is left of the confidence of a point outside the picture
