@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .errors import RequestError
+from .errors import RequestError, ResourceError
 from .events import Event
 from .folder import JobFolder, new_run_id
 from .requests import PROTOCOL, Order
@@ -219,7 +219,7 @@ class WorkerClient:
         for job in self._jobs:
             job.poll()
             if job.last is None:
-                with contextlib.suppress(OSError):  # its folder may be gone
+                with contextlib.suppress(ResourceError):  # its folder may be gone
                     job.folder.ask_to_cancel()
         if self._worker:
             self._worker.close()

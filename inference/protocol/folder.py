@@ -56,14 +56,17 @@ class JobFolder:
             RequestError: the folder holds something else, or is in use.
             ResourceError: it cannot be written.
         """
+        text = json.dumps(order.to_json(), indent=1, allow_nan=False).encode("ascii")
         self._make()
-        if not overwrite:
-            self._refuse_others(order)
-        with self.lock():
-            for path in (self.events, self.cancel, self.log):
-                path.unlink(missing_ok=True)
-            text = json.dumps(order.to_json(), indent=1, allow_nan=False)
-            atomic_write(self.request, lambda stream: stream.write(text.encode("ascii")))
+        try:
+            if not overwrite:
+                self._refuse_others(order)
+            with self.lock():
+                for path in (self.events, self.cancel, self.log):
+                    path.unlink(missing_ok=True)
+                atomic_write(self.request, lambda stream: stream.write(text))
+        except OSError as error:
+            raise storage_error(self.path, error) from error
 
     def _make(self) -> None:
         try:
@@ -131,8 +134,15 @@ class JobFolder:
         return self._lock.is_held()
 
     def ask_to_cancel(self) -> None:
-        """Ask whoever runs the job to stop at its next step."""
-        self.cancel.touch()
+        """Ask whoever runs the job to stop at its next step.
+
+        Raises:
+            ResourceError: the folder cannot be written.
+        """
+        try:
+            self.cancel.touch()
+        except OSError as error:
+            raise storage_error(self.cancel, error) from error
 
     def sweep(self) -> None:
         """Remove half-written files of a run that died; call with the lock held."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PureWindowsPath
+
 from .errors import RequestError
 from .events import Event, EventReader, Pace, make_event
 from .folder import JobFolder
@@ -35,6 +37,7 @@ class JobWatch:
         """
         if self.last:
             return []
+        was_waiting = self.state == "waiting"
         if not worker_gone and self.state == "running" and not self.folder.is_running():
             worker_gone = "The process that ran the job is gone."
         events: list[Event] = []
@@ -44,6 +47,8 @@ class JobWatch:
                 return events
         if worker_gone:
             events.append(self._take(self._epitaph(worker_gone)))
+        elif was_waiting and self.state == "running":
+            events += self.poll()  # a job that was found may have lost its process long ago
         return events
 
     def _take(self, event: Event) -> Event:
@@ -53,7 +58,8 @@ class JobWatch:
         if event.kind == "started":
             self.state = "running"
         elif event.kind == "artifact":
-            self.artifacts[event["name"]] = event["file"]
+            if _stays_inside(event["file"]):
+                self.artifacts[event["name"]] = event["file"]
         elif event.kind == "warning":
             self.warnings.append(event)
         elif event.is_last:
@@ -75,3 +81,9 @@ class JobWatch:
             return make_event("cancelled")
         hint = f"See {self.folder.log}; start the job again."
         return make_event("crashed", message=worker_gone, hint=hint, log=self.folder.log_tail())
+
+
+def _stays_inside(file: str) -> bool:
+    """Whether a path given by a job folder, which may be a stranger's, lies in that folder."""
+    path = PureWindowsPath(file)  # knows the separators of all systems
+    return not path.anchor and ".." not in path.parts

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from ..protocol import schema
-from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, UnderstudyError
+from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
 from ..protocol.events import Event, Pace, encode
 from ..protocol.folder import JobFolder, new_run_id
 from ..protocol.requests import TASKS, Order
@@ -186,7 +186,7 @@ def _interruptible(folder: JobFolder) -> Iterator[None]:
     def insist() -> None:
         if not listening.recv(1):
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ResourceError):
             folder.ask_to_cancel()  # so that whoever reads the folder knows that this was no crash
         time.sleep(INTERRUPT_GRACE_S)
         os._exit(Cancelled.exit_code)

@@ -155,6 +155,20 @@ def test_a_job_is_waiting_then_running_then_done(folder):
     assert watch.artifacts == {"a": "artifacts/a.npz"}
 
 
+@pytest.mark.parametrize(
+    "file", ["../../secret.npz", "/etc/passwd", "C:\\x", "\\\\host\\share\\x", "artifacts\\..\\..\\x"]
+)
+def test_an_artifact_outside_the_folder_is_not_believed(folder, file):
+    with folder.lock(), JobReporter(folder) as reporter:
+        reporter.started(ORDER)
+        reporter.artifact("a", file)
+        reporter.last_word("done")
+    watch = JobWatch(folder)
+    watch.poll()
+    assert watch.state == "done"
+    assert not watch.artifacts
+
+
 def run_without_last_word(folder):
     with folder.lock(), JobReporter(folder) as reporter:
         folder.log.write_text("Segmentation fault")
@@ -164,7 +178,6 @@ def run_without_last_word(folder):
 def test_a_job_whose_process_is_gone_has_crashed_and_shows_its_log(folder):
     run_without_last_word(folder)
     watch = JobWatch(folder)
-    watch.poll()
     last = watch.poll()[-1]
     assert (watch.state, last["log"]) == ("crashed", "Segmentation fault")
 
@@ -173,7 +186,6 @@ def test_a_job_that_was_to_stop_and_is_gone_is_cancelled(folder):
     run_without_last_word(folder)
     folder.ask_to_cancel()
     watch = JobWatch(folder)
-    watch.poll()
     watch.poll()
     assert watch.state == "cancelled"
 
