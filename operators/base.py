@@ -10,11 +10,11 @@ import bpy
 from ..inference.protocol.errors import UnderstudyError
 
 LOG = logging.getLogger("understudy")
-ROOT = __package__.rpartition(".")[0]  # the extension's module name, as Blender's preferences know it
+ROOT = str(__package__).rpartition(".")[0]  # the extension's module name, as Blender's preferences know it
 
 
-class Guarded:
-    """Mixin of operators: write `work`, and `reason` where the button can be grey."""
+class Guarded(bpy.types.Operator):
+    """Base of operators: write `work`, and `reason` where the button can be grey."""
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Do the work; report a failure as a sentence and what to do about it."""

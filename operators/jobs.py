@@ -29,7 +29,7 @@ class _OfJob(Guarded):
         return SESSION.latest.folder
 
 
-class UNDERSTUDY_OT_cancel_job(_OfJob, bpy.types.Operator):
+class UNDERSTUDY_OT_cancel_job(_OfJob):
     """Stop the running job; finished stages are kept"""
 
     bl_idname = "understudy.cancel_job"
@@ -50,7 +50,7 @@ class UNDERSTUDY_OT_cancel_job(_OfJob, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_open_report(_OfJob, bpy.types.Operator):
+class UNDERSTUDY_OT_open_report(_OfJob):
     """Open the report page with plots and numbers in the browser"""
 
     bl_idname = "understudy.open_report"
@@ -65,7 +65,7 @@ class UNDERSTUDY_OT_open_report(_OfJob, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_open_job(_OfJob, bpy.types.Operator):
+class UNDERSTUDY_OT_open_job(_OfJob):
     """Open the folder with the results and the log"""
 
     bl_idname = "understudy.open_job"
@@ -80,7 +80,7 @@ class UNDERSTUDY_OT_open_job(_OfJob, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_find_jobs(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_find_jobs(Guarded):
     """Look for earlier jobs in the folder where new ones go"""
 
     bl_idname = "understudy.find_jobs"
@@ -93,7 +93,7 @@ class UNDERSTUDY_OT_find_jobs(Guarded, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_check_environment(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_check_environment(Guarded):
     """Find out whether the inference environment works and what it computes on"""
 
     bl_idname = "understudy.check_environment"

@@ -25,7 +25,7 @@ _FORMATS = (
 )
 
 
-class UNDERSTUDY_OT_add_clips(Guarded, bpy.types.Operator, ImportHelper):
+class UNDERSTUDY_OT_add_clips(Guarded, ImportHelper):
     """Add clips to the capture, one for each camera"""
 
     bl_idname = "understudy.add_clips"
@@ -53,7 +53,7 @@ class UNDERSTUDY_OT_add_clips(Guarded, bpy.types.Operator, ImportHelper):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_add_view(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_add_view(Guarded):
     """Add an empty view, to be given a clip or keypoints"""
 
     bl_idname = "understudy.add_view"
@@ -68,7 +68,7 @@ class UNDERSTUDY_OT_add_view(Guarded, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_remove_view(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_remove_view(Guarded):
     """Remove the active view from the capture; its files stay"""
 
     bl_idname = "understudy.remove_view"
@@ -87,7 +87,7 @@ class UNDERSTUDY_OT_remove_view(Guarded, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_start_motion(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_start_motion(Guarded):
     """Capture the motion of the person in the clips, in a process of its own"""
 
     bl_idname = "understudy.start_motion"
@@ -117,7 +117,7 @@ class UNDERSTUDY_OT_start_motion(Guarded, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_apply_motion(Guarded, scene_settings.ApplyOptions, bpy.types.Operator, ImportHelper):
+class UNDERSTUDY_OT_apply_motion(scene_settings.ApplyOptions, Guarded, ImportHelper):
     """Turn a finished capture into an armature with an action, and cameras with the footage"""
 
     bl_idname = "understudy.apply_motion"
@@ -162,7 +162,7 @@ def draw_apply_options(layout: bpy.types.UILayout, options: Any) -> None:
         row.prop(options, name)
 
 
-class UNDERSTUDY_OT_export_motion(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_export_motion(Guarded):
     """Write an armature and its action for other programs"""
 
     bl_idname = "understudy.export_motion"
@@ -200,7 +200,7 @@ class UNDERSTUDY_OT_export_motion(Guarded, bpy.types.Operator):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_use_camera(Guarded, bpy.types.Operator):
+class UNDERSTUDY_OT_use_camera(Guarded):
     """Look through the active calibrated camera and give the scene its resolution"""
 
     bl_idname = "understudy.use_camera"

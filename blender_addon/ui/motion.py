@@ -19,7 +19,7 @@ _ELSEWHERE = ("calibration", "image_size", "fps")
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)
 
 
-class _Sidebar:
+class _Sidebar(bpy.types.Panel):
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Understudy"
@@ -29,6 +29,10 @@ class _Sidebar:
         layout = self.layout
         layout.use_property_split, layout.use_property_decorate = True, False
         self.contents(layout, context)
+
+    def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+        """Draw what the panel shows."""
+        raise NotImplementedError
 
 
 class UNDERSTUDY_UL_views(bpy.types.UIList):
@@ -44,7 +48,7 @@ class UNDERSTUDY_UL_views(bpy.types.UIList):
         layout.label(text=f"{index + 1}  {name}", icon="FILE_MOVIE" if item.video else "POINTCLOUD_DATA")
 
 
-class UNDERSTUDY_PT_clips(_Sidebar, bpy.types.Panel):
+class UNDERSTUDY_PT_clips(_Sidebar):
     """Step 1: the clips."""
 
     bl_label = "Clips"
@@ -71,7 +75,7 @@ class UNDERSTUDY_PT_clips(_Sidebar, bpy.types.Panel):
             _draw_optional(layout, motion, "fps")
 
 
-class UNDERSTUDY_PT_capture(_Sidebar, bpy.types.Panel):
+class UNDERSTUDY_PT_capture(_Sidebar):
     """Step 2: the capture."""
 
     bl_label = "Capture"
@@ -91,7 +95,7 @@ class UNDERSTUDY_PT_capture(_Sidebar, bpy.types.Panel):
             draw_job(layout, SESSION.latest)
 
 
-class UNDERSTUDY_PT_advanced(_Sidebar, bpy.types.Panel):
+class UNDERSTUDY_PT_advanced(_Sidebar):
     """The other settings of the capture."""
 
     bl_label = "Advanced"
@@ -107,7 +111,7 @@ class UNDERSTUDY_PT_advanced(_Sidebar, bpy.types.Panel):
                 _draw_optional(layout, motion, name)
 
 
-class UNDERSTUDY_PT_apply(_Sidebar, bpy.types.Panel):
+class UNDERSTUDY_PT_apply(_Sidebar):
     """Step 3: the result."""
 
     bl_label = "Apply"

@@ -47,7 +47,11 @@ def _entries(menu):
 def _subclasses():
     bases = (bpy.types.Operator, bpy.types.Panel, bpy.types.PropertyGroup, bpy.types.UIList, bpy.types.FileHandler,
              bpy.types.AddonPreferences)  # fmt: skip
-    return [cls for base in bases for cls in base.__subclasses__()]
+    return [cls for base in bases for cls in _below(base) if cls.__name__.startswith("UNDERSTUDY")]
+
+
+def _below(base):
+    return {cls for direct in base.__subclasses__() for cls in (direct, *_below(direct))}
 
 
 def test_three_cycles_leave_nothing_behind():

@@ -173,6 +173,7 @@ def test_no_worker_outlives_its_blender(tmp_path, worker_python, end):
         [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True,
         env={**os.environ, environment.VARIABLE: worker_python},
     )  # fmt: skip
+    assert blender.stdout
     pid = next(int(line) for line in blender.stdout if line.strip().isdigit())
     if end == "kill":
         blender.send_signal(signal.SIGKILL)
