@@ -1,0 +1,65 @@
+"""JSON and TOML from strangers, read without surprises."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ...protocol.errors import InputError
+
+MAX_JSON_BYTES = 512 << 20
+MAX_TOML_BYTES = 64 << 10
+MAX_TOML_LINE = 4 << 10  # tomllib takes quadratic time in the parts of a dotted key
+
+
+def read_json(path: Path) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        InputError: missing, too large, not UTF-8, not JSON, nested too deeply, or holding NaN or Infinity.
+    """
+    text = _read(path, MAX_JSON_BYTES)
+    try:
+        return json.loads(text, parse_constant=lambda word: _refuse_constant(path, word))
+    except RecursionError as error:
+        raise InputError(f"{path.name} is nested too deeply to be keypoints.") from error
+    except ValueError as error:
+        raise InputError(f"{path.name} is not JSON: {error}.") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Parse a TOML file.
+
+    Raises:
+        InputError: missing, larger than 64 KiB, with a line over 4 KiB, not UTF-8, or not TOML.
+    """
+    text = _read(path, MAX_TOML_BYTES)
+    longest = max((len(line) for line in text.splitlines()), default=0)
+    if longest > MAX_TOML_LINE:
+        raise InputError(
+            f"{path.name} has a line of {longest:,} characters; a calibration has at most {MAX_TOML_LINE:,}."
+        )
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InputError(f"{path.name} is not TOML: {error}.") from error
+
+
+def _read(path: Path, limit: int) -> str:
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(f"{path.name} has {size:,} bytes; at most {limit:,} are read.")
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not text: byte {error.start} cannot be read as UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+
+
+def _refuse_constant(path: Path, word: str) -> NoReturn:
+    raise InputError(f"{path.name} holds {word} where a number belongs.")
