@@ -1,0 +1,225 @@
+"""Many cameras -> keypoints in space: the stage that turns 2D views of a calibrated rig into one Keypoints3D.
+
+Views first agree on left and right (`sides`); then each joint of each frame is the point that most rays agree on,
+refined to the least robust reprojection error. Nothing is smoothed and no camera is moved: the result is a
+measurement, and what is wrong with it is said in `header["diagnostics"]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..core.artifacts import Keypoints2D, Keypoints3D
+from ..core.cameras import CameraSet
+from ..core.skeletons import BODY
+from ..core.triangulation import (
+    Rays,
+    consensus,
+    distances,
+    intersect,
+    refine,
+    residuals,
+    robust_weight,
+    uncertainty,
+)
+from ..protocol.events import Reporter
+from .rig_checks import (
+    check_agreement,
+    check_cheirality,
+    check_height,
+    diagnose,
+    measured_height,
+    warn_of_biased_cameras,
+)
+from .sides import agree_on_sides
+from .views import Scene, assemble, check_image_sizes, check_people, check_rotations, match_cameras, synchronise
+
+Array = np.ndarray
+
+_BLOCK = 256  # frames solved at once, to bound memory
+_PROBED = 120  # frames looked at before the work starts
+
+# Lengths, as parts of the person's height.
+_WIDEST = 0.07  # a ray that far off is an outlier whatever the clip looks like
+_TIGHTEST = 0.012  # no detector places joints better
+_STRAY = 0.04  # a jump out of the neighbouring frames and back, beside what speed explains
+_DOUBTFUL = 0.045  # expected error of a joint that is half believed: about even odds of 5 cm
+
+_OUTLYING = 4.0  # median distances between rays and points
+_FASTEST = 2.0  # heights a second that a joint moves against the median of its neighbours
+_PRIOR_VIEWS = 2  # how much the clip's typical error counts beside a joint's own
+_BELIEVED = 0.1  # of the largest robust weight: a view that took part
+
+
+@dataclass(frozen=True)
+class TriangulateSettings:
+    """What the user may decide.
+
+    Scores below `min_confidence` are hardly listened to; only where fewer than two views do better do they place a
+    joint, which is then marked as guessed. `steady`: time may choose which views to believe (it moves nothing).
+    """
+
+    min_confidence: float = 0.3
+    min_views: int = 2
+    unswap: bool = True
+    robust: bool = True
+    steady: bool = True
+
+
+def triangulate(
+    views: Sequence[Keypoints2D], cameras: CameraSet, settings: TriangulateSettings, report: Reporter
+) -> Keypoints3D:
+    """Intersect what several calibrated cameras see of one person.
+
+    Returns:
+        Keypoints in the calibration's world frame, metres; NaN where fewer than `min_views` views see a joint or its
+        rays are parallel. `validity`: at least `min_views` views saw it with `min_confidence`. `error_px` holds every
+        view that saw the joint so, also one that was not believed (`views_used`); nothing is cut off.
+    Raises:
+        InputError: views and calibration do not fit together; the sentence says how.
+    """
+    cameras = match_cameras(views, cameras)
+    check_image_sizes(views, cameras, report)
+    check_rotations(cameras)
+    views = synchronise(views, report)
+    check_people(views, settings.min_confidence, report)
+    report.progress("triangulate", 0, 3)
+    scene, fps = assemble(views, cameras, settings.min_confidence), views[0].fps
+    height = _probe(scene)
+    sides = np.zeros((len(views), scene.frames, 2), bool)
+    if settings.unswap:
+        body = scene.body()
+        sides = agree_on_sides(body.rays(), body.weight.shape[2], fps=fps, height=height)
+        scene = scene.exchanged(sides)
+    report.progress("triangulate", 1, 3)
+    points, scale = solve(scene, settings, fps=fps, height=height)
+    report.progress("triangulate", 2, 3)
+    first = views[0].header
+    header = {
+        "unit": "m", "frame": "world", "fps": fps, "skeleton": first["skeleton"], "joints": list(first["joints"]),
+        "cameras": [camera.to_header() for camera in cameras],
+        "sources": [str(view.header.get("source", "")) for view in views],
+    }  # fmt: skip
+    described = describe(scene, points, settings, scale=scale, height=height)
+    keypoints = Keypoints3D(header=header, times=np.asarray(views[0].times, float), **described)
+    diagnostics = diagnose(scene, keypoints, sides)
+    check_agreement(diagnostics, report)
+    warn_of_biased_cameras(diagnostics, report)
+    report.progress("triangulate", 3, 3)
+    return keypoints.with_header(diagnostics=diagnostics)
+
+
+def _probe(scene: Scene) -> float:
+    """Look at some frames the plain way: the height of the person, or a sentence why there is none."""
+    frames = np.unique(np.linspace(0, scene.frames - 1, _PROBED).round().astype(int))
+    sample = scene.body().at(frames)
+    check_cheirality(sample)
+    height = measured_height(intersect(sample.rays()).reshape(len(frames), -1, 3))
+    check_height(height)
+    return height
+
+
+def solve(scene: Scene, settings: TriangulateSettings, *, fps: float, height: float) -> tuple[Array, float]:
+    """Place every joint of every frame.
+
+    Returns:
+        (T, J, 3) metres and the distance in metres at which a ray becomes an outlier in this clip.
+    """
+    widest = _WIDEST * height
+    points = _in_blocks(scene, settings, widest)
+    if not settings.robust:
+        return points, widest
+    scale = float(np.clip(_OUTLYING * _usual_distance(scene, points), _TIGHTEST * height, widest))
+    if scale < 0.75 * widest:
+        points = _in_blocks(scene, settings, scale)
+    if settings.steady:
+        points = _reconsider_strays(scene, points, scale, reach=height * (_STRAY + _FASTEST / fps))
+    return points, scale
+
+
+def _in_blocks(scene: Scene, settings: TriangulateSettings, scale: float) -> Array:
+    blocks = [scene.at(slice(start, start + _BLOCK)) for start in range(0, scene.frames, _BLOCK)]
+    return np.concatenate([_solve_block(block, settings, scale) for block in blocks])
+
+
+def _solve_block(scene: Scene, settings: TriangulateSettings, scale: float) -> Array:
+    """Place joints, leaving out those behind the cameras that see them, or that too few views see."""
+    rays, shape = scene.rays(), scene.weight.shape
+    points = refine(consensus(rays, scale=scale), rays, scale=scale) if settings.robust else intersect(rays)
+    _, depth = residuals(points, rays)
+    enough = ((rays.weight > 0) & (depth > 0)).sum(0) >= 2
+    if settings.min_views > 2:
+        enough &= (scene.confidence >= settings.min_confidence).sum(0).ravel() >= settings.min_views
+    return np.where(enough[:, None], points, np.nan).reshape(*shape[1:], 3)
+
+
+def _usual_distance(scene: Scene, points: Array) -> float:
+    """Median distance in metres at which the rays of the body pass."""
+    rays = scene.body().rays()
+    distance = distances(points[:, BODY].reshape(-1, 3), rays)[rays.weight > 0]
+    distance = distance[np.isfinite(distance)]
+    return float(np.median(distance)) if distance.size else 0.0
+
+
+def _reconsider_strays(scene: Scene, points: Array, scale: float, *, reach: float) -> Array:
+    """Where a joint jumps away for a frame or two, let time choose between the views that disagree there.
+
+    The chosen point is still an intersection of rays of its own frame, not an average over time.
+    """
+    expected = _median_over_time(points)
+    away = np.linalg.norm(points - expected, axis=-1)
+    stray = np.flatnonzero(away.ravel() > reach)
+    if not len(stray) or len(scene.cameras) == 2:
+        return points
+    out, wanted = points.reshape(-1, 3).copy(), expected.reshape(-1, 3)[stray]
+    rays = scene.rays().points(stray)
+    again = refine(consensus(rays, scale=scale, expected=wanted, reach=reach), rays, scale=scale)
+    nearer = np.linalg.norm(again - wanted, axis=-1) < away.ravel()[stray]
+    out[stray[nearer]] = again[nearer]
+    return out.reshape(points.shape)
+
+
+def _median_over_time(points: Array) -> Array:
+    """Median of five frames around each, (T, J, 3); NaN where fewer than three of them are known."""
+    padded = np.pad(points, ((2, 2), (0, 0), (0, 0)), constant_values=np.nan)
+    window = np.sort(np.stack([padded[i : i + len(points)] for i in range(5)]), axis=0)  # NaN last
+    known = np.isfinite(window).sum(0)
+    low = np.take_along_axis(window, np.maximum((known - 1) // 2, 0)[None], 0)[0]
+    high = np.take_along_axis(window, np.minimum(known // 2, 4)[None], 0)[0]
+    return np.where(known >= 3, 0.5 * (low + high), np.nan)
+
+
+def describe(
+    scene: Scene, points: Array, settings: TriangulateSettings, *, scale: float, height: float
+) -> dict[str, Array]:
+    """Say how good each point is: positions, confidence, validity, error_px, views_used of a Keypoints3D."""
+    rays, shape = scene.rays(), scene.weight.shape
+    robust = robust_weight(distances(points.reshape(-1, 3), rays), rays, scale)
+    used = (robust >= _BELIEVED * robust.max(0)) & (robust > 0)
+    error = _expected_error(points.reshape(-1, 3), rays.weighted(used), scale / _OUTLYING)
+    scores = np.sort(np.where(used, scene.confidence.reshape(used.shape), 0.0), axis=0)
+    confidence = scores[-2] / (1.0 + np.square(error / (_DOUBTFUL * height)))  # the second-best view: it takes two
+    known = np.isfinite(points).all(-1)
+    seen = scene.confidence >= settings.min_confidence
+    return {
+        "positions": points,
+        "confidence": np.where(known, confidence.reshape(shape[1:]), 0.0),
+        "validity": known & (seen.sum(0) >= max(settings.min_views, 2)),
+        "error_px": np.where(seen, np.linalg.norm(scene.error_px(points), axis=-1), np.nan),
+        "views_used": used.reshape(shape) & known,
+    }
+
+
+def _expected_error(points: Array, rays: Rays, typical: float) -> Array:
+    """Predict the error of points (P,) in metres from the number of rays, their parallax and how far they pass.
+
+    The miss of few rays says little: it is blended with the clip's `typical` one.
+    """
+    distance = distances(points, rays)
+    missed = np.where((rays.weight > 0) & np.isfinite(distance), np.square(distance), 0.0).sum(0)
+    freedom = np.maximum((rays.weight > 0).sum(0) - 1.5, 0.5)  # two equations a ray, three unknowns
+    noise = np.sqrt((_PRIOR_VIEWS * typical**2 + missed) / (_PRIOR_VIEWS + freedom))
+    return uncertainty(points, rays, noise_m=noise)
