@@ -37,7 +37,7 @@ _COUNTS = {"Neck": 0.3, "Ear": 0.5, "Eye": 0.5, "Nose": 0.5, "Face": 0.3, "Toe":
 # Standard deviations, radians, of rotations about x, y, z against the first solution: what holds what nothing shows.
 _LOOSE = 2.0
 _SIGMA: dict[str, tuple[float, float, float]] = {
-    "hips": (0.25, _LOOSE, _LOOSE), "spine": (0.2, 0.2, 0.2), "chest": (0.25, 0.25, 0.25), "neck": (0.5, 0.3, 0.5),
+    "hips": (0.12, _LOOSE, _LOOSE), "spine": (0.12, 0.2, 0.2), "chest": (0.12, 0.25, 0.25), "neck": (0.5, 0.3, 0.5),
     "head": (_LOOSE, _LOOSE, _LOOSE), "upper_arm": (_LOOSE, 0.2, _LOOSE), "thigh": (_LOOSE, 0.2, _LOOSE),
     "foot": (_LOOSE, 0.5, _LOOSE),
 }  # fmt: skip
@@ -187,7 +187,7 @@ class _Solver:
         self.freedom = _freedom()
         self.counts = _counts(self.keypoints)
         self.gap = round(settings.fill_gap_s * seen.fps)
-        self.builder = Builder(skeleton, seen.positions, seen.weights, up, self.gap, _RELAX_S * seen.fps)
+        self.builder = Builder(skeleton, seen.positions, seen.weights, up, seen.fps, self.gap, _RELAX_S * seen.fps)
 
     def solve_raw(self) -> ik.Pose:
         """The pose nearest to the keypoints as they are."""

@@ -32,6 +32,7 @@ KNEE, ELBOW = (-0.03, 2.7), (-0.05, 2.7)  # limits of flexion, radians
 _TWIST_LIMIT = {"upper_arm": 1.9, "thigh": 0.9}
 _RELAXED_FLEXION = {"forearm": 0.25, "thumb": 0.15, "index": 0.25, "middle": 0.3, "ring": 0.35, "little": 0.4}
 _ARMS_DOWN = 1.25
+_MOST_BENT = 0.4  # radians between the trunk's line and hips or chest
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Builder:
     positions: Array  # (T, 137, 3), NaN where unknown
     weights: Array  # (T, 137)
     up: Array  # (3,)
+    fps: float
     gap: int
     decay: float
     relaxed: Array = field(default_factory=lambda: relaxed_pose())
@@ -119,7 +121,7 @@ def _trunk(b: Builder) -> Array:
     both = middle_known & neck_known
     chord = np.where(both[:, None], neck - middle, b.up)
     torso = float(np.linalg.norm(b.skeleton.rest[bone("upper_arm.L"), 2, 3] - b.skeleton.rest[0, 2, 3]))
-    bend = _bend(chord, both, torso)
+    bend = _bend(b, chord, both, torso)
     hips = _sideways(across_hips, chord) @ ik.turn_about(0, -bend)
     chest = _sideways(across_shoulders, chord) @ ik.turn_about(0, bend)
     spine = nearest_rotation(hips + chest)
@@ -146,12 +148,16 @@ def _pair(b: Builder, part: str, centre: str) -> tuple[Array, Array, Array, Arra
     return np.where(known[:, None], across, 0.0), known & long, middle, m | (l & r)
 
 
-def _bend(chord: Array, known: Array, torso: float) -> Array:
-    """Angle (T,) by which hips and chest lean against the line between them, from how much shorter that line is."""
+def _bend(b: Builder, chord: Array, known: Array, torso: float) -> Array:
+    """Angle (T,) by which hips and chest lean against the line between them, from how much shorter that line is.
+
+    Length says little about a bend (its cosine), so that a tremor of the hips is not to nod the pelvis: it is averaged
+    over half a second, and bounded.
+    """
     stiff, bending = 0.34 * torso, 0.66 * torso
-    cosine = (np.linalg.norm(chord, axis=-1) + 0.01 * torso - stiff) / bending
-    angle = np.arccos(np.clip(np.where(known, cosine, 1.0), 0.75, 1.0))
-    return 0.02 + moving_average(angle, 2)
+    length = moving_average(np.where(known, np.linalg.norm(chord, axis=-1), torso), round(0.25 * b.fps))
+    cosine = (length + 0.01 * torso - stiff) / bending
+    return 0.02 + np.arccos(np.clip(cosine, np.cos(_MOST_BENT), 1.0))
 
 
 def _sideways(x: Array, y: Array) -> Array:
@@ -235,6 +241,10 @@ def _leg(b: Builder, side: str) -> None:
     ankle, aw = b.point(f"{side}Ankle")
     weights = np.stack([np.minimum(hw, kw), np.minimum(kw, aw)], axis=-1)
     flex = _limb(b, f"thigh.{side}", (knee - hip, ankle - knee), weights, pole=_foot_pole(b, side, ankle - knee, aw))
+    if not weights.any():  # legs out of view stand under the hips, however the pelvis leans
+        across = b.world[:, 0, :, 0]
+        b.set_world(f"thigh.{side}", frame_from_axes(np.broadcast_to(-b.up, across.shape), across), weights[:, 0] >= 0)
+        b.known[:, bone(f"thigh.{side}")] = False
     b.set_local(f"shin.{side}", ik.turn_about(0, np.clip(flex, *KNEE)), weights.min(axis=1) > 0)
     names = [f"{side}{name}" for name in ("Ankle", *FOOT_POINTS)]
     turn, _, known = _stiff(b, f"foot.{side}", names, b.base(f"foot.{side}"))

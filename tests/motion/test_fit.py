@@ -171,6 +171,8 @@ def test_a_desk_shot_without_legs_stands_at_ease_below():
     arms = [keypoint(s + j) for s in "LR" for j in ("Shoulder", "Elbow", "Wrist")]
     assert np.nanmean(errors_mm(motion, motion_keypoints(truth))[:, arms]) < 8.0
     assert motion.contacts.max() == 0.0
+    thigh = forward(motion.rest, motion.parents, motion.rotations, motion.root)[:, bone("thigh.L"), :3, 1]
+    assert thigh[:, 2].max() < -0.95
 
 
 def test_a_short_gap_is_bridged():
