@@ -163,7 +163,7 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
         container = av.open(f"file:{path.absolute()}", "r", options=_OPEN)
     except (av.FFmpegError, OSError, ValueError) as error:
-        reason = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{path.name} ({path.stat().st_size} bytes) cannot be opened as a film: {reason}.",
             f"If the recording was cut off, its index is missing. {_HINT}",
