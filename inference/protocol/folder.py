@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,9 @@ from .events import Event, encode, make_event
 from .files import FileLock, atomic_write, storage_error
 from .requests import PROTOCOL, Order
 
-PROGRESS_INTERVAL_S = 0.05
+# Together at most 20 a second, and the first word of a stage is not lost because the stage before had just spoken.
+PROGRESS_INTERVAL_S = 0.07
+STAGES_A_SECOND = 5
 RESERVE_BYTES = 8192
 
 
@@ -171,6 +175,8 @@ class JobReporter:
         self._listener = listener
         self._handle = -1
         self._next_progress = 0.0
+        self._stage = ""
+        self._stage_times: deque[float] = deque([-math.inf] * STAGES_A_SECOND, STAGES_A_SECOND)
         self._is_torn = False
 
     def __enter__(self) -> JobReporter:
@@ -204,9 +210,12 @@ class JobReporter:
             Cancelled: somebody asked to stop.
         """
         now = time.monotonic()
-        if now < self._next_progress:
+        is_new = stage != self._stage and now > self._stage_times[0] + 1
+        if not is_new and now < self._next_progress:
             return
-        self._next_progress = now + PROGRESS_INTERVAL_S
+        if is_new:
+            self._stage_times.append(now)
+        self._stage, self._next_progress = stage, now + PROGRESS_INTERVAL_S
         if self._folder.cancel.exists():
             raise Cancelled()
         self._say("progress", stage=str(stage), done=int(done), total=int(total))

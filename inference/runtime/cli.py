@@ -98,10 +98,11 @@ def _run_task(options: argparse.Namespace, console: Console) -> int:
         return Cancelled.exit_code
 
 
-def _run_worker(options: argparse.Namespace, _: Console) -> int:
+def _run_worker(options: argparse.Namespace, console: Console) -> int:
     from .worker import main as work
 
-    return work(options.parent, options.silence_s)
+    console.close()
+    work(options.parent, options.silence_s)
 
 
 def _run_doctor(options: argparse.Namespace, console: Console) -> int:

@@ -59,6 +59,11 @@ class Console:
         _write(self._err, "\r" + text.ljust(len(self._status)))
         self._status = text
 
+    def close(self) -> None:
+        """Let go of the streams, which may be a file that is to be removed."""
+        self._out.close()
+        self._err.close()
+
     def _clear_status(self) -> None:
         if self._status:
             _write(self._err, "\r" + " " * len(self._status) + "\r")

@@ -76,6 +76,8 @@ def _weights() -> list[Finding]:
         known = weights.registry()
     except WeightsError as error:
         return [_bad("weights", error)]
+    if not known:
+        return [_bad("weights", WeightsError("None are published in this checkout.", weights.HINT))]
     return [_one_weight(entry) for entry in known.values()]
 
 

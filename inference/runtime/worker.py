@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from ..protocol import schema
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
@@ -27,7 +27,7 @@ from .console import divert
 LOCK_WAIT_S = 2.0  # a reader that looks whether the job runs holds the lock for a moment
 
 
-def main(parent: int | None, silence_s: float = guard.SILENCE_S) -> int:
+def main(parent: int | None, silence_s: float = guard.SILENCE_S) -> NoReturn:
     """Work until stdin ends, which ends this process."""
     guard.protect(parent, silence_s)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -41,6 +41,8 @@ def main(parent: int | None, silence_s: float = guard.SILENCE_S) -> int:
             _take_order(orders.get())
         except UnderstudyError as error:
             sys.stderr.write(f"{error.message}\n")
+        except KeyboardInterrupt:  # told to end: threads of libraries must not delay it
+            os._exit(Cancelled.exit_code)
         divert(os.devnull)
 
 

@@ -110,23 +110,33 @@ def test_a_folder_in_use_is_refused(folder):
         JobFolder(folder).prepare(ORDER)
 
 
-def test_progress_is_said_at_most_twenty_times_a_second(folder):
+@pytest.mark.parametrize("stages", [1, 10**9])
+def test_progress_is_said_at_most_twenty_times_a_second(folder, stages):
     with JobReporter(folder) as reporter:
         start = time.monotonic()
         count = 0
-        while time.monotonic() < start + 0.5:
-            reporter.progress("spin", count, 10**9)
+        while time.monotonic() < start + 1.0:
+            reporter.progress(f"stage {count % stages}", count, 10**9)
             count += 1
     events = EventReader(folder.events).read()
-    assert 5 <= len(events) <= 11
+    assert 5 <= len(events) <= 20
     assert count > 1000
+
+
+def test_a_stage_is_announced_although_the_one_before_had_just_spoken(folder):
+    stages = ["detect", "triangulate", "fit", "overlay"]
+    with JobReporter(folder) as reporter:
+        for stage in stages:
+            reporter.progress(stage, 0, 1)
+            reporter.progress(stage, 1, 1)
+    assert [event["stage"] for event in EventReader(folder.events).read()] == stages
 
 
 def test_a_wish_to_cancel_ends_the_next_step(folder):
     with JobReporter(folder) as reporter:
         reporter.progress("spin", 0, 2)
         folder.ask_to_cancel()
-        time.sleep(0.06)
+        time.sleep(0.08)
         with pytest.raises(Cancelled):
             reporter.progress("spin", 1, 2)
 

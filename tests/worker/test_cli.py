@@ -106,6 +106,29 @@ def test_ctrl_c_is_answered_at_once(tmp_path, number, words, limit_s):
     assert watch.state == "cancelled"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="terminals")
+def test_a_terminal_shows_how_far_the_job_is_and_how_long_it_takes(tmp_path):
+    import pty
+
+    ours, theirs = pty.openpty()
+    command = [*COMMAND, "selftest", "--out", str(tmp_path / "job"), "--steps", "10", "--step-s", "0.1"]
+    subprocess.run(command, cwd=ROOT, stderr=theirs, timeout=60, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert "\rselftest 50 %, 1 s left" in shown
+    assert shown.rstrip().endswith("job/artifacts")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locales")
+def test_a_path_in_japanese_works_in_a_locale_without_it(tmp_path):
+    out = tmp_path / "日本 $(x) 'é'"
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [*COMMAND, "selftest", "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | plain, stderr=subprocess.DEVNULL, timeout=60, check=True)
+    assert (out / ARTIFACT).exists()
+
+
 def test_help_answers_without_importing_anything_heavy():
     code = (
         "import sys; from inference.runtime.cli import main\ntry: main(['motion', '--help'])\nexcept SystemExit: pass\n"

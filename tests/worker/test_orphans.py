@@ -124,12 +124,15 @@ def test_a_worker_killed_at_any_moment_loses_one_job_and_nothing_else(tmp_path, 
     dice = random.Random(count)
     client = WorkerClient(sys.executable)
     request = SelftestRequest(steps=4, step_s=0.005, artifact_kib=1024)
+    start = time.monotonic()
+    client.submit(tmp_path / "0", "selftest", request).wait(30)
+    span_s = 1.3 * (time.monotonic() - start)  # from the interpreter's start to just after the last word
     kinds = []
     for number in range(count):
         job = client.submit(tmp_path / str(number % 10), "selftest", request)
         pid = client.pid
         assert pid
-        wait_until = time.monotonic() + dice.uniform(0, 0.25)
+        wait_until = time.monotonic() + dice.uniform(0, span_s)
         while time.monotonic() < wait_until:
             job.poll()
             time.sleep(0.002)
@@ -140,7 +143,7 @@ def test_a_worker_killed_at_any_moment_loses_one_job_and_nothing_else(tmp_path, 
         assert last.kind == "done" or "SIGKILL" in last["message"]
         assert whole_or_absent(job.folder.path, 1024)
         kinds.append(last.kind)
-    assert {"done", "crashed"} == set(kinds)
+    assert "crashed" in kinds
     for number in range(10):  # the folders can be used again, and nothing half-written stays
         job = client.submit(tmp_path / str(number), "selftest", request)
         last = job.wait(30)
