@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bpy
 
-from ..operators import jobs, motion, settings
+from ..operators import jobs, motion, pick, settings
 from ..operators.session import SESSION
 from . import commands, menus, preferences
 from .ui import jobs as jobs_panels
@@ -14,6 +14,7 @@ CLASSES = (
     preferences.UNDERSTUDY_AP_preferences,
     *settings.CLASSES,
     *motion.CLASSES,
+    *pick.CLASSES,
     *jobs.CLASSES,
     *motion_panels.CLASSES,
     *jobs_panels.CLASSES,

@@ -135,7 +135,9 @@ def _draw_view(layout: bpy.types.UILayout, view: Any) -> None:
     column = layout.column()
     column.prop(view, "video")
     column.prop(view, "keypoints")
-    column.prop(view, "follow")
+    row = column.row(align=True)
+    row.prop(view, "follow")
+    row.operator("understudy.pick_person", text="", icon="EYEDROPPER")
     if view.follow != "ANYONE":
         column.prop(view, view.follow.lower(), text="")
 
