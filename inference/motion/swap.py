@@ -33,7 +33,6 @@ _DAMPING = 0.9  # of the velocity carried on: less than 1 because limbs brake
 _REACH = 4  # how far back the frame before may lie when torn ones are stepped over
 _MAX_GAP = 8  # frames over which a velocity is carried
 _TORN = 0.85  # cost of stepping over a frame
-_TORN_CONFIDENCE = 0.25  # what is left of the confidence of a torn frame
 _SWITCH = 0.06  # cost of changing one part's names
 _SPLIT = 0.02  # cost, each frame, of exchanging arms without legs or the reverse
 _MINORITY = 0.002  # cost, each frame, of an exchanged part: the majority is right
@@ -43,11 +42,15 @@ _FACING = 0.5  # weight of shoulders that point against the eyes
 
 @dataclass(frozen=True)
 class Swaps:
-    """What happened to the sides in each frame: (T,) bool each."""
+    """What happened to the sides in each frame.
 
-    arms: Array  # arms, hands, eyes and ears carry the other side's names
+    arms: (T,) bool, arms, hands, eyes and ears carry the other side's names; legs: (T,) bool;
+    trust: (T, 137) in [0, 1], once sides are right: less than 1 where a joint lies between both sides.
+    """
+
+    arms: Array
     legs: Array
-    torn: Array  # joints lie between both sides: neither naming is right
+    trust: Array
 
 
 def swap_sides(positions: Array, confidence: Array, mask: Array, joints: Array = WHOLE_BODY) -> tuple[Array, Array]:
@@ -81,8 +84,7 @@ def unswap(positions: Array, confidence: Array, *, min_confidence: float = 0.1) 
     swaps = find_swaps(positions, confidence, min_confidence=min_confidence)
     positions, confidence = swap_sides(positions, confidence, swaps.arms, np.concatenate([HEAD, ARMS]))
     positions, confidence = swap_sides(positions, confidence, swaps.legs, LEGS)
-    confidence[np.ix_(swaps.torn, WHOLE_BODY)] *= _TORN_CONFIDENCE
-    return positions, confidence, swaps.arms | swaps.legs
+    return positions, confidence * swaps.trust, swaps.arms | swaps.legs
 
 
 def find_swaps(positions: Array, confidence: Array, *, min_confidence: float = 0.1) -> Swaps:
@@ -90,14 +92,19 @@ def find_swaps(positions: Array, confidence: Array, *, min_confidence: float = 0
     seen = (confidence >= min_confidence) & np.isfinite(positions).all(-1)
     watched = np.concatenate(_WATCHED)
     frames = np.flatnonzero(seen[:, watched].sum(1) >= 4)
-    arms, legs, torn = np.zeros((3, len(positions)), bool)
+    arms, legs = np.zeros((2, len(positions)), bool)
+    trust = np.ones(confidence.shape)
     if len(frames) >= 3:
         points, weight = positions[frames], np.where(seen, confidence, 0.0)[frames]
         size = _body_size(points[:, watched], weight[:, watched])
         surprises = [_surprises(points, weight, part, frames, size) for part in _WATCHED]
         states, stepped_over = _cheapest_path(_state_costs(points, weight, size), *surprises)
-        arms[frames], legs[frames], torn[frames] = states & 1, states >> 1, stepped_over
-    return Swaps(arms, legs, torn)
+        for bit, (part, swapped) in enumerate(zip(_WATCHED, (arms, legs), strict=True)):
+            names = states >> bit & 1
+            namings = np.stack([points[:, part], points[:, np.asarray(MIRROR_137)[part]]])
+            trust[np.ix_(frames, part)] = _settle(namings, size, names, stepped_over)
+            swapped[frames] = names
+    return Swaps(arms, legs, trust)
 
 
 def _body_size(points: Array, weight: Array) -> Array:
@@ -183,6 +190,28 @@ def _cheapest_path(costs: Array, arms: Array, legs: Array) -> tuple[Array, Array
             came_from[t, i] = np.where(flat.min(0) < started, flat.argmin(0), -1)
             best[t, i] = np.minimum(flat.min(0), started) + switch + costs[t] + _TORN * i
     return _trace(best, came_from)
+
+
+def _settle(namings: Array, size: Array, names: Array, stepped_over: Array) -> Array:
+    """Name a part in the frames that were stepped over by what lies between the frames around them.
+
+    Args:
+        namings: (2, T, P, 2) px, as detected and exchanged; names: (T,) 0 or 1, filled in.
+    Returns:
+        (T, P) in [0, 1]: trust in each joint, 1 in frames that were not stepped over.
+    """
+    trust = np.ones(namings.shape[1:3])
+    kept = np.flatnonzero(~stepped_over)
+    for t in np.flatnonzero(stepped_over):
+        after = min(int(np.searchsorted(kept, t)), len(kept) - 1)
+        a, b = kept[max(after - 1, 0)], kept[after]
+        share = np.clip((t - a) / max(b - a, 1), 0.0, 1.0)
+        expected = (1 - share) * namings[names[a], a] + share * namings[names[b], b]
+        miss = np.linalg.norm(namings[:, t] - expected, axis=-1) / (size[t] * _SIGMA)
+        miss = np.where(np.isfinite(miss).all(0), miss, 0.0)
+        names[t] = (miss**2 / (1 + miss**2)).sum(1).argmin()
+        trust[t] = 1 / (1 + miss[names[t]] ** 2)
+    return trust
 
 
 def _trace(best: Array, came_from: Array) -> tuple[Array, Array]:
