@@ -110,9 +110,10 @@ class Worker:
 class Job:
     """One job that was submitted or found; `watch` holds what is known of it."""
 
-    def __init__(self, watch: JobWatch, worker: Worker | None, grace_s: float) -> None:
+    def __init__(self, watch: JobWatch, hand_over: Callable[[JobWatch], Worker] | None, grace_s: float) -> None:
         self.watch = watch
-        self._worker = worker  # None: another process runs it
+        self._hand_over = hand_over  # None: another process runs it
+        self._worker = hand_over(watch) if hand_over else None
         self._grace_s = grace_s
         self._cancelled_at = 0.0
 
@@ -133,10 +134,17 @@ class Job:
 
     def poll(self) -> list[Event]:
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
+        if self._was_left_behind():
+            self._worker = self._hand_over(self.watch) if self._hand_over else None
         events = self.watch.poll(worker_gone=self._worker.describe_end() if self._worker else "")
         if self._cancelled_at and self.last is None:
             self._press()
         return events
+
+    def _was_left_behind(self) -> bool:
+        """Whether the worker was ended for the sake of another job while this one waited in line."""
+        left = self.state == "waiting" and self._worker and self._worker.is_ending and not self._worker.is_alive
+        return bool(left) and not self.folder.cancel.exists() and not self.folder.events.exists()
 
     def cancel(self) -> None:
         """Ask the job to stop; a worker of ours that does not answer is terminated and then killed."""
@@ -201,14 +209,17 @@ class WorkerClient:
         job_folder = JobFolder(folder)
         order = Order(task, request, new_run_id(), self._app)
         job_folder.prepare(order, overwrite=overwrite)
+        job = Job(JobWatch(job_folder, order.run_id), self._hand_over, self._grace_s)
+        self._jobs = [known for known in self._jobs if known.last is None] + [job]
+        return job
+
+    def _hand_over(self, watch: JobWatch) -> Worker:
         if self._worker and (self._worker.is_ending or not self._worker.is_alive):
             self._worker.kill()
             self._worker = None
-        self._worker = self._worker or Worker(self._python, job_folder.log)
-        self._worker.send({"protocol": PROTOCOL, "job": str(job_folder.path), "run_id": order.run_id})
-        job = Job(JobWatch(job_folder, order.run_id), self._worker, self._grace_s)
-        self._jobs = [known for known in self._jobs if known.last is None] + [job]
-        return job
+        self._worker = self._worker or Worker(self._python, watch.folder.log)
+        self._worker.send({"protocol": PROTOCOL, "job": str(watch.folder.path), "run_id": watch.run_id})
+        return self._worker
 
     def attach(self, folder: str | os.PathLike[str]) -> Job:
         """Follow a job that another process runs, or ran."""

@@ -26,7 +26,7 @@ class JobWatch:
         self.pace = Pace()
         self.artifacts: dict[str, str] = {}
         self.warnings: list[Event] = []
-        self._run_id = run_id
+        self.run_id = run_id
         self._reader = EventReader(folder.events)
 
     def poll(self, *, worker_gone: str = "") -> list[Event]:
@@ -70,10 +70,10 @@ class JobWatch:
         if event["protocol"] != PROTOCOL:
             error = mismatch("the worker", event["protocol"], "this add-on")
             return make_event("failed", code=error.code, message=error.message, hint=error.hint)
-        if self._run_id and event["run_id"] != self._run_id:
+        if self.run_id and event["run_id"] != self.run_id:
             message = f"Another process took over {self.folder.path}."
             return make_event("failed", code=RequestError.code, message=message, hint="Start again in another folder.")
-        self._run_id = event["run_id"]
+        self.run_id = event["run_id"]
         return event
 
     def _epitaph(self, worker_gone: str) -> Event:

@@ -116,6 +116,15 @@ def test_a_cancel_of_a_waiting_job_does_not_hurt_the_one_before_it(client, tmp_p
     assert first.wait(30).kind == "done"
 
 
+def test_a_job_in_line_behind_a_deaf_one_that_is_killed_is_done_by_the_next_worker(client, tmp_path):
+    deaf = client.submit(tmp_path / "deaf", "selftest", SelftestRequest(steps=1, hold_gil_s=60))
+    behind = [client.submit(tmp_path / str(number), "selftest", SelftestRequest()) for number in range(2)]
+    state_within(deaf, "running")
+    deaf.cancel()
+    assert deaf.wait(10).kind == "cancelled"
+    assert [job.wait(20).kind for job in behind] == ["done"] * 2
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [("error", "bug", "RuntimeError: this job was asked to fail"), ("memory", "resources", "Memory ran out")],
