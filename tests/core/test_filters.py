@@ -39,9 +39,7 @@ def rms(values):
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    frames=st.integers(5, 40), order=st.integers(1, 3), strength=st.floats(1e-3, 1e4), seed=st.integers(0, 1000)
-)
+@given(frames=st.integers(5, 40), order=st.integers(1, 3), strength=st.floats(1e-3, 1e4), seed=st.integers(0, 1000))
 def test_the_banded_solution_is_the_dense_one(frames, order, strength, seed):
     rng = np.random.default_rng(seed)
     values, weights = rng.standard_normal((frames, 2, 3)), rng.uniform(0.1, 1.0, (frames, 2))

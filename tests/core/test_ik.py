@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from understudy.tests.motion import bodies
 
 from inference.core import ik
-from inference.core.humanoid import DEFAULT, Proportions, bone, default_ends, make_skeleton, motion_keypoints, place_markers
+from inference.core.humanoid import (
+    DEFAULT,
+    Proportions,
+    bone,
+    default_ends,
+    make_skeleton,
+    motion_keypoints,
+    place_markers,
+)
 from inference.core.kinematics import forward
 from inference.core.rotations import matrix_from_quaternion, quaternion_from_matrix, quaternion_from_rotvec, rotate_onto
 from inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS, MIRROR_137, OPENPOSE_137
@@ -76,8 +84,13 @@ def test_the_solver_reaches_targets_that_can_be_reached(seed):
     parents = (-1, 0, 1)
     offset = np.array([[0.0, 0, 0], [0, 0.4, 0], [0, 0.3, 0]])
     tree = ik.Tree(parents, np.broadcast_to(np.eye(3), (3, 3, 3)), offset)
-    truth = ik.Pose(matrix_from_quaternion(quaternion_from_rotvec(rng.uniform(-0.4, 0.4, (6, 3, 3)))), rng.normal(size=(6, 3)))
-    bones, offsets = np.array([0, 1, 2, 2, 2]), np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0.2, 0], [0.1, 0.1, 0]], float)
+    truth = ik.Pose(
+        matrix_from_quaternion(quaternion_from_rotvec(rng.uniform(-0.4, 0.4, (6, 3, 3)))), rng.normal(size=(6, 3))
+    )
+    bones, offsets = (
+        np.array([0, 1, 2, 2, 2]),
+        np.array([[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0.2, 0], [0.1, 0.1, 0]], float),
+    )
     turns, heads = ik.place(tree, truth)
     points = heads[:, bones] + np.einsum("tmij,mj->tmi", turns[:, bones], offsets)
     start = ik.Pose(np.broadcast_to(np.eye(3), (6, 3, 3, 3)).copy(), np.zeros((6, 3)))
@@ -118,7 +131,11 @@ def test_points_are_rotated_onto_each_other(seed):
     target = np.einsum("nij,nkj->nki", turn, source) + rng.normal(size=(4, 1, 3))
     found, centre, middle = rotate_onto(source, target, rng.uniform(0.1, 1.0, (4, 5)))
     np.testing.assert_allclose(quaternion_from_matrix(found), quaternion_from_matrix(turn), atol=1e-6)
-    np.testing.assert_allclose(np.einsum("nij,nj->ni", found, -centre) + middle, target[:, 0] - np.einsum("nij,nj->ni", turn, source[:, 0]), atol=1e-6)
+    np.testing.assert_allclose(
+        np.einsum("nij,nj->ni", found, -centre) + middle,
+        target[:, 0] - np.einsum("nij,nj->ni", turn, source[:, 0]),
+        atol=1e-6,
+    )
 
 
 def test_proportions_stand_on_the_floor_whatever_their_lengths():

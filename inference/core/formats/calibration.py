@@ -1,7 +1,7 @@
 """Calibrations in the TOML of Pose2Sim, aniposelib, FreeMoCap and Caliscope -> `CameraSet`, metres.
 
-All four write one table a camera with `matrix`, `distortions`, `rotation` (a Rodrigues vector) and `translation`, taking
-world points into the camera. They differ in the unit (FreeMoCap: millimetres) and in what else stands there.
+All four write one table a camera with `matrix`, `distortions`, `rotation` (a Rodrigues vector) and `translation`,
+taking world points into the camera. They differ in the unit (FreeMoCap: millimetres) and in what else stands there.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def _check_lens(where: str, camera: Camera) -> None:
         raise InputError(f"{where}: its focal lengths are {matrix[0, 0]:g} and {matrix[1, 1]:g} px.")
     if not (0 <= matrix[0, 2] <= width and 0 <= matrix[1, 2] <= height):
         raise InputError(
-            f"{where}: its principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) lies outside the {width} x {height} image."
+            f"{where}: its principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) lies outside the image of "
+            f"{width} x {height} px."
         )
 
 
