@@ -25,7 +25,7 @@ _PLANE_NOISE_M = 0.05  # of a foothold's height: detection, and the drift of its
 
 @dataclass(frozen=True)
 class Floor:
-    """Level of the ground along Z, metres; `levels` (4,) where each foot point is when it stands; `samples` that say so."""
+    """Level of the ground along Z, metres, and `levels` (4,) at which each foot point stands; `samples` say so."""
 
     height: float
     levels: Array
@@ -102,7 +102,7 @@ def _ramp(values: Array, low: float, high: float) -> Array:
 
 
 def _hysteresis(score: Array) -> Array:
-    """True from where the (T, C) score rises over `_ENTER` until it falls under `_LEAVE`, and back to where it left it."""
+    """True where the (T, C) score is over `_LEAVE` in a run that somewhere is over `_ENTER`."""
     above, strong = score > _LEAVE, score > _ENTER
     forward = _reach(above, strong)
     return forward | _reach(above[::-1], strong[::-1])[::-1]
@@ -181,15 +181,14 @@ def estimate_up(
     if len(footholds) >= 3:
         centred = footholds - footholds.mean(axis=0)
         flat, height = centred @ plane.T, centred @ guess
-        slope_information = flat.T @ flat / _PLANE_NOISE_M**2  # height = -slope . flat for the tilt `slope` of up
-        information = information + slope_information
+        information = information + flat.T @ flat / _PLANE_NOISE_M**2  # height = -tilt . flat
         pull = pull - flat.T @ height / _PLANE_NOISE_M**2
     tilt = np.linalg.solve(information, pull)
     return unit(guess + tilt @ plane)
 
 
 def floor_transform(up: Array, heading: Array, origin: Array, height: float) -> Array:
-    """(4, 4) that takes a frame with the given `up` to Z up: `heading` to +Y, `origin` to x = y = 0, `height` to z = 0."""
+    """(4, 4) from a frame with the given `up` to Z up: `heading` goes to +Y, `origin` to x = y = 0, `height` to 0."""
     up = unit(up)
     ahead = heading - (heading @ up) * up
     if np.linalg.norm(ahead) < 1e-3:

@@ -1,7 +1,7 @@
 """Filters over time: zero phase, aware of confidence, for positions and rotations. Axis 0 is time everywhere.
 
-Smoothing is a penalised least-squares fit (Whittaker 1923, Eilers 2003) whose penalty follows the data: each channel's
-noise is measured, and where the motion itself is abrupt the penalty gives way, so that fast moves and contacts stay crisp.
+Smoothing is a penalised least-squares fit (Whittaker 1923, Eilers 2003) whose penalty follows the data: the noise of
+each channel is measured, and where the motion itself is abrupt the penalty gives way, so that contacts stay crisp.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WEAK = 1e-3  # weight of filled-in samples
 
 
 def smooth_positions(positions: Array, weights: Array, fps: float, *, amount: float = 0.5) -> Array:
-    """Smooth (T, C, K) finite signals by (T, C) weights in [0, 1]; `amount` 0 keeps them, 0.5 takes off the noise found."""
+    """Smooth (T, C, K) finite signals by (T, C) weights in [0, 1]; `amount` 0 keeps them, 0.5 takes off the noise."""
     if amount <= 0.0 or len(positions) <= _ORDER:
         return positions.copy()
     weights = np.maximum(weights, _WEAK)
@@ -38,7 +38,7 @@ def smooth_rotations(rotations: Array, weights: Array, fps: float, *, amount: fl
 
 
 def whittaker(values: Array, weights: Array, strength: Array | float, *, order: int = _ORDER) -> Array:
-    """Minimise sum w (x - z)^2 + sum strength (D z)^2 for (T, C, K) values, (T, C) weights > 0 somewhere in each channel.
+    """Minimise sum w (x - z)^2 + sum strength (D z)^2 over z, for (T, C, K) values x and (T, C) weights w > 0.
 
     `strength` is a number or (T - order, C), one for each difference D of the given order. One banded factorisation,
     all channels at once.
@@ -111,8 +111,8 @@ def moving_average(values: Array, half: int) -> Array:
 def find_spikes(positions: Array, known: Array, *, half: int = 3, floor: float = 0.06, limit: float = 4.0) -> Array:
     """Mark (T, C) samples of (T, C, K) that leap away from their neighbours and back (Hampel 1974).
 
-    A sample is a spike where it lies further from the median of its 2 * half + 1 neighbours, moved along by their median
-    velocity, than `limit` standard deviations, themselves measured by medians, and than `floor`.
+    A sample is a spike where it lies further from the median of its 2 * half + 1 neighbours, moved along by their
+    median velocity, than `limit` standard deviations, themselves measured by medians, and than `floor`.
     """
     count, size = len(positions), 2 * half + 1
     if count < size:

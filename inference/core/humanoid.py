@@ -1,6 +1,6 @@
 """The humanoid skeleton in numbers: rest matrices, proportions of a person, and the keypoints that bones carry.
 
-Rest frames: y along the bone, +x the axis of flexion (spine forward, elbow, knee, wrist and fingers close), z = x cross y.
+Rest frames: y along the bone, +x the axis of flexion (spine forward; elbow, knee, wrist and fingers close), z = x x y.
 Left and right are mirror images, so that Blender's mirroring works and flexion has the same sign on both sides.
 """
 
@@ -34,6 +34,10 @@ _PALM = ((0.030, -0.030, -0.010), (0.090, -0.025, 0.0), (0.095, 0.0, 0.0), (0.09
 _FINGER_LENGTHS = (
     (0.040, 0.030, 0.025), (0.040, 0.025, 0.020), (0.045, 0.028, 0.022), (0.040, 0.026, 0.022), (0.032, 0.020, 0.018),
 )  # fmt: skip
+_LIMBS = (
+    ("Shoulder", "upper_arm"), ("Elbow", "forearm"), ("Wrist", "hand"), ("Hip", "thigh"), ("Knee", "shin"),
+    ("Ankle", "foot"),
+)  # fmt: skip
 _BALL = 2.0 / 3.0  # where the toes bend, between ankle and tip
 
 
@@ -41,8 +45,8 @@ _BALL = 2.0 / 3.0  # where the toes bend, between ankle and tip
 class Proportions:
     """Lengths of one person, metres; left and right are equal.
 
-    `head` (14, 3): `HEAD_POINTS` from the head's joint; `palm` (5, 3): metacarpal joints of the left hand from the wrist;
-    `foot` (3, 3): `FOOT_POINTS` of the left foot from the ankle; `fingers` (5, 3): lengths of the finger bones.
+    `head` (14, 3): `HEAD_POINTS` from the head's joint; `palm` (5, 3): metacarpal joints of the left hand from the
+    wrist; `foot` (3, 3): `FOOT_POINTS` of the left foot from the ankle; `fingers` (5, 3): lengths of their bones.
     """
 
     torso: float = 0.50  # middle of the hips to middle of the shoulders
@@ -221,9 +225,8 @@ def _markers(person: Proportions, heads: Array, tails: Array) -> tuple[Array, Ar
     rows.append(("Neck", "chest", shoulder * [0.0, 1.0, 1.0]))
     skull = heads[bone("head")]
     rows += [(n, "head", skull + p) for n, p in zip(HEAD_POINTS, person.table("head"), strict=True)]
-    limbs = ("Shoulder", "upper_arm"), ("Elbow", "forearm"), ("Wrist", "hand"), ("Hip", "thigh"), ("Knee", "shin"), ("Ankle", "foot")
     for side, sign in (("L", 1.0), ("R", -1.0)):
-        rows += [(f"{side}{joint}", f"{part}.{side}", heads[bone(f"{part}.{side}")]) for joint, part in limbs]
+        rows += [(f"{side}{joint}", f"{part}.{side}", heads[bone(f"{part}.{side}")]) for joint, part in _LIMBS]
         ankle, mirror = heads[bone(f"foot.{side}")], np.array([sign, 1.0, 1.0])
         carriers = ("foot", "toe", "toe")
         for name, part, point in zip(FOOT_POINTS, carriers, person.table("foot"), strict=True):

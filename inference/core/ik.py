@@ -28,12 +28,15 @@ class Tree:
 
 @dataclass(frozen=True)
 class Targets:
-    """Points (M,) carried by `bones` at `offsets` (M, 3) in the bone's frame, wanted at `positions` (T, M, 3), in `weights` (T, M)."""
+    """Points carried by `bones` (M,) at `offsets` (M, 3) in their frames, and where they are wanted.
+
+    positions (T, M, 3) metres; weights (T, M), 1 / variance, per square metre; 0 where there is no target.
+    """
 
     bones: Array
     offsets: Array
     positions: Array
-    weights: Array  # 1 / variance, per square metre; 0 where there is no target
+    weights: Array
 
 
 @dataclass(frozen=True)
@@ -77,20 +80,19 @@ def place(tree: Tree, pose: Pose) -> tuple[Array, Array]:
     return turns, heads
 
 
-def refine(tree: Tree, pose: Pose, targets: Targets, freedom: Freedom, *, prior: Pose | None = None, steps: int = 3) -> Pose:
+def refine(tree: Tree, pose: Pose, targets: Targets, freedom: Freedom, *, steps: int = 3) -> Pose:
     """Turn joints and move the root so that points come as near to their targets as the bones allow.
 
-    `prior` is the pose that unobserved freedoms stay near to; the given one where none is given.
+    What no target decides stays near to the given pose.
     """
-    prior = pose if prior is None else prior
     parts = []
     problem = _Problem(tree, targets, freedom)
     for start in range(0, len(pose.root), CHUNK):
         frames = slice(start, start + CHUNK)
         part = problem.part(frames)
-        now, base = pose.part(frames), prior.part(frames)
+        now = prior = pose.part(frames)
         for _ in range(steps):
-            now = part.step(now, base)
+            now = part.step(now, prior)
         parts.append(now)
     return Pose(np.concatenate([p.turns for p in parts]), np.concatenate([p.root for p in parts]))
 
@@ -141,9 +143,8 @@ class _Problem:
     def _axes(self, turns: Array, pose: Pose) -> Array:
         """(T, D, 3) axes of the freedoms in the world."""
         bones = self.freedom.bones
-        local = np.where(
-            self.freedom.outer[:, None], np.einsum("tdji,dj->tdi", pose.turns[:, bones], self.freedom.axes), self.freedom.axes
-        )
+        inner = np.einsum("tdji,dj->tdi", pose.turns[:, bones], self.freedom.axes)
+        local = np.where(self.freedom.outer[:, None], inner, self.freedom.axes)
         return np.einsum("tdij,tdj->tdi", turns[:, bones], local)
 
     def _away(self, pose: Pose, prior: Pose) -> Array:

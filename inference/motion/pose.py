@@ -49,7 +49,7 @@ class Builder:
     fps: float
     gap: int
     decay: float
-    relaxed: Array = field(default_factory=lambda: relaxed_pose())
+    relaxed: Array = field(init=False)
     local: Array = field(init=False)
     world: Array = field(init=False)
     known: Array = field(init=False)
@@ -58,6 +58,7 @@ class Builder:
         shape = (len(self.positions), len(HUMANOID_NAMES))
         self.local = np.broadcast_to(np.eye(3), (*shape, 3, 3)).copy()
         self.world = self.local.copy()
+        self.relaxed = relaxed_pose()
         self.known = np.zeros(shape, bool)
 
     def base(self, name: str) -> Array:
@@ -115,7 +116,8 @@ def first_pose(builder: Builder, *, hands: bool) -> Array:
 def _trunk(b: Builder) -> Array:
     across_hips, hips_known, middle, middle_known = _pair(b, "Hip", "MidHip")
     across_shoulders, shoulders_known, neck, neck_known = _pair(b, "Shoulder", "Neck")
-    across_shoulders = interpolate(across_shoulders, shoulders_known) if shoulders_known.any() else interpolate(across_hips, hips_known)
+    seen = (across_shoulders, shoulders_known) if shoulders_known.any() else (across_hips, hips_known)
+    across_shoulders = interpolate(*seen)
     level = across_shoulders - (across_shoulders @ b.up)[:, None] * b.up
     across_hips = np.where(hips_known[:, None], across_hips, level)
     both = middle_known & neck_known
@@ -140,12 +142,13 @@ def _pair(b: Builder, part: str, centre: str) -> tuple[Array, Array, Array, Arra
     left, lw = b.point(f"L{part}")
     right, rw = b.point(f"R{part}")
     middle, mw = b.point(centre)
-    l, r, m = lw > 0, rw > 0, mw > 0
-    across = np.where((l & r)[:, None], left - right, np.where(l[:, None], 2 * (left - middle), 2 * (middle - right)))
-    known = (l & r) | (m & (l | r))
-    middle = np.where((l & r)[:, None], 0.5 * (left + right), middle)
+    both, either = (lw > 0) & (rw > 0), (lw > 0) | (rw > 0)
+    half = np.where((lw > 0)[:, None], left - middle, middle - right)
+    across = np.where(both[:, None], left - right, 2.0 * half)
+    known = both | ((mw > 0) & either)
+    middle = np.where(both[:, None], 0.5 * (left + right), middle)
     long = np.linalg.norm(across, axis=-1) > 0.02
-    return np.where(known[:, None], across, 0.0), known & long, middle, m | (l & r)
+    return np.where(known[:, None], across, 0.0), known & long, middle, (mw > 0) | both
 
 
 def _bend(b: Builder, chord: Array, known: Array, torso: float) -> Array:
@@ -194,7 +197,8 @@ def _head(b: Builder) -> None:
     neck, neck_known = b.point("Neck")
     base = neck + np.einsum("tij,j->ti", b.world[:, bone("chest")], b.skeleton.local_offset[bone("neck")] * [1, 0, 1])
     shared = turn[..., 0] + prior[..., 0]
-    neck_turn = frame_from_axes(joint - base, np.where(np.abs(shared).sum(-1, keepdims=True) > 0.1, shared, prior[..., 0]))
+    shared = np.where(np.abs(shared).sum(-1, keepdims=True) > 0.1, shared, prior[..., 0])
+    neck_turn = frame_from_axes(joint - base, shared)
     b.set_world("neck", neck_turn, known & (neck_known > 0))
     b.set_world("head", turn, known)
 
@@ -265,7 +269,9 @@ def _foot_pole(b: Builder, side: str, shin: Array, ankle_weight: Array) -> tuple
     return pole, 0.05 * np.minimum(toe_weight, np.maximum(heel_weight, ankle_weight))
 
 
-def _limb(b: Builder, upper: str, segments: tuple[Array, Array], weights: Array, *, pole: tuple[Array, Array] | None) -> Array:
+def _limb(
+    b: Builder, upper: str, segments: tuple[Array, Array], weights: Array, *, pole: tuple[Array, Array] | None
+) -> Array:
     """Turn the upper bone of a two-bone limb so that the hinge between them can do the rest; returns its flexion (T,).
 
     The bend itself shows the twist, in proportion to sin^2 of the flexion; else the `pole`, neighbours, and anatomy.

@@ -41,14 +41,19 @@ def measure_person(positions: Array, weights: Array) -> Proportions:
     found = {name: _length(positions, weights, pairs, _QUANTILE.get(name, 0.5)) for name, pairs in _LENGTHS.items()}
     size = _size({name: (f, getattr(DEFAULT, name)) for name, f in found.items()})
     lengths = {name: _settle(f, size * getattr(DEFAULT, name)) for name, f in found.items()}
-    person = Proportions(**lengths, neck=size * DEFAULT.neck)
-    palm, hand_size = _part(positions, weights, [f"Hand{name}" for name in HAND_POINTS], _with_origin("palm"), size)
+    person = replace(DEFAULT, **lengths)
+    hand = [f"Hand{name}" for name in HAND_POINTS]
+    palm, hand_size = _part(positions, weights, hand, _with_origin("palm"), size)
     foot, _ = _part(positions, weights, ["Ankle", *FOOT_POINTS], _with_origin("foot"), size)
     head, head_size = _head(positions, weights, size)
     return replace(
-        person, palm=palm[1:] - palm[0], foot=foot[1:] - foot[0], head=head, neck=0.5 * (size + head_size) * DEFAULT.neck,
+        person,
+        neck=0.5 * (size + head_size) * DEFAULT.neck,
+        head=head,
+        palm=palm[1:] - palm[0],
+        foot=foot[1:] - foot[0],
         fingers=_fingers(positions, weights, hand_size),
-    )  # fmt: skip
+    )
 
 
 def _length(positions: Array, weights: Array, pairs: list[tuple[str, str]], quantile: float) -> _Measured:

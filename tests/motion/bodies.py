@@ -50,7 +50,7 @@ def still(frames: int = 1, *, person: Proportions = DEFAULT, fps: float = 30.0) 
 
 
 def walking(frames: int = 120, *, fps: float = 30.0, step_s: float = 0.6) -> tuple[BodyMotion, Array]:
-    """A walk along -Y on a floor at z = 0 in which feet stand exactly still; and where they stand, (T, 2) left, right."""
+    """A walk along -Y on a floor at z = 0 in which feet stand exactly still; and whether they stand, (T, 2)."""
     skeleton = make_skeleton()
     time = np.arange(frames) / fps
     stride, length = 0.6, skeleton.rest[0, 2, 3]

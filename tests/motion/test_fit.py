@@ -32,7 +32,9 @@ TALL = Proportions(
     torso=0.56, hips=0.20, shoulders=0.40, upper_arm=0.31, forearm=0.27, thigh=0.47, shin=0.45, neck=0.13
 )
 RAW = FitSettings(smoothing=0.0)
-LOWER = [i for i, name in enumerate(OPENPOSE_137[:25]) if any(p in name for p in ("Hip", "Knee", "Ankle", "Toe", "Heel"))]
+LOWER = [
+    i for i, name in enumerate(OPENPOSE_137[:25]) if any(p in name for p in ("Hip", "Knee", "Ankle", "Toe", "Heel"))
+]
 
 
 def fitted(keypoints, options=RAW):
@@ -67,7 +69,12 @@ def test_clean_keypoints_are_met_within_five_millimetres(person):
 def test_bone_lengths_are_recovered_and_equal_on_both_sides():
     motion = fitted(bodies.keypoints_of(bodies.moving(60, person=TALL)))
     lengths = dict(zip(motion.header["bones"], motion.header["lengths_m"], strict=True))
-    for name, wanted in (("upper_arm", TALL.upper_arm), ("forearm", TALL.forearm), ("thigh", TALL.thigh), ("shin", TALL.shin)):
+    for name, wanted in (
+        ("upper_arm", TALL.upper_arm),
+        ("forearm", TALL.forearm),
+        ("thigh", TALL.thigh),
+        ("shin", TALL.shin),
+    ):
         assert lengths[f"{name}.L"] == pytest.approx(wanted, abs=2e-3)
     for name in HUMANOID_NAMES:
         if name.endswith(".L"):
@@ -86,7 +93,10 @@ def test_bone_lengths_do_not_change_over_time():
 def test_twist_is_recovered_where_elbow_hand_knee_and_foot_show_it(name):
     truth = bodies.moving(90)
     index = bone(name)
-    world = [forward(m.rest, m.parents, m.rotations, m.root)[:, index, :3, :3] for m in (truth, fitted(bodies.keypoints_of(truth)))]
+    world = [
+        forward(m.rest, m.parents, m.rotations, m.root)[:, index, :3, :3]
+        for m in (truth, fitted(bodies.keypoints_of(truth)))
+    ]
     cosine = (np.trace(np.swapaxes(world[0], -1, -2) @ world[1], axis1=-2, axis2=-1) - 1) / 2
     assert np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean() < 5.0
 
@@ -140,6 +150,8 @@ def test_smoothing_takes_off_noise_and_comes_nearer_to_the_truth():
 
 def test_no_smoothing_returns_the_raw_result():
     motion = fitted(bodies.keypoints_of(bodies.moving(20), noise_m=0.01), FitSettings(smoothing=0.0))
+    assert motion.rotations_raw is not None
+    assert motion.root_raw is not None
     np.testing.assert_array_equal(motion.rotations, motion.rotations_raw)
     np.testing.assert_array_equal(motion.root, motion.root_raw)
 
@@ -221,7 +233,7 @@ def test_a_spike_is_dropped():
 def test_a_body_only_skeleton_is_fitted():
     keypoints = bodies.keypoints_of(bodies.moving(30))
     short = replace(
-        keypoints, header={**keypoints.header, "joints": list(OPENPOSE_137[:25])}, positions=keypoints.positions[:, :25],
+        keypoints.with_header(joints=list(OPENPOSE_137[:25])), positions=keypoints.positions[:, :25],
         confidence=keypoints.confidence[:, :25], validity=keypoints.validity[:, :25],
     )  # fmt: skip
     motion = fitted(short)
@@ -268,7 +280,7 @@ def test_the_tilt_and_the_floor_of_a_camera_are_found(tilt_deg):
     transform = np.array(motion.header["floor_from_frame"])
     up = camera_from_world @ [0.0, 0.0, 1.0]
     assert np.degrees(np.arccos(transform[2, :3] @ up)) < 4.0
-    feet, weights = foot_points(motion_keypoints(motion), np.ones((150, 137)))
+    feet, _ = foot_points(motion_keypoints(motion), np.ones((150, 137)))
     lowest = np.quantile((feet @ transform[:3, :3].T + transform[:3, 3])[..., 2], 0.1)
     assert lowest == pytest.approx(0.02, abs=0.03)
     hips = transform[:3, :3] @ motion.root[0] + transform[:3, 3]
