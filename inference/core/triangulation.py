@@ -17,7 +17,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .cameras import Camera, normalise
+from .cameras import Camera, distort, normalise
 
 Array = np.ndarray
 _SINGULAR = 1e-9  # determinant over cubed trace: two rays 0.01 degrees apart give about this
@@ -39,11 +39,15 @@ class Rays:
 
     @staticmethod
     def of(cameras: Sequence[Camera], positions_px: Array, weight: Array) -> Rays:
-        """Undistort (N, ..., 2) pixels with (N, ...) weights; the middle axes are laid in one row."""
-        seen = [normalise(camera, pixels) for camera, pixels in zip(cameras, positions_px, strict=True)]
+        """Undistort (N, ..., 2) pixels with (N, ...) weights; the middle axes are laid in one row.
+
+        Where the lens model has no inverse, far outside its image, the weight becomes 0.
+        """
+        pairs = [_undistorted(camera, pixels) for camera, pixels in zip(cameras, positions_px, strict=True)]
+        count, weight = len(pairs), np.asarray(weight, float)
         return Rays(
-            np.stack(seen).reshape(len(seen), -1, 2),
-            np.asarray(weight, float).reshape(len(seen), -1),
+            np.stack([directions for directions, _ in pairs]).reshape(count, -1, 2),
+            np.where(np.stack([sound for _, sound in pairs]), weight, 0.0).reshape(count, -1),
             np.stack([np.asarray(camera.rotation, float) for camera in cameras]),
             np.stack([np.asarray(camera.translation, float) for camera in cameras]),
         )
@@ -60,6 +64,14 @@ class Rays:
     def weighted(self, weight: Array) -> Rays:
         """Replace the weights."""
         return replace(self, weight=np.asarray(weight, float))
+
+
+def _undistorted(camera: Camera, pixels: Array) -> tuple[Array, Array]:
+    """Give (..., 2) normalised coordinates, and (...) whether they project back to within a pixel."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        directions = normalise(camera, pixels)
+        back = distort(camera, directions) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+        return directions, np.abs(back - pixels).max(-1) < 1.0
 
 
 def intersect(rays: Rays) -> Array:

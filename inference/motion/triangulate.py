@@ -199,7 +199,7 @@ def describe(
     rays, shape = scene.rays(), scene.weight.shape
     robust = robust_weight(distances(points.reshape(-1, 3), rays), rays, scale)
     used = (robust >= _BELIEVED * robust.max(0)) & (robust > 0)
-    error = _expected_error(points.reshape(-1, 3), rays.weighted(used), scale / _OUTLYING)
+    error = _expected_error(points.reshape(-1, 3), rays, used, typical=scale / _OUTLYING, widest=_WIDEST * height)
     scores = np.sort(np.where(used, scene.confidence.reshape(used.shape), 0.0), axis=0)
     confidence = scores[-2] / (1.0 + np.square(error / (_DOUBTFUL * height)))  # the second-best view: it takes two
     known = np.isfinite(points).all(-1)
@@ -213,13 +213,17 @@ def describe(
     }
 
 
-def _expected_error(points: Array, rays: Rays, typical: float) -> Array:
+def _expected_error(points: Array, rays: Rays, used: Array, *, typical: float, widest: float) -> Array:
     """Predict the error of points (P,) in metres from the number of rays, their parallax and how far they pass.
 
-    The miss of few rays says little: it is blended with the clip's `typical` one.
+    The miss of few rays says little, so it is blended with the clip's `typical` one. Rays that were not believed count
+    where those believed are so few that they may agree by chance.
     """
-    distance = distances(points, rays)
-    missed = np.where((rays.weight > 0) & np.isfinite(distance), np.square(distance), 0.0).sum(0)
-    freedom = np.maximum((rays.weight > 0).sum(0) - 1.5, 0.5)  # two equations a ray, three unknowns
+    distance = np.where(rays.weight > 0, np.minimum(distances(points, rays), widest), 0.0)
+    count = used.sum(0)
+    heard = rays.weight / np.maximum(rays.weight.max(0), 1e-12)
+    share = np.where(used, 1.0, heard / np.maximum(count - 1, 1) ** 4)
+    missed = (share * np.square(np.nan_to_num(distance))).sum(0)
+    freedom = np.maximum(count - 1.5, 0.5)  # two equations a ray, three unknowns
     noise = np.sqrt((_PRIOR_VIEWS * typical**2 + missed) / (_PRIOR_VIEWS + freedom))
-    return uncertainty(points, rays, noise_m=noise)
+    return uncertainty(points, rays.weighted(used), noise_m=noise)

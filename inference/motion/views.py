@@ -65,11 +65,14 @@ def assemble(views: Sequence[Keypoints2D], cameras: CameraSet, min_confidence: f
     """Lay the views side by side and decide how much each point is listened to.
 
     The weight is the square of the score, as in a weighted DLT whose rows are multiplied by it, and fades quickly
-    below `min_confidence` instead of ending there, so that no camera switches on and off.
+    below `min_confidence` instead of ending there, so that no camera switches on and off. Positions far outside the
+    image are not listened to.
     """
     positions = np.stack([np.asarray(view.positions, float) for view in views])
     confidence = np.clip(np.nan_to_num(np.stack([view.confidence for view in views]).astype(float)), 0.0, 1.0)
-    confidence = np.where(np.isfinite(positions).all(-1), confidence, 0.0)
+    size = np.array([camera.size for camera in cameras], float)[:, None, None]
+    plausible = (np.abs(positions - size / 2) <= 1.5 * size).all(-1)  # at most one image beyond the border; not NaN
+    confidence = np.where(plausible, confidence, 0.0)
     positions = np.where((confidence > 0)[..., None], positions, np.nan)
     faded = np.minimum(confidence / max(min_confidence, 1e-6), 1.0) ** 4
     return Scene(cameras, positions, confidence, confidence**2 * faded)
