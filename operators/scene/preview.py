@@ -17,7 +17,7 @@ from .camera import PIXEL_ASPECT, SIZE
 from .compat import Curves, set_movie_output
 
 Array = np.ndarray
-WIDTH = 960
+LONGEST = 960
 MOVIE_FRAMES = 96
 SAMPLES = 8
 _BEHIND = 1.3  # the footage hangs this much farther away than the farthest bone
@@ -27,10 +27,11 @@ _FACES = ((0, 1, 2), (0, 2, 3), (0, 3, 4), (0, 4, 1), (5, 2, 1), (5, 3, 2), (5, 
 _KINDS = ("objects", "meshes", "materials", "lights", "worlds", "images", "actions", "scenes")
 
 
-def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (), *, width: int = WIDTH) -> Path:
+def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (), *, longest: int = LONGEST) -> Path:
     """Render a .png of the action's middle, or an .mp4 of all of it, seen by the first of `cameras`.
 
-    Nothing of it stays in the file. Lens distortion of the footage is left in the picture.
+    Nothing of it stays in the file; the longer side gets `longest` pixels. The lens distortion of the footage stays
+    in the picture.
 
     Raises:
         InputError: no calibrated camera, no action, or a file that is neither .png nor .mp4.
@@ -47,10 +48,12 @@ def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
     with _temporary() as scene:
-        _set_up(scene, camera, action, path, width)
+        _set_up(scene, camera, action, path, longest)
         _add_bones(scene, rig)
         _add_footage(scene, camera, rig)
-        bpy.ops.render.render(animation=path.suffix == ".mp4", write_still=path.suffix == ".png", scene=scene.name)
+        movie = path.suffix == ".mp4"
+        with bpy.context.temp_override(scene=scene, view_layer=scene.view_layers[0]):  # else the user's frame is drawn
+            bpy.ops.render.render(animation=movie, write_still=not movie)
     if not path.is_file():
         raise ResourceError(f"{path.name} was not written.", "Look into the console for the renderer's own words.")
     return path
@@ -66,7 +69,9 @@ def _temporary() -> Iterator[bpy.types.Scene]:
         bpy.data.batch_remove([item for kind in _KINDS for item in getattr(bpy.data, kind) if item not in before[kind]])
 
 
-def _set_up(scene: bpy.types.Scene, camera: bpy.types.Object, action: bpy.types.Action, path: Path, width: int) -> None:
+def _set_up(
+    scene: bpy.types.Scene, camera: bpy.types.Object, action: bpy.types.Action, path: Path, longest: int
+) -> None:
     user, render = bpy.context.scene, scene.render
     render.engine = "CYCLES"
     scene.cycles.samples, scene.cycles.use_denoising = SAMPLES, False
@@ -74,8 +79,8 @@ def _set_up(scene: bpy.types.Scene, camera: bpy.types.Object, action: bpy.types.
     scene.world = bpy.data.worlds.new("Understudy Preview")
     scene.world.color = (0.6, 0.6, 0.6)
     size, aspect = camera.data[SIZE], camera.data[PIXEL_ASPECT]
-    render.resolution_x, render.resolution_percentage = width // 2 * 2, 100
-    render.resolution_y = round(width * size[1] / size[0] / 2) * 2  # H.264 wants even sizes
+    scale, render.resolution_percentage = longest / max(size), 100
+    render.resolution_x, render.resolution_y = (round(side * scale / 2) * 2 for side in size)  # H.264 wants even sizes
     render.pixel_aspect_x, render.pixel_aspect_y = max(1.0, 1.0 / aspect), max(1.0, aspect)
     start, end = (round(value) for value in action.frame_range)
     scene.frame_start, scene.frame_end = start, min(end, start + MOVIE_FRAMES - 1)

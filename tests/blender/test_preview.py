@@ -26,7 +26,7 @@ def test_the_bones_show_where_the_camera_sees_them_and_nothing_stays(apply, tmp_
     take, rig = apply(motions.body_motion(3, cameras=(camera,)))
     kinds = ("objects", "meshes", "materials", "images", "scenes", "worlds", "lights", "actions")
     before = {kind: getattr(bpy.data, kind).keys() for kind in kinds}
-    path = render_preview(rig, tmp_path / "it's 絵.png", take.cameras, width=160)
+    path = render_preview(rig, tmp_path / "it's 絵.png", take.cameras, longest=160)
     picture = pixels(path)
     assert picture.shape == (120, 160, 3)
     drawn = np.abs(picture - picture[0, 0]).max(-1) > 0.05
@@ -35,6 +35,15 @@ def test_the_bones_show_where_the_camera_sees_them_and_nothing_stays(apply, tmp_
     assert drawn[45:75, 60:100].any() and 0.002 < drawn.mean() < 0.5, (rows.mean(), columns.mean())
     assert {kind: getattr(bpy.data, kind).keys() for kind in kinds} == before
     assert users_scene.state() == users_scene.before
+
+
+def test_the_picture_is_of_the_middle_of_the_action_wherever_the_user_is(apply, tmp_path):
+    take, rig = apply(motions.body_motion(24, cameras=(pinhole("c", (64, 48), 48.0),)))
+    pictures = []
+    for frame in (1, 15):
+        bpy.context.scene.frame_set(frame)
+        pictures.append(pixels(render_preview(rig, tmp_path / "p.png", take.cameras, longest=64)))
+    assert np.abs(pictures[0] - pictures[1]).max() == 0
 
 
 def test_a_preview_without_camera_is_refused(apply, motion, tmp_path):
