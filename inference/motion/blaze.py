@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core.skeletons import BODY_25, FACE, LEFT_HAND, RIGHT_HAND
+from ..core.skeletons import BODY_25, FACE, FACE_70_IN_FACEMESH, LEFT_HAND, RIGHT_HAND
 
 Array = np.ndarray
 
@@ -28,15 +28,6 @@ _BLAZEPOSE = {
 _BODY_JOINTS = np.array([BODY_25.index(name) for name in _BLAZEPOSE])
 _BODY_FIRST = np.array([points[0] for points in _BLAZEPOSE.values()])
 _BODY_LAST = np.array([points[-1] for points in _BLAZEPOSE.values()])
-
-# iBUG 68 from FaceMesh's 468, then the right and left pupil from its iris points. Jaw, nose and mouth were chosen where
-# FaceMesh puts them nearest to a head model's own 68 points (24 random heads: 3.6 % of the eye distance on average).
-FACE_70_IN_FACEMESH = (
-    127, 234, 93, 132, 172, 150, 149, 148, 152, 377, 378, 379, 397, 361, 323, 454, 356,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 6, 195, 4, 98, 97, 2, 326, 327,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178, 468, 473,
-)  # fmt: skip
 
 _OUTSIDE = 0.2  # what is left of the confidence of a point outside the picture
 _SAME_HAND = 0.4  # two hands closer than this part of a hand's size are one hand seen twice
@@ -102,8 +93,8 @@ class Holistic:
         self._graph.close()
 
     def forget(self) -> None:
-        """Look for a body anywhere in the next picture."""
-        self._graph.reset()
+        """Look for a body anywhere in the next picture: whoever was followed is not in a black one."""
+        self.see(np.zeros((64, 64, 3), np.uint8))
 
     def see(self, rgb: Array) -> Landmarks | None:
         """Give the landmarks of the person in a picture (H, W, 3) uint8, None where nobody is seen."""

@@ -90,14 +90,16 @@ def detect(
     _check_length(info, settings, len(sightings), report)
     positions, confidence, world_m = _gather(sightings)
     _check_person(video, confidence[:, BODY], settings.min_confidence)
+    swapped = np.zeros(len(positions), bool)
     if settings.unswap:
-        positions, confidence, _ = unswap(positions, confidence)
+        positions, confidence, swapped = unswap(positions, confidence)
     header = {
         "unit": "px", "frame": "image", "fps": info.fps, "skeleton": "openpose137", "joints": list(OPENPOSE_137),
         "image_size": list(info.size), "source": str(video), "view": view or video.stem,
+        "swapped_frames": int(swapped.sum()),
     }  # fmt: skip
     times = np.array([sighting.time_s for sighting in sightings])
-    return Keypoints2D(header, positions, confidence, times - times[0], world_m)
+    return Keypoints2D(header, positions, confidence, times, world_m)
 
 
 def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Sighting]:

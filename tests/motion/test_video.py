@@ -106,7 +106,9 @@ def test_damage_in_the_middle_costs_frames_and_nothing_else(tmp_path):
     assert (np.diff(times) > 0).all()
 
 
-@pytest.mark.parametrize("name", ["with space.mp4", 'quo"te\'s.mp4', "動画.mp4", "$(touch x).mp4", "%03d.mp4", "a#b?c.mp4"])
+@pytest.mark.parametrize(
+    "name", ["with space.mp4", "quo\"te's.mp4", "動画.mp4", "$(touch x).mp4", "%03d.mp4", "a#b?c.mp4"]
+)
 def test_any_file_name_is_only_a_name(tmp_path, name):
     path = tmp_path / name
     with write_movie(path, 25, (64, 48)) as movie:
@@ -137,7 +139,7 @@ def without_index(path: Path) -> None:
 
 
 BAD = {
-    "nothing": (lambda path: None, "There is no file"),
+    "nothing": (lambda _: None, "There is no file"),
     "empty": (lambda path: path.write_bytes(b""), "0 bytes"),
     "text": (lambda path: path.write_text("hello, world\n" * 50), r"650 bytes\) cannot be opened"),
     "folder": (lambda path: path.mkdir(), "There is no file"),
