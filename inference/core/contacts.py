@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .filters import moving_average
+from .filters import neighbours
 from .rotations import between, matrix_from_quaternion, unit
 from .skeletons import OPENPOSE_137
 
@@ -17,6 +17,8 @@ Array = np.ndarray
 FOOT_POINTS = ("left heel", "left toe", "right heel", "right toe")
 _SLOW = (0.25, 0.70)  # metres a second: surely standing, surely moving
 _LOW = (0.03, 0.09)  # metres above its own level: surely down, surely up
+_STEP_M = 0.07  # foot points that linger higher stand on something else
+_FADE_S = 0.2  # how long before and after a contact its correction lasts
 _ENTER, _LEAVE = 0.55, 0.25  # hysteresis of a contact
 _TILT_PRIOR = np.radians(12.0)  # how far cameras are usually tilted
 _POSTURE = np.radians(7.0)  # how far an upright person's trunk is from the vertical, on average over a clip
@@ -67,14 +69,18 @@ def find_floor(points: Array, weights: Array, fps: float, *, clearance: Array | 
     height = points[..., 2] - clearance
     slow = seen & (speeds(points, fps) < _SLOW[0])
     chosen = slow if slow.sum() >= 4 else seen
-    ground = _lowest_cluster(height[chosen])
-    levels = np.full(4, ground)
-    for i in range(4):
-        own = height[:, i][chosen[:, i]]
-        if len(own) >= max(3, 0.05 * len(points)):
-            level = _lowest_cluster(own)
-            levels[i] = level if abs(level - ground) < 0.06 else ground
-    return Floor(float(ground), levels + clearance, int(chosen.sum()))
+    needed = max(3, 0.05 * len(points))
+    own = [height[chosen[:, i], i] for i in range(4)]
+    levels = np.array([_lowest_cluster(h) if len(h) >= needed else np.inf for h in own])
+    if not np.isfinite(levels).any():
+        return Floor(_lowest_cluster(height[chosen]), clearance + _lowest_cluster(height[chosen]), int(chosen.sum()))
+    count = np.array([len(h) for h in own])
+    # of heel and toe the lower one is on the ground: detectors put heels some centimetres up
+    soles, weight = levels.reshape(2, 2).min(axis=1), count.reshape(2, 2).max(axis=1).astype(float)
+    weight[soles > soles.min() + _STEP_M] = 0.0
+    ground = float(np.average(np.where(weight > 0, soles, 0.0), weights=weight))
+    levels = np.where(np.abs(levels - ground) < _STEP_M, levels, ground)
+    return Floor(ground, levels + clearance, int(chosen.sum()))
 
 
 def _lowest_cluster(heights: Array) -> float:
@@ -133,26 +139,29 @@ def penetration(points: Array, clearance: Array | float = 0.0) -> tuple[float, f
 def hold_contacts(points: Array, contacts: Array, fps: float, *, furthest: float = 0.06) -> Array:
     """Displacements (T, 4, 3) that keep standing points (T, 4, 3) where they stand, Z up; at most `furthest` metres.
 
-    Each contact is held at the mean of its place, and eased in and out, so that nothing jumps.
+    Each contact is held at the mean of its place. Before and after it the displacement fades, so that nothing jumps.
     """
     standing = contacts > 0.5
-    index = np.arange(len(points))[:, None]
-    starts = standing & ~np.concatenate([np.zeros_like(standing[:1]), standing[:-1]])
-    label = np.maximum.accumulate(np.where(starts, index, 0), axis=0)
-    shift = np.zeros(points.shape)
-    for i in range(points.shape[1]):
-        on = standing[:, i]
-        if not on.any():
-            continue
-        total = np.zeros((len(points), 3))
-        size = np.zeros(len(points))
-        np.add.at(total, label[on, i], points[on, i])
-        np.add.at(size, label[on, i], 1.0)
-        mean = total / np.maximum(size, 1.0)[:, None]
-        shift[on, i] = mean[label[on, i]] - points[on, i]
+    shift = np.stack([_to_mean(points[:, i], standing[:, i]) for i in range(points.shape[1])], axis=1)
     far = np.linalg.norm(shift, axis=-1, keepdims=True)
     shift *= np.minimum(1.0, furthest / np.maximum(far, 1e-9))
-    return moving_average(shift, max(1, round(0.05 * fps)))
+    before, after = neighbours(standing)
+    count, fade = len(points), max(1.0, _FADE_S * fps)
+    index = np.arange(count)[:, None]
+    out = shift * standing[..., None]
+    for near, there in ((before, before >= 0), (after, after < count)):
+        weight = (1.0 - _ramp(np.abs(index - near) / fade, 0.0, 1.0)) * there * ~standing
+        out += weight[..., None] * np.take_along_axis(shift, np.clip(near, 0, count - 1)[..., None], axis=0)
+    return out
+
+
+def _to_mean(points: Array, standing: Array) -> Array:
+    """(T, 3) from each standing point to the mean of the contact it belongs to; zero elsewhere."""
+    starts = standing & ~np.concatenate([[False], standing[:-1]])
+    label = np.cumsum(starts) * standing
+    size = np.maximum(np.bincount(label), 1)
+    mean = np.stack([np.bincount(label, weights=points[:, axis]) / size for axis in range(3)], axis=-1)
+    return np.where(standing[:, None], mean[label] - points, 0.0)
 
 
 def estimate_up(

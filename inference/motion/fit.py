@@ -70,7 +70,7 @@ def fit(keypoints: Keypoints3D, settings: FitSettings, report: Reporter) -> Body
     _warn(seen, report)
     motion = _pack(keypoints, skeleton, raw, smooth)
     motion = replace(motion, confidence=bone_confidence(seen.weights), contacts=ground.contacts).with_header(
-        floor_from_frame=ground.floor_from_frame.tolist(), clearance_m=feet.clearance.tolist()
+        floor_from_frame=ground.floor_from_frame.tolist(), clearance_m=ground.clearance.tolist()
     )
     motion = motion.with_header(diagnostics=evaluate_fit(keypoints, motion))
     report.progress("fit", _STEPS, _STEPS)

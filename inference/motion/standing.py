@@ -27,10 +27,11 @@ class Feet:
 
 @dataclass(frozen=True)
 class Ground:
-    """The ground: frame -> Z up with the floor at 0, and contacts (T, 4)."""
+    """The ground: frame -> Z up with the floor at 0, contacts (T, 4), and heights (4,) of foot points that stand."""
 
     floor_from_frame: Array
     contacts: Array
+    clearance: Array
 
     def level(self, points: Array) -> Array:
         """Points (..., 3) of the frame, as seen from the floor."""
@@ -48,7 +49,7 @@ def find_ground(feet: Feet, *, up: Array, frame: str, origin: Array, fps: float,
     else:
         centre = np.zeros(3) if frame == "world" else origin
         transform = ground.floor_transform(up, _heading(up, frame), centre, 0.0)
-    flat = Ground(transform, np.zeros(feet.weights.shape))
+    flat = Ground(transform, np.zeros(feet.weights.shape), feet.clearance)
     weights = feet.weights if (feet.weights > 0).any() else np.ones_like(feet.weights)
     level = flat.level(feet.points)
     floor = ground.find_floor(level, weights, fps, clearance=feet.clearance)
@@ -58,7 +59,7 @@ def find_ground(feet: Feet, *, up: Array, frame: str, origin: Array, fps: float,
     kept = frame == "world" and np.array_equal(transform, np.eye(4)) and abs(floor.height) < _CLEARLY_OFF_M
     if move and not kept:
         transform[2, 3] -= floor.height
-    return replace(flat, contacts=contacts)
+    return replace(flat, contacts=contacts, clearance=floor.levels - floor.height)
 
 
 def estimate_up(feet: Feet, seen: Seen, skeleton: Skeleton, *, guess: Array, frame: str) -> Array:
