@@ -70,7 +70,7 @@ def assemble(views: Sequence[Keypoints2D], cameras: CameraSet, min_confidence: f
     """
     positions = np.stack([np.asarray(view.positions, float) for view in views])
     confidence = np.clip(np.nan_to_num(np.stack([view.confidence for view in views]).astype(float)), 0.0, 1.0)
-    size = np.array([camera.size for camera in cameras], float)[:, None, None]
+    size = np.array([view.image_size for view in views], float)[:, None, None]
     plausible = (np.abs(positions - size / 2) <= 1.5 * size).all(-1)  # at most one image beyond the border; not NaN
     confidence = np.where(plausible, confidence, 0.0)
     positions = np.where((confidence > 0)[..., None], positions, np.nan)
