@@ -18,13 +18,14 @@ import numpy as np
 
 from ..core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, CameraSet
-from ..core.formats.calibration import check_sizes, read_calibration
+from ..core.formats.calibration import read_calibration
 from ..core.formats.keypoints2d import read_keypoints
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..protocol.requests import MotionRequest
 from .fit import FitSettings, fit
 from .report import Capture, write_report
+from .views import check_image_sizes
 
 ALGORITHM = 1  # raise when a stage's result changes for the same inputs
 _A = TypeVar("_A", bound=Artifact)
@@ -167,7 +168,7 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig], make)
     from .lift import LiftSettings, lift
 
-    camera = None if cameras is None else _camera_of_view(cameras, views[0])
+    camera = None if cameras is None else _camera_of_view(cameras, views[0], job)
     lifting = LiftSettings(min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m)
     make = lambda: lift(views[0], lifting, job, camera=camera)  # noqa: E731
     return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig], make)
@@ -195,7 +196,7 @@ def _cameras_of(keypoints: Keypoints3D) -> list[Camera]:
     return [Camera.from_header(header) for header in keypoints.header["cameras"]]
 
 
-def _camera_of_view(cameras: CameraSet, view: Keypoints2D) -> Camera:
+def _camera_of_view(cameras: CameraSet, view: Keypoints2D, report: Reporter) -> Camera:
     named = [camera for camera in cameras if camera.name == view.header.get("view")]
     if not named and len(cameras) > 1:
         raise InputError(
@@ -203,7 +204,7 @@ def _camera_of_view(cameras: CameraSet, view: Keypoints2D) -> Camera:
             "Name the clip after its camera, or keep one camera in the file.",
         )
     camera = named[0] if named else cameras[0]
-    check_sizes(CameraSet((camera,)), [view.image_size])
+    check_image_sizes([view], CameraSet((camera,)), report)
     return camera
 
 
