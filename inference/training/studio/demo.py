@@ -72,7 +72,7 @@ def _cameras(keypoints: np.ndarray) -> CameraSet:
     cameras: list[Camera] = []
     for name, azimuth, distance, height in (("front", -1.35, 3.3, 1.25), ("side", -0.25, 3.5, 1.5)):
         eye = np.array([*(centre + distance * np.array([np.cos(azimuth), np.sin(azimuth)])), height])
-        cameras.append(look_at(name, SIZE, 1080.0, eye, target))
+        cameras.append(look_at(name, SIZE, 900.0, eye, target))
     return CameraSet(tuple(cameras))
 
 
