@@ -15,6 +15,7 @@ _ORDER = 3  # third differences: the smoothest motion is the one of least jerk
 _NOISE_GAIN = np.sqrt(20.0)  # standard deviation of third differences of white noise: 1 + 9 + 9 + 1
 _CUTOFF_HZ = 6.0  # of the first pass, which only finds out where the motion is abrupt
 _BALANCE = 0.3  # below the optimum for white noise and steady motion: blur costs more than tremor
+_GROUP = 16
 _WEAK = 1e-3  # weight of filled-in samples
 
 
@@ -114,9 +115,17 @@ def find_spikes(positions: Array, known: Array, *, half: int = 3, floor: float =
     A sample is a spike where it lies further from the median of its 2 * half + 1 neighbours, moved along by their
     median velocity, than `limit` standard deviations, themselves measured by medians, and than `floor`.
     """
+    out = np.zeros(known.shape, bool)
+    if len(positions) <= 2 * half:
+        return out
+    for start in range(0, known.shape[1], _GROUP):  # a few channels at a time: windows take memory
+        part = slice(start, start + _GROUP)
+        out[:, part] = _spikes(positions[:, part], known[:, part], half, limit=limit, floor=floor)
+    return out
+
+
+def _spikes(positions: Array, known: Array, half: int, *, limit: float, floor: float) -> Array:
     count, size = len(positions), 2 * half + 1
-    if count < size:
-        return np.zeros(known.shape, bool)
     index = np.abs(np.arange(-half, count + half))
     index = np.where(index >= count, 2 * (count - 1) - index, index)  # mirrored at the ends
     present = np.stack([known[index[i : i + count]] for i in range(size)])

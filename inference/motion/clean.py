@@ -41,7 +41,8 @@ def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
     place = [index[i] for i in source]
     positions[:, place] = keypoints.positions[:, source]
     measured = np.asarray(keypoints.validity, bool)[:, source]
-    weights[:, place] = keypoints.confidence[:, source] * np.where(measured, 1.0, _GUESSED)
+    trust = np.where(measured, 1.0, np.where(np.array(place) < LEFT_HAND.start, _GUESSED, 0.0))  # no hand is guessed
+    weights[:, place] = keypoints.confidence[:, source] * trust
     whole = np.isfinite(positions).all(axis=-1) & (np.nan_to_num(weights) > FAINT * _GUESSED)
     weights = np.where(whole, np.clip(np.nan_to_num(weights), 0.0, 1.0), 0.0)
     positions = np.where(whole[..., None], positions, 0.0)

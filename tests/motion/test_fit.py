@@ -165,6 +165,12 @@ def test_a_hand_that_is_never_seen_stays_relaxed_with_confidence_zero():
     assert np.nanmean(errors_mm(motion, motion_keypoints(truth))[:, RIGHT_HAND]) < 5.0
 
 
+def test_a_hand_that_is_only_guessed_stays_relaxed():
+    keypoints = bodies.keypoints_of(bodies.moving(20))
+    keypoints.validity[:, RIGHT_HAND] = False
+    assert fitted(keypoints).confidence[:, bone("index.01.R")].max() == 0.0
+
+
 def test_a_face_that_is_never_seen_leaves_the_rest_as_it_is():
     truth = bodies.moving(40)
     face = [0, 15, 16, 17, 18, *range(FACE.start, FACE.stop)]
