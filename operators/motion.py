@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +155,9 @@ class UNDERSTUDY_OT_apply_motion(scene_settings.ApplyOptions, Guarded, ImportHel
         return {"FINISHED"}
 
 
-def draw_apply_options(layout: bpy.types.UILayout, options: Any) -> None:
+def draw_apply_options(layout: bpy.types.UILayout, options: Any, names: Iterable[str] = scene_settings.APPLY) -> None:
     """Draw what both the panel and the redo panel offer."""
-    for name in scene_settings.APPLY:
+    for name in names:
         row = layout.row()
         row.enabled = name != "footage" or options.cameras
         row.prop(options, name)
@@ -204,7 +205,7 @@ class UNDERSTUDY_OT_use_camera(Guarded):
     """Look through the active calibrated camera and give the scene its resolution"""
 
     bl_idname = "understudy.use_camera"
-    bl_label = "Use Camera's Frame"
+    bl_label = "Look Through Camera"
     bl_options = {"REGISTER", "UNDO"}
 
     camera: StringProperty(name="Camera", description="Empty for the active object", options={"SKIP_SAVE"})
@@ -218,6 +219,8 @@ class UNDERSTUDY_OT_use_camera(Guarded):
         cameras = calibrated_cameras(context.scene)
         named = bpy.data.objects.get(self.camera) if self.camera else context.active_object
         use_camera(named if named in cameras else cameras[0], context.scene)
+        if context.space_data and context.space_data.type == "VIEW_3D":
+            context.space_data.region_3d.view_perspective = "CAMERA"
         return {"FINISHED"}
 
 

@@ -76,8 +76,14 @@ class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
     )
 
 
+# What a number that may be absent shows when it is switched on.
+_SUGGESTED = {"height_m": 1.75, "focal_px": 1500.0, "fps": 30.0, "image_size": (1920, 1080), "stop": 250}
+
+
 def _property(item: schema.Property) -> Any:
     keywords = dict(item.keywords, description=item.keywords["description"].removesuffix("."))
+    if item.name in _SUGGESTED:
+        keywords["default"] = _SUGGESTED[item.name]
     if keywords.get("subtype") == "FILE_PATH":
         keywords["options"] = PATH_OPTIONS
     return getattr(bpy.props, item.kind)(**keywords)

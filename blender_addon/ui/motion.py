@@ -11,10 +11,12 @@ from ...inference.protocol import schema
 from ...inference.protocol.requests import MotionRequest
 from ...operators.motion import calibrated_cameras, draw_apply_options
 from ...operators.session import SESSION
+from ...operators.settings import APPLY
 from .jobs import draw_job
 
 # Shown at once; every other setting of the request stands under Advanced, in the request's order.
 _FIRST = ("smoothing", "height_m", "hands", "face", "floor")
+_FIRST_OPTIONS = ("take", "rate")
 _ELSEWHERE = ("calibration", "image_size", "fps")
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)
 
@@ -119,7 +121,7 @@ class UNDERSTUDY_PT_apply(_Sidebar):
 
     def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         """Draw the options, the button, and what can be done afterwards."""
-        draw_apply_options(layout.column(), context.scene.understudy.apply)
+        draw_apply_options(layout.column(), context.scene.understudy.apply, _FIRST_OPTIONS)
         row = layout.row()
         row.scale_y = 1.4
         text = "Apply" if SESSION.last_result else "Apply from File..."
@@ -129,6 +131,19 @@ class UNDERSTUDY_PT_apply(_Sidebar):
         if calibrated_cameras(context.scene):
             column.operator("understudy.use_camera", icon="CAMERA_DATA")
         column.operator("understudy.export_motion", icon="EXPORT")
+
+
+class UNDERSTUDY_PT_apply_options(_Sidebar):
+    """The other options of applying."""
+
+    bl_label = "Options"
+    bl_parent_id = "UNDERSTUDY_PT_apply"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+        """Draw what is changed seldom."""
+        names = [name for name in APPLY if name not in _FIRST_OPTIONS]
+        draw_apply_options(layout.column(), context.scene.understudy.apply, names)
 
 
 def _draw_view(layout: bpy.types.UILayout, view: Any) -> None:
@@ -155,5 +170,11 @@ def _draw_optional(layout: bpy.types.UILayout, group: Any, name: str) -> None:
     part.prop(group, name, text="")
 
 
-PANELS = (UNDERSTUDY_PT_clips, UNDERSTUDY_PT_capture, UNDERSTUDY_PT_advanced, UNDERSTUDY_PT_apply)
+PANELS = (
+    UNDERSTUDY_PT_clips,
+    UNDERSTUDY_PT_capture,
+    UNDERSTUDY_PT_advanced,
+    UNDERSTUDY_PT_apply,
+    UNDERSTUDY_PT_apply_options,
+)
 CLASSES = (UNDERSTUDY_UL_views, *PANELS)
