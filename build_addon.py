@@ -308,15 +308,18 @@ def demo(out: Path) -> None:
     archive = build()
     clip = ROOT / "inference" / "demo" / "front.mp4"
     out.mkdir(parents=True, exist_ok=True)
-    say(f"capturing {clip.relative_to(ROOT)}")
-    if blender(archive, "motion", "--video", clip, "--out", out, "--overwrite", "--blend", out / "demo.blend"):
-        raise SystemExit(f"[{ID}] The capture failed; the lines above and {out / 'log.txt'} say why.")
-    for preview in (out / "preview.png", out / "preview.mp4"):
-        say(f"drawing {preview.name}")
-        if blender(archive, "apply", out, "--preview", preview):
-            say(f"No {preview.name}: rendering needs OpenGL (Debian: apt-get install libegl1 libgl1-mesa-dri).")
-    made = [name for name in DEMO_FILES if (out / name).is_file()]
-    say(f"{out}: {', '.join(made)} in {time.monotonic() - started:.0f} s")
+    capture = ["motion", "--video", clip, "--out", out, "--overwrite", "--blend", out / "demo.blend"]
+    steps = {
+        f"capturing {clip.relative_to(ROOT)}": capture,
+        "drawing preview.png": ["apply", out, "--preview", out / "preview.png"],
+        "drawing preview.mp4": ["apply", out, "--preview", out / "preview.mp4"],
+    }
+    for step, arguments in steps.items():
+        say(step)
+        if blender(archive, *arguments):
+            raise SystemExit(f"[{ID}] {step} failed; the lines above and {out / 'log.txt'} say why.")
+    say(f"{out}: {', '.join(name for name in DEMO_FILES if (out / name).is_file())}")
+    say(f"done in {time.monotonic() - started:.0f} s")
 
 
 def blender(archive: Path, *arguments: str | Path) -> int:
