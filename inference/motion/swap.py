@@ -25,6 +25,7 @@ WHOLE_BODY = np.concatenate([HEAD, ARMS, LEGS])
 
 # Joints whose path is watched: arms, then legs; hands and toes jitter too much to add anything.
 _WATCHED = (np.array([2, 3, 4, 5, 6, 7]), np.array([9, 10, 11, 12, 13, 14, 21, 24]))
+_TOES = ((14, [19, 20]), (11, [22, 23]))  # an ankle and what is trusted no more than it
 _SHOULDERS, _HIPS, _EYES = (5, 2), (12, 9), (FACE.start + 69, FACE.start + 68)  # left, right
 
 _STATES = 4  # bit 0: arms and head exchanged; bit 1: legs exchanged
@@ -104,6 +105,8 @@ def find_swaps(positions: Array, confidence: Array, *, min_confidence: float = 0
             namings = np.stack([points[:, part], points[:, np.asarray(MIRROR_137)[part]]])
             trust[np.ix_(frames, part)] = _settle(namings, size, names, stepped_over)
             swapped[frames] = names
+        for ankle, toes in _TOES:
+            trust[:, toes] = np.minimum(trust[:, toes], trust[:, [ankle]])
     return Swaps(arms, legs, trust)
 
 
