@@ -14,7 +14,11 @@ import tempfile
 import types
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("understudy", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("understudy")  # a busy machine is no failure
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = "UNDERSTUDY_DATA"
