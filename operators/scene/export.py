@@ -76,6 +76,9 @@ def _alone(rig: bpy.types.Object, action: bpy.types.Action, scene: bpy.types.Sce
     finally:
         rig.select_set(was_selected, view_layer=layer)  # what is selected here would be so everywhere
         bpy.data.scenes.remove(own)
+        bpy.context.view_layer.update()
+        if rig.name in bpy.context.view_layer.objects:
+            rig.select_set(was_selected)
 
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
