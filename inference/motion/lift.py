@@ -251,14 +251,14 @@ def place(poses: Array, rays: Array, valid: Array, errors: Array) -> tuple[Array
     """Find the roots (B, 3), metres, whose projected poses fit the rays, and (B,) whether enough joints told.
 
     Each joint gives two equations that are linear in the root t: (p + t)_xy - ray (p + t)_z = 0. Weights fall with
-    expected error and, in a second and third pass, with the residual.
+    expected error and, in a second pass, with the residual.
     """
     p, r = poses[:, BODY].astype(float), rays[:, BODY].astype(float)
     weight = valid[:, BODY] / (errors[:, BODY] + 0.02) ** 2
     placed = valid[:, BODY].sum(1) >= _MIN_JOINTS
     right = r * p[..., 2:] - p[..., :2]  # (B, J, 2)
     w = weight
-    for _ in range(3):
+    for _ in range(2):
         root = _solve_root(w, r, right)
         residual = root[:, None, :2] - r * root[:, None, 2:] - right
         size = np.sqrt(np.sum(residual**2, axis=-1))

@@ -4,6 +4,9 @@ Everything between image coordinates and metres is here, shared by training and 
 towards the person, one origin and one scale for the window, local frames for hands and face, standardisation with
 statistics of valid samples, zeroing of invalid coordinates, and the way back.
 
+A point that is seen lies on its ray: the perceptrons give its depth, the size of the whole in metres, and an
+offset across. So what the image tells need not be learnt, and what is predicted agrees with what was measured.
+
 Three perceptrons of the same form (linear, batch norm, ReLU, dropout, residual blocks): the body's gives 25 joints
 about the mid-hip, the hand's (one for both sides, the right hand mirrored) 21 points about the wrist, the face's
 70 points about the nose; the last two also see the predicted body. Each joint comes with its expected error.
@@ -26,6 +29,7 @@ _NOSE, _NECK, _RWRIST, _LWRIST, _MIDHIP = 0, 1, 4, 7, 8
 _MIRROR_25 = MIRROR_137[: len(BODY_25)]
 _FACE_NOSE = 30  # iBUG's nose tip
 _CUES = 4
+_OFFSET = 0.15  # how far a seen point may leave its ray, against an unseen one
 
 
 @dataclass(frozen=True)
@@ -51,17 +55,25 @@ class Lifted(NamedTuple):
     error: Tensor
 
 
-class Features(NamedTuple):
-    """What the perceptrons see: (B, F) each; `turn` (B, 3, 3) takes the camera frame to the virtual camera's.
+class Part(NamedTuple):
+    """What a perceptron sees, (B, F), and where the last frame's K points are: (B, K, 2), zero where not `seen`."""
 
-    Without hands and face (25 points given) the last three are None.
+    inputs: Tensor
+    place: Tensor
+    seen: Tensor  # (B, K, 1) 1 or 0
+
+
+class Features(NamedTuple):
+    """The parts; `turn` (B, 3, 3) takes the camera frame to the virtual camera's, `scale` (B, 1) is the body's angle.
+
+    `hands` are 2 B rows, all left hands before all right ones. Without hands and face (25 points given) both are None.
     """
 
-    body: Tensor
+    body: Part
     turn: Tensor
-    left: Tensor | None = None
-    right: Tensor | None = None
-    face: Tensor | None = None
+    scale: Tensor
+    hands: Part | None = None
+    face: Part | None = None
 
 
 class Residual(nn.Module):
@@ -83,7 +95,10 @@ def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
 def perceptron(inputs: int, outputs: int, hidden: int, blocks: int, dropout: float) -> nn.Sequential:
     """Linear, BN, ReLU, dropout; residual blocks of two such layers; linear."""
     middle = [Residual(hidden, dropout) for _ in range(blocks)]
-    return nn.Sequential(*_layer(inputs, hidden, dropout), *middle, nn.Linear(hidden, outputs))
+    last = nn.Linear(hidden, outputs)
+    with torch.no_grad():
+        last.weight.mul_(0.1)  # begin near the typical pose
+    return nn.Sequential(*_layer(inputs, hidden, dropout), *middle, last)
 
 
 class Lifter(nn.Module):
@@ -93,15 +108,16 @@ class Lifter(nn.Module):
         super().__init__()
         self.config = config
         c, steps = config, config.window
-        self.body = perceptron(steps * 25 * 3 + _CUES, 25 * 4, c.hidden, c.blocks, c.dropout)
+        self.body = perceptron(steps * 25 * 3 + _CUES, 25 * 4 + 1, c.hidden, c.blocks, c.dropout)
         part = (c.part_hidden, c.part_blocks, c.dropout)
-        self.hand = perceptron(steps * 21 * 3 + 1 + 75, 21 * 4, *part)
-        self.face = perceptron(steps * 70 * 3 + 1 + 75, 70 * 4, *part)
+        self.hand = perceptron(steps * 21 * 3 + 1 + 75, 21 * 4 + 1, *part)
+        self.face = perceptron(steps * 70 * 3 + 1 + 75, 70 * 4 + 1, *part)
         for name, points in (("body", 25), ("hand", 21), ("face", 70)):
             self.register_buffer(f"{name}_in_mean", torch.zeros(points, 2))
             self.register_buffer(f"{name}_in_std", torch.ones(points, 2))
             self.register_buffer(f"{name}_out_mean", torch.zeros(points, 3))
             self.register_buffer(f"{name}_out_std", torch.ones(points, 3))
+            self.register_buffer(f"{name}_size", torch.ones(()))  # metres of the box's diagonal, typically
         self.register_buffer("cues_mean", torch.zeros(_CUES))
         self.register_buffer("cues_std", torch.ones(_CUES))
         self.register_buffer("mirror", torch.tensor(_MIRROR_25), persistent=False)
@@ -119,13 +135,13 @@ class Lifter(nn.Module):
     def prepare(self, rays: Tensor, valid: Tensor, focal_known: Tensor) -> Features:
         """Normalise (B, T, 137 or 25, 2) rays with the statistics of the buffers."""
         virtual, turn, scale, cues = self.look(rays, valid, focal_known)
-        body = self._standard(virtual[:, :, BODY] / scale, valid[:, :, BODY], "body")
-        body = torch.cat([body, (cues - self.cues_mean) / self.cues_std], 1)
+        cues = (cues - self.cues_mean) / self.cues_std
+        body = self._standard(virtual[:, :, BODY] / scale, valid[:, :, BODY], cues, "body")
+        angle = scale[:, :, 0, 0]
         if rays.shape[2] == BODY.stop:
-            return Features(body, turn)
-        left = self._local(*hand_frame(virtual, valid, scale, 0), "hand")
-        right = self._local(*hand_frame(virtual, valid, scale, 1), "hand")
-        return Features(body, turn, left, right, self._local(*face_frame(virtual, valid, scale), "face"))
+            return Features(body, turn, angle)
+        hands = self._standard(*hand_frames(virtual, valid, scale), "hand")
+        return Features(body, turn, angle, hands, self._standard(*face_frame(virtual, valid, scale), "face"))
 
     def look(self, rays: Tensor, valid: Tensor, focal_known: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Turn a virtual camera to the person.
@@ -145,13 +161,11 @@ class Lifter(nn.Module):
         cues = torch.cat([origin, scale.log()[:, None], focal_known[:, None]], 1)
         return virtual, turn, scale[:, None, None, None], cues
 
-    def _standard(self, points: Tensor, valid: Tensor, name: str) -> Tensor:
+    def _standard(self, points: Tensor, valid: Tensor, cues: Tensor, name: str) -> Part:
         mean, std = getattr(self, f"{name}_in_mean"), getattr(self, f"{name}_in_std")
-        points = ((points - mean) / std).clamp(-5.0, 5.0) * valid[..., None]
-        return torch.cat([points.flatten(1), valid.flatten(1).to(points.dtype)], 1)
-
-    def _local(self, points: Tensor, valid: Tensor, ratio: Tensor, name: str) -> Tensor:
-        return torch.cat([self._standard(points, valid, name), ratio], 1)
+        mask = valid[..., None].to(points.dtype)
+        inputs = ((points - mean) / std).clamp(-5.0, 5.0) * mask
+        return Part(torch.cat([inputs.flatten(1), mask.flatten(1), cues], 1), points[:, -1] * mask[:, -1], mask[:, -1])
 
     def regress(self, features: Features) -> Lifted:
         """Run the perceptrons and attach hands and face to the predicted wrists and nose.
@@ -159,56 +173,60 @@ class Lifter(nn.Module):
         Returns:
             137 points, or the 25 of the body where `features` hold nothing else.
         """
-        seen, error = self.regress_body(features.body)
-        body = self.body_metres(seen)
-        if features.face is None or features.left is None or features.right is None:
+        body, error = self.regress_body(features.body, features.scale)
+        if features.face is None or features.hands is None:
             return Lifted(body @ features.turn, error)
-        hands, hand_error = self.regress_hands(features.left, features.right, seen)
-        face, face_error = self.regress_face(features.face, seen)
+        hands, hand_error = self.regress_hands(features.hands, body)
+        face, face_error = self.regress_face(features.face, body)
         points = [body, body[:, _NOSE, None] + face, body[:, _LWRIST, None] + hands[0], body[:, _RWRIST, None] + hands[1]]
         # rows times the turn: the inverse turn, back to the camera
         return Lifted(torch.cat(points, 1) @ features.turn, torch.cat([error, face_error, *hand_error], 1))
 
-    def regress_body(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Standardised joints (B, 25, 3) in the virtual camera's frame, and their expected errors (B, 25)."""
-        return self._split(self.body(features), 25)
+    def regress_body(self, part: Part, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints (B, 25, 3) about the mid-hip, metres, in the virtual camera's frame; their expected errors (B, 25)."""
+        points, error = self._points(self.body(part.inputs), part, "body", scale)
+        return points - points[:, _MIDHIP : _MIDHIP + 1], error
 
-    def body_metres(self, standardised: Tensor) -> Tensor:
-        """(B, 25, 3) metres about the mid-hip."""
-        body = standardised * self.body_out_std + self.body_out_mean
-        return body - body[:, _MIDHIP : _MIDHIP + 1]
-
-    def regress_hands(
-        self, left: Tensor, right: Tensor, body: Tensor
-    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Left and right hands (B, 21, 3) about their wrists, and their errors, given the standardised body."""
+    def regress_hands(self, hands: Part, body: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Left and right hands (B, 21, 3) about their wrists, and their errors, given the predicted body."""
         both = torch.cat([body, body[:, self.mirror] * self.side])
-        points, error = self._part(self.hand, torch.cat([left, right]), both, 21, "hand")
-        count = len(left)
+        points, error = self._part(self.hand, hands, both, "hand")
+        count = len(body)
         return (points[:count], points[count:] * self.side), (error[:count], error[count:])
 
-    def regress_face(self, face: Tensor, body: Tensor) -> tuple[Tensor, Tensor]:
-        """The face (B, 70, 3) about the nose, and its errors, given the standardised body."""
-        return self._part(self.face, face, body, 70, "face")
+    def regress_face(self, face: Part, body: Tensor) -> tuple[Tensor, Tensor]:
+        """The face (B, 70, 3) about the nose, and its errors, given the predicted body."""
+        return self._part(self.face, face, body, "face")
 
-    def _part(self, net: nn.Module, features: Tensor, seen: Tensor, count: int, name: str) -> tuple[Tensor, Tensor]:
-        points, error = self._split(net(torch.cat([features, seen.detach().flatten(1)], 1)), count)
-        return points * getattr(self, f"{name}_out_std") + getattr(self, f"{name}_out_mean"), error
+    def _part(self, net: nn.Module, part: Part, body: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        seen = ((body.detach() - self.body_out_mean) / self.body_out_std).flatten(1)
+        return self._points(net(torch.cat([part.inputs, seen], 1)), part, name)
 
-    @staticmethod
-    def _split(out: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        out = out.float()
-        return out[:, : 3 * count].view(-1, count, 3), out[:, 3 * count :].clamp(-7.0, 2.0).exp()
+    def _points(self, out: Tensor, part: Part, name: str, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Size, depths and offsets across to metres: xy = place (size + scale depth) + offset.
+
+        Points that are seen are held to their rays: their offsets are small.
+        """
+        out, count = out.float(), part.place.shape[1]
+        raw = out[:, : 3 * count].view(-1, count, 3) * getattr(self, f"{name}_out_std")
+        depth = raw[..., 2:] + getattr(self, f"{name}_out_mean")[:, 2:]
+        reach = (getattr(self, f"{name}_size") * out[:, -1:].clamp(-3.0, 3.0).exp())[:, None]
+        if scale is not None:
+            reach = reach + scale[:, None] * depth
+        error = out[:, 3 * count : 4 * count].clamp(-7.0, 2.0).exp()
+        offset = raw[..., :2] * (1.0 - (1.0 - _OFFSET) * part.seen)
+        return torch.cat([part.place * reach + offset, depth], -1), error
 
 
 def _origin(rays: Tensor, valid: Tensor) -> Tensor:
     """(B, 2): mid-hip of the last frame where it is valid, else neck, else the centroid of all valid joints."""
     weights = valid.to(rays.dtype)[..., None]
-    out = (rays * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(1.0)
-    for joint in (_NECK, _MIDHIP):
-        for step in range(rays.shape[1]):
-            out = torch.where(valid[:, step, joint, None], rays[:, step, joint], out)
-    return out
+    centre = (rays * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(1.0)
+    # candidates from worst to best: neck, then mid-hip, each from the first frame to the last
+    known = torch.cat([valid[:, :, _NECK], valid[:, :, _MIDHIP]], 1)
+    places = torch.cat([rays[:, :, _NECK], rays[:, :, _MIDHIP]], 1)
+    rank, best = (known * torch.arange(1, known.shape[1] + 1, device=rays.device)).max(1)
+    return torch.where(rank[:, None] > 0, places[torch.arange(len(best), device=rays.device), best], centre)
 
 
 def look_at(origin: Tensor) -> Tensor:
@@ -228,36 +246,38 @@ def box_diagonal(points: Tensor, valid: Tensor) -> Tensor:
     return (high - low).clamp_min(0.0).norm(dim=-1).amax(1)
 
 
-def hand_frame(virtual: Tensor, valid: Tensor, scale: Tensor, side: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A hand about its wrist, over its own size: points (B, T, 21, 2), valid, log of size over body (B, 1).
+def hand_frames(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Hands about their wrists, over their own sizes: points (2 B, T, 21, 2), valid, log of size over body (2 B, 1).
 
-    The right hand (side 1) is mirrored, so that one perceptron serves both.
+    The B left hands come first; the right ones are mirrored, so that one perceptron serves both.
     """
-    part, wrist = ((LEFT_HAND, _LWRIST), (RIGHT_HAND, _RWRIST))[side]
-    points, ratio = _about(virtual, valid, part, (0, wrist), scale)
-    if side:
-        points = points * points.new_tensor([-1.0, 1.0])
-    return points, valid[:, :, part], ratio
+    mirrored = virtual * virtual.new_tensor([-1.0, 1.0])
+    points = torch.cat([virtual[:, :, LEFT_HAND], mirrored[:, :, RIGHT_HAND]])
+    wrist = torch.cat([virtual[:, :, _LWRIST, None], mirrored[:, :, _RWRIST, None]])
+    ok = torch.cat([valid[:, :, LEFT_HAND], valid[:, :, RIGHT_HAND]])
+    wrist_ok = torch.cat([valid[:, :, _LWRIST], valid[:, :, _RWRIST]])
+    points, ratio = _about(points, ok, 0, wrist, wrist_ok, torch.cat([scale, scale]))
+    return points, ok, ratio
 
 
 def face_frame(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The face about the tip of its nose, over its own size, as in `hand_frame`."""
-    points, ratio = _about(virtual, valid, FACE, (_FACE_NOSE, _NOSE), scale)
-    return points, valid[:, :, FACE], ratio
+    """The face about the tip of its nose, over its own size, as in `hand_frames`."""
+    ok = valid[:, :, FACE]
+    nose = virtual[:, :, _NOSE, None], valid[:, :, _NOSE]
+    points, ratio = _about(virtual[:, :, FACE], ok, _FACE_NOSE, *nose, scale)
+    return points, ok, ratio
 
 
 def _about(
-    virtual: Tensor, valid: Tensor, part: slice, anchors: tuple[int, int], scale: Tensor
+    points: Tensor, ok: Tensor, own: int, joint: Tensor, joint_ok: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
-    points, ok = virtual[:, :, part], valid[:, :, part]
-    own, joint = anchors
-    count = ok.sum(2, keepdim=True).to(points.dtype)[..., None].clamp_min(1.0)
+    """Move the origin to a part's own anchor, else to the body's joint (B, T, 1, 2), else to the part's centroid."""
+    count = ok.sum(2)[..., None, None].clamp_min(1)
     centre = points.sum(2, keepdim=True) / count  # invalid points are zero
-    centre = torch.where(valid[:, :, joint, None, None], virtual[:, :, joint : joint + 1], centre)
+    centre = torch.where(joint_ok[..., None, None], joint, centre)
     centre = torch.where(ok[:, :, own, None, None], points[:, :, own : own + 1], centre)
     size = box_diagonal(points, ok)[:, None, None, None]
-    size = torch.where(size > 0, size, 0.1 * scale)
-    size = torch.maximum(size, 0.01 * scale)
+    size = torch.where(size > 0, torch.maximum(size, 0.01 * scale), 0.1 * scale)
     return (points - centre) / size, (size / scale).log()[:, :, 0, 0]
 
 
@@ -265,37 +285,42 @@ def fuse(net: Lifter) -> Lifter:
     """A copy for inference with batch norm folded into the linear layers before it, and no dropout."""
     fused = Lifter(net.config)
     for name in ("body", "hand", "face"):
-        setattr(fused, name, _fuse(getattr(net, name)))
+        setattr(fused, name, Folded(getattr(net, name)))
     buffers = dict(net.named_buffers())
     for name, _ in list(fused.named_buffers(recurse=False)):
         fused.register_buffer(name, buffers[name].clone(), persistent=name not in ("mirror", "side"))
-    return fused.eval()
+    return fused.eval().requires_grad_(requires_grad=False)
 
 
-def _fuse(layers: nn.Sequential) -> nn.Sequential:
-    out: list[nn.Module] = []
-    for layer in layers:
-        if isinstance(layer, Residual):
-            block = Residual(1, 0.0)
-            block.layers = _fuse(layer.layers)
-            out.append(block)
-        elif isinstance(layer, nn.Linear):
-            linear = nn.Linear(layer.in_features, layer.out_features)
-            linear.load_state_dict({name: value.detach().float() for name, value in layer.state_dict().items()})
-            out.append(linear)
-        elif isinstance(layer, nn.BatchNorm1d):
-            _fold(out[-1], layer)
-        elif isinstance(layer, nn.ReLU):
-            out.append(nn.ReLU(inplace=True))
-    return nn.Sequential(*out)
+class Folded(nn.Module):
+    """A perceptron as nothing but linear layers: the first, two for each residual block, the last."""
+
+    def __init__(self, layers: nn.Sequential) -> None:
+        super().__init__()
+        flat = [layer for layer in layers.modules() if isinstance(layer, nn.Linear | nn.BatchNorm1d)]
+        norms = [layer for layer in flat if isinstance(layer, nn.BatchNorm1d)]
+        linears = [layer for layer in flat if isinstance(layer, nn.Linear)]
+        folded = [_fold(a, b) for a, b in zip(linears, norms, strict=False)] + [linears[-1]]
+        self.weights = nn.ParameterList([layer.weight.detach().float().clone() for layer in folded])
+        self.biases = nn.ParameterList([layer.bias.detach().float().clone() for layer in folded])
+        self._layers = list(zip(self.weights, self.biases, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        linear = nn.functional.linear
+        x = linear(x, *self._layers[0]).relu_()
+        for first, second in zip(self._layers[1:-1:2], self._layers[2:-1:2], strict=True):
+            x = x + linear(linear(x, *first).relu_(), *second).relu_()
+        return linear(x, *self._layers[-1])
 
 
-def _fold(linear: nn.Module, norm: nn.BatchNorm1d) -> None:
-    assert isinstance(linear, nn.Linear) and norm.running_mean is not None and norm.running_var is not None
+def _fold(linear: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
+    assert norm.running_mean is not None and norm.running_var is not None
+    out = nn.Linear(linear.in_features, linear.out_features)
     with torch.no_grad():
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()
-        linear.weight.mul_(gain[:, None])
-        linear.bias.sub_(norm.running_mean).mul_(gain).add_(norm.bias)
+        out.weight.copy_(linear.weight * gain[:, None])
+        out.bias.copy_((linear.bias - norm.running_mean) * gain + norm.bias)
+    return out
 
 
 def build(config: Mapping[str, Any]) -> Lifter:

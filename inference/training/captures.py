@@ -47,7 +47,7 @@ class Errors:
     offset: float = 0.025  # the same for what stays through the window, which is most of a real detector's error
     wrong: float = 0.08  # share with a limb somewhere else
     missing: float = 0.30  # largest rate of missing points
-    clean: float = 0.30  # share of windows without noise
+    clean: float = 0.40  # share of windows without noise
     bias: float = 0.4  # share of windows with a detector's systematic offsets
     swaps: float = 0.015
     limbs: float = 0.15  # share with an occluded limb
