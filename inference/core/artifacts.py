@@ -7,7 +7,9 @@ uncompressed `.npz` whose `header` entry is JSON text, and is always read with `
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -20,6 +22,11 @@ from ..protocol.files import atomic_write
 Array = np.ndarray
 SCHEMA = 1
 MAX_ARTIFACT_BYTES = 8 << 30
+# What numpy and zipfile raise on files that are damaged, or made to look like arrays.
+UNREADABLE = (
+    OSError, ValueError, EOFError, KeyError, TypeError, OverflowError, MemoryError, SyntaxError, RecursionError,
+    NotImplementedError, RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 _A = TypeVar("_A", bound="Artifact")
 
 
@@ -216,5 +223,5 @@ def read_npz(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
-    except (OSError, ValueError, zipfile.BadZipFile, KeyError, EOFError) as error:
-        raise InputError(f"{path.name} is not a readable .npz file: {error}") from error
+    except UNREADABLE as error:
+        raise InputError(f"{path.name} is not a readable .npz file: {str(error)[:200]}") from error

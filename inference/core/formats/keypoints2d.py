@@ -1,27 +1,32 @@
 """Files of 2D keypoints -> Keypoints2D: OpenPose, Pose2Sim, COCO-WholeBody, Halpe, AlphaPose, MMPose, FreeMoCap, ours.
 
-What a file is, is told by its content. Each reader gives frames of people, (137, 2) pixels and (137,) scores in the
-order of OPENPOSE_137; what is common (who is followed, normalised coordinates, the image's size) happens once, here.
+What a file is, is told by its content. Readers give a table of everybody in it; what is common to all (layout, pixels,
+scores, who is followed) happens once, here. `header["source_skeleton"]` says whose joint definitions they are.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import Keypoints2D, read_npz
+from ..artifacts import Keypoints2D, atomic_write, read_npz
 from ..skeletons import BODY, FACE, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
-from . import people
-from .layouts import complete
-from .objects import Clip, read_arrays, read_folder, read_json_clip
+from . import layouts
+from .keypoint_arrays import find_arrays, read_array_folder, read_npy_file, read_npz_file
+from .keypoint_json import read_json_file, read_json_folder
+from .people import Sightings, follow
 
 Array = np.ndarray
 MIN_FRAMES = 10
+_MIN_JOINTS = 6  # of the body, for a frame to count as showing a person
+_MOST_OUTSIDE = 0.5  # of all points: more cannot lie outside the image
 
 
 def read_keypoints(
@@ -31,44 +36,54 @@ def read_keypoints(
     fps: float | None = None,
     person: Sequence[float] | None = None,
     view: str = "",
+    start: int = 0,
 ) -> Keypoints2D:
     """Read a file or folder of 2D keypoints.
 
+    Numbered frames that are missing become gaps. A list of rows by image (AlphaPose) starts at 0 where its images are
+    called `0.jpg`, `1.jpg` ..., as a video's are; everything else starts at its first frame.
+
     Args:
-        image_size: (W, H), where the files do not say it; fps likewise.
-        person: a point x, y or a box x0, y0, x1, y1 in pixels on the first frame that shows anybody; without it the
-            person seen longest and surest is followed.
+        image_size: W, H, where the file does not say it. fps: the same; it overrules the file's.
+        person: a click x, y or a box x0, y0, x1, y1 px on the first frame from `start` on that shows anybody; without
+            one, the person seen longest and surest is followed.
+        view: name of the view; of a FreeMoCap array of several cameras it also says which one.
     Raises:
         InputError: says what is wrong, and in which file.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"There is no file or folder {path}.")
-    if path.is_file() and path.suffix == ".npz" and "header" in read_npz(path):
-        return _ours(path, image_size, fps, view)
-    clip = _read(path)
-    size = image_size or clip.image_size
-    if size is None:
-        raise InputError(f"{path.name} does not say how large its images are.", "Give --image-size W H.")
-    rate = fps or clip.fps
+    found = _read(path, view)
+    if isinstance(found, Keypoints2D):
+        return _ours(found, path, image_size, fps, view)
+    size = _size(found, image_size, path)
+    rate = fps or found.fps
     if rate is None:
         raise InputError(f"{path.name} does not say how many frames a second it has.", "Give --fps F.")
-    frames = _in_pixels(clip, size, path)
-    positions, confidence = people.follow(frames, person)
-    _check_shown(positions, path)
-    complete(positions, confidence)
+    points, score_scale = _in_pixels(found.points, size, path)
+    positions, confidence = layouts.place(found.layout, points)
+    layouts.complete(positions, confidence)
+    rows = follow(found, positions, confidence, rate=rate, person=person, start=start)
+    _check_shown(confidence, rows, path)
+    seen = (rows >= 0)[:, None]
     header = {
         "unit": "px", "frame": "image", "fps": float(rate), "skeleton": "openpose137", "joints": list(OPENPOSE_137),
-        "image_size": [int(size[0]), int(size[1])], "source": "", "view": view, "source_skeleton": clip.skeleton,
+        "image_size": list(size), "source": "", "view": view or path.stem, "source_skeleton": found.layout.name,
+        "first_frame": found.first_frame, "score_scale": score_scale,
     }  # fmt: skip
-    return Keypoints2D(header, positions, confidence, np.arange(len(positions)) / rate)
+    return Keypoints2D(
+        header,
+        np.where(seen[..., None], positions[rows], np.nan),
+        np.where(seen, confidence[rows], 0.0),
+        np.arange(found.frames) / rate,
+    )
 
 
 def write_openpose(folder: Path, keypoints: Keypoints2D, *, stem: str = "clip") -> None:
-    """Write one OpenPose JSON file a frame; points that are not seen are 0, 0, 0, as OpenPose writes them."""
-    import json
+    """Write one OpenPose JSON file for each frame; points that are not seen are 0, 0, 0, as OpenPose writes them.
 
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        ResourceError: the disk is full.
+    """
     parts = {
         "pose_keypoints_2d": BODY, "face_keypoints_2d": FACE,
         "hand_left_keypoints_2d": LEFT_HAND, "hand_right_keypoints_2d": RIGHT_HAND,
@@ -78,60 +93,105 @@ def write_openpose(folder: Path, keypoints: Keypoints2D, *, stem: str = "clip") 
     rows = np.where(seen[..., None], rows, 0.0)
     for index, frame in enumerate(rows):
         person: dict[str, Any] = {"person_id": [-1]}
-        person |= {name: [float(v) for v in frame[block].ravel()] for name, block in parts.items()}
-        shown = [person] if seen[index].any() else []
-        text = json.dumps({"version": 1.3, "people": shown}, allow_nan=False)
-        (folder / f"{stem}_{index:012d}_keypoints.json").write_text(text, encoding="utf-8")
+        person |= {name: frame[block].ravel().tolist() for name, block in parts.items()}
+        document = {"version": 1.3, "people": [person] if seen[index].any() else []}
+        text = json.dumps(document, allow_nan=False).encode()
+        atomic_write(folder / f"{stem}_{index:012d}_keypoints.json", partial(_write, text))
 
 
-def _read(path: Path) -> Clip:
+def _write(text: bytes, stream: IO[bytes]) -> None:
+    stream.write(text)
+
+
+def _read(path: Path, view: str) -> Sightings | Keypoints2D:
     if path.is_dir():
-        return read_folder(path)
-    if path.suffix in (".npy", ".npz"):
-        return read_arrays(path)
-    return read_json_clip(path)
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() == ".json" and not p.name.startswith("."))
+        arrays = [] if files else find_arrays(path)
+        if arrays:
+            return read_array_folder(path, arrays, view)
+        if not files:
+            raise InputError(f"{path.name} is a folder without a keypoint file.")
+        return read_json_folder(path, files)
+    start = _first_bytes(path)
+    if start.startswith(b"\x93NUMPY"):
+        return read_npy_file(path, view)
+    if start.startswith(b"PK"):
+        arrays_of_file = read_npz(path)
+        return Keypoints2D.load(path) if "header" in arrays_of_file else read_npz_file(path, arrays_of_file)
+    return read_json_file(path)
 
 
-def _ours(path: Path, image_size: tuple[int, int] | None, fps: float | None, view: str) -> Keypoints2D:
-    keypoints = Keypoints2D.load(path)
+def _first_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(8)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file or folder {path}.") from error
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+
+
+def _ours(
+    keypoints: Keypoints2D, path: Path, image_size: tuple[int, int] | None, fps: float | None, view: str
+) -> Keypoints2D:
     if list(keypoints.header["joints"]) != list(OPENPOSE_137):
         raise InputError(f"{path.name} holds {len(keypoints.header['joints'])} joints in an order of its own.")
-    if image_size and tuple(image_size) != keypoints.image_size:
-        raise InputError(f"{path.name} is of {keypoints.image_size} px images; --image-size says {image_size}.")
+    if np.isinf(keypoints.positions).any() or not np.isfinite(keypoints.confidence).all():
+        raise InputError(f"{path.name} holds values that are not finite.")
+    if image_size is not None and tuple(image_size) != keypoints.image_size:
+        raise InputError(_two_sizes(path, keypoints.image_size, image_size), "Leave --image-size away.")
     times = keypoints.times if fps is None else np.arange(len(keypoints.times)) / fps
     header = {"fps": fps or keypoints.fps, "view": view or keypoints.header.get("view", "")}
     return replace(keypoints, times=times).with_header(**header)
 
 
-def _in_pixels(clip: Clip, size: tuple[int, int], path: Path) -> list[list[people.Person]]:
-    """Scale coordinates that run from 0 to 1 (or -1 to 1) up to pixels; missing points become NaN and 0."""
-    everything = [person.positions[person.confidence > 0] for frame in clip.frames for person in frame]
-    points = np.concatenate(everything) if everything else np.zeros((0, 2))
-    points = points[np.isfinite(points).all(axis=-1)]
+def _size(found: Sightings, given: tuple[int, int] | None, path: Path) -> tuple[int, int]:
+    if found.image_size is not None and given is not None and tuple(given) != tuple(found.image_size):
+        raise InputError(_two_sizes(path, found.image_size, given), "Leave --image-size away.")
+    size = given or found.image_size
+    if size is None:
+        raise InputError(f"{path.name} does not say how large its images are.", "Give --image-size W H.")
+    return int(size[0]), int(size[1])
+
+
+def _two_sizes(path: Path, own: Sequence[int], given: Sequence[int]) -> str:
+    return f"{path.name} is of images of {own[0]} x {own[1]} px, and {given[0]} x {given[1]} px was given."
+
+
+def _in_pixels(points: Array, size: tuple[int, int], path: Path) -> tuple[Array, float]:
+    """Scale coordinates from 0..1 or -1..1 to pixels and scores into [0, 1]; also gives what scores were divided by.
+
+    Scores of AlphaPose and of SimCC models exceed 1: all are divided by their 99th percentile where that does.
+    """
+    seen = points[..., 2] > 0
+    xy, scores = points[seen][:, :2], points[seen][:, 2]
+    if not len(xy):
+        return points, 1.0
     scale, shift = np.ones(2), np.zeros(2)
-    if len(points) and np.abs(points).max() <= 2.0:
-        scale = np.array(size, float)
-        if points.min() < -0.25:  # -1..1, as OpenPose's --keypoint_scale 4
-            scale, shift = scale / 2, np.ones(2)
-    elif len(points) and np.median(np.abs(points)) > 8 * max(size):
+    if np.abs(xy).max() <= 2.0:
+        # a normalised 0 is the edge of the first pixel, ours its centre
+        scale, shift = np.array(size, float), np.array([-0.5, -0.5])
+        if (xy < 0).mean() > 0.1:  # -1..1: OpenPose's --keypoint_scale 4
+            scale, shift = scale / 2, scale / 2 - 0.5
+    moved = xy * scale + shift
+    outside = ((moved < -0.5) | (moved > np.array(size) - 0.5)).any(axis=-1).mean()
+    if outside > _MOST_OUTSIDE:
+        low, high = np.percentile(moved, 5, axis=0), np.percentile(moved, 95, axis=0)
         raise InputError(
-            f"{path.name}: keypoints lie around {np.median(np.abs(points)):,.0f} px in images of "
-            f"{size[0]} x {size[1]} px.",
-            "Check --image-size.",
+            f"{path.name}: {100 * outside:.0f} % of its points lie outside images of {size[0]} x {size[1]} px; most "
+            f"are within ({low[0]:,.0f}, {low[1]:,.0f}) and ({high[0]:,.0f}, {high[1]:,.0f}) px.",
+            "Check --image-size W H, and that the keypoints belong to this clip.",
         )
-    return [[_cleaned(person, scale, shift) for person in frame] for frame in clip.frames]
+    score_scale = max(1.0, float(np.percentile(scores, 99)))
+    out = points.copy()
+    out[seen] = np.column_stack([moved, np.minimum(scores / score_scale, 1.0)])
+    return out, score_scale
 
 
-def _cleaned(person: people.Person, scale: Array, shift: Array) -> people.Person:
-    seen = (person.confidence > 0) & np.isfinite(person.positions).all(axis=-1)
-    positions = np.where(seen[:, None], (person.positions + shift) * scale, np.nan)
-    return people.Person(positions, np.where(seen, np.clip(person.confidence, 0.0, 1.0), 0.0), person.track)
-
-
-def _check_shown(positions: Array, path: Path) -> None:
-    shown = int(np.isfinite(positions[:, BODY]).all(axis=-1).any(axis=-1).sum())
-    total = len(positions)
-    if shown < min(MIN_FRAMES, total) or shown == 0:
+def _check_shown(confidence: Array, rows: Array, path: Path) -> None:
+    joints = np.where(rows >= 0, (confidence[:, BODY] > 0).sum(axis=1)[rows] if len(confidence) else 0, 0)
+    shown, total = int((joints >= _MIN_JOINTS).sum()), len(rows)
+    if shown < MIN_FRAMES:
         raise InputError(
             f"{path.name}: {shown} of {total} frames show a person; at least {MIN_FRAMES} are needed.",
             "Choose a clip in which the whole person is in view.",
