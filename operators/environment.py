@@ -114,7 +114,7 @@ def _environment() -> dict[str, str]:
 def _lines(text: str) -> list[str]:
     """Turn the doctor's findings into lines; of what is not JSON the end is shown."""
     try:
-        findings = json.loads(text)
+        findings = sorted(json.loads(text), key=lambda finding: finding["verdict"] == "ok")  # trouble first
         return [" ".join(filter(None, (f"{f['name']}: {f['text']}", f["hint"]))) for f in findings]
     except (ValueError, RecursionError, KeyError, TypeError):
         return text.strip().splitlines()[-4:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ class UNDERSTUDY_OT_pick_in_image(bpy.types.Operator):
         if event.type == "LEFTMOUSE" and event.value == "PRESS":
             self._pressed = self._at
         elif event.type == "LEFTMOUSE" and event.value == "RELEASE" and self._pressed:
-            self._choose(context, self._pressed, self._at)
-            return self._leave(context, {"FINISHED"})
+            if self._choose(context, self._pressed, self._at):
+                return self._leave(context, {"FINISHED"})
+            self._pressed = None
         elif event.type == "MOUSEMOVE":
             context.area.tag_redraw()
         elif not event.type.startswith("LEFT"):
@@ -93,23 +95,31 @@ class UNDERSTUDY_OT_pick_in_image(bpy.types.Operator):
 
     def cancel(self, context: bpy.types.Context) -> None:
         """Stop drawing where the window was closed."""
-        bpy.types.SpaceImageEditor.draw_handler_remove(self._drawing, "WINDOW")
+        if self._drawing:
+            bpy.types.SpaceImageEditor.draw_handler_remove(self._drawing, "WINDOW")
+        self._drawing = None
 
-    def _choose(self, context: bpy.types.Context, press: tuple[int, int], release: tuple[int, int]) -> None:
+    def _choose(self, context: bpy.types.Context, press: tuple[int, int], release: tuple[int, int]) -> bool:
+        """Set point or box of the active view; tell whether it lies in the image."""
         motion = context.scene.understudy.motion
         view, size = motion.views[motion.active_view], context.space_data.image.size
         to_view = context.region.view2d.region_to_view
         corners = [to_pixel(to_view(*corner), size) for corner in (press, release)]
         if max(abs(press[0] - release[0]), abs(press[1] - release[1])) < _DRAG_PX:
-            view.follow, view.point = "POINT", corners[1]
-        else:
-            (x0, y0), (x1, y1) = corners
-            view.follow, view.box = "BOX", (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+            is_inside = all(0.0 <= part <= 1.0 for part in to_view(*release))
+            if is_inside:
+                view.follow, view.point = "POINT", corners[1]
+            return is_inside
+        (x0, y0), (x1, y1) = corners
+        if x0 == x1 or y0 == y1:  # beside the image
+            return False
+        view.follow, view.box = "BOX", (min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1))
+        return True
 
     def _leave(self, context: bpy.types.Context, result: set[str]) -> set[str]:
         self.cancel(context)
         context.area.header_text_set(None)
-        bpy.ops.wm.window_close()
+        bpy.app.timers.register(functools.partial(_close, context.window))  # not under the operator's own feet
         return result
 
     def _draw(self) -> None:
@@ -122,6 +132,12 @@ class UNDERSTUDY_OT_pick_in_image(bpy.types.Operator):
         shader = gpu.shader.from_builtin("UNIFORM_COLOR")
         shader.uniform_float("color", (1.0, 0.6, 0.1, 1.0))
         batch_for_shader(shader, "LINE_LOOP", {"pos": [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]}).draw(shader)
+
+
+def _close(window: bpy.types.Window) -> None:
+    if window in list(bpy.context.window_manager.windows):
+        with bpy.context.temp_override(window=window):
+            bpy.ops.wm.window_close()
 
 
 def to_pixel(place: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import bpy
@@ -122,6 +123,8 @@ class UNDERSTUDY_PT_apply(_Sidebar):
     def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         """Draw the options, the button, and what can be done afterwards."""
         draw_apply_options(layout.column(), context.scene.understudy.apply, _FIRST_OPTIONS)
+        if SESSION.last_result is not None:
+            layout.label(text=SESSION.last_result.parents[1].name, icon="CHECKMARK")
         row = layout.row()
         row.scale_y = 1.4
         text = "Apply" if SESSION.last_result else "Apply from File..."
@@ -153,8 +156,16 @@ def _draw_view(layout: bpy.types.UILayout, view: Any) -> None:
     row = column.row(align=True)
     row.prop(view, "follow")
     row.operator("understudy.pick_person", text="", icon="EYEDROPPER")
-    if view.follow != "ANYONE":
-        column.prop(view, view.follow.lower(), text="")
+    if view.follow == "POINT":
+        _draw_parts(column, view, "point", ("X", "Y"))
+    elif view.follow == "BOX":
+        _draw_parts(column, view, "box", ("Left", "Top", "Right", "Bottom"))
+
+
+def _draw_parts(layout: bpy.types.UILayout, group: Any, name: str, labels: Sequence[str]) -> None:
+    column = layout.column(align=True)
+    for index, label in enumerate(labels):
+        column.prop(group, name, index=index, text=label)
 
 
 def _draw_optional(layout: bpy.types.UILayout, group: Any, name: str) -> None:

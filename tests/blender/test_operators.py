@@ -9,6 +9,7 @@ import pytest
 from understudy.inference.protocol.errors import RequestError
 from understudy.inference.protocol.requests import SelftestRequest
 from understudy.operators import settings
+from understudy.operators.pick import to_pixel
 from understudy.tests.blender import motions
 
 
@@ -68,6 +69,7 @@ def test_capture_is_grey_while_a_capture_runs_and_says_so(addon):
         ("export_motion", "There is no armature to export"),
         ("use_camera", "There is no calibrated camera"),
         ("remove_view", "There is no view to remove"),
+        ("pick_person", "Add a clip first"),
     ],
 )
 def test_a_grey_button_says_why(addon, name, reason):
@@ -193,6 +195,13 @@ def test_paths_beside_the_file_are_made_absolute(addon, tmp_path):
 def test_a_clip_that_is_not_there_ends_in_a_sentence(addon):
     bpy.context.scene.understudy.motion.views.add().video = "/no/such film.mp4"
     assert "such film.mp4" in fails(bpy.ops.understudy.start_motion)
+
+
+@pytest.mark.parametrize(
+    ("place", "pixel"), [((0, 1), (0, 0)), ((1, 0), (639, 359)), ((0.5, 0.5), (320, 180)), ((-3, 9), (0, 0))]
+)
+def test_a_click_in_the_picture_is_a_pixel_from_the_top_left_inside_it(place, pixel):
+    assert to_pixel(place, (640, 360)) == pixel
 
 
 def test_checking_the_environment_tells_what_it_found(addon):
