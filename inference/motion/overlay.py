@@ -18,7 +18,6 @@ from ..runtime.video import read_frames, write_movie
 Array = np.ndarray
 MAX_SIDE_PX = 960
 BONE_COLOUR = (255, 255, 255)
-_LEGEND = ("2D, by confidence", "3D skeleton, reprojected")
 
 
 def confidence_colour(confidence: float) -> tuple[int, int, int]:
@@ -29,7 +28,7 @@ def confidence_colour(confidence: float) -> tuple[int, int, int]:
 
 def draw_keypoints(image: Array, points: Array, confidence: Array, *, min_confidence: float = 0.05) -> None:
     """Draw one person's (137, 2) pixels into an RGB image in place, coloured by confidence."""
-    radius = max(1, round(max(image.shape[:2]) / 320))
+    radius = max(1, round(max(image.shape[:2]) / 480))
     seen = np.isfinite(points).all(axis=1) & (confidence >= min_confidence)
     for block, parents in ((BODY, BODY_25_PARENTS), (LEFT_HAND, HAND_21_PARENTS), (RIGHT_HAND, HAND_21_PARENTS)):
         for child, parent in enumerate(parents):
@@ -43,12 +42,13 @@ def draw_keypoints(image: Array, points: Array, confidence: Array, *, min_confid
 
 
 def draw_bones(image: Array, heads: Array, ends: Array) -> None:
-    """Draw projected bones, (B, 2) heads to (B, 2) ends, as outlined lines into an RGB image in place."""
-    width = max(1, round(max(image.shape[:2]) / 480))
-    for start, end in zip(heads, ends, strict=True):
-        if np.isfinite(start).all() and np.isfinite(end).all():
-            cv2.line(image, _pixel(start), _pixel(end), (0, 0, 0), width + 2, cv2.LINE_AA)
-            cv2.line(image, _pixel(start), _pixel(end), BONE_COLOUR, width, cv2.LINE_AA)
+    """Draw projected bones, (B, 2) heads to (B, 2) ends, into an RGB image in place: outlined, short ones thinner."""
+    widest = max(2, round(max(image.shape[:2]) / 160))
+    drawn = [(a, b) for a, b in zip(heads, ends, strict=True) if np.isfinite(a).all() and np.isfinite(b).all()]
+    widths = [int(np.clip(np.linalg.norm(b - a) / 8, 1, widest)) for a, b in drawn]
+    for colour, extra in (((0, 0, 0), 2), (BONE_COLOUR, 0)):
+        for (start, end), width in zip(drawn, widths, strict=True):
+            cv2.line(image, _pixel(start), _pixel(end), colour, width + extra, cv2.LINE_AA)
 
 
 def projected_bones(motion: BodyMotion, camera: Camera) -> tuple[Array, Array]:
@@ -82,7 +82,7 @@ def write_overlay(
             points = (keypoints.positions[frame] + 0.5) * factor - 0.5
             draw_bones(image, (heads[frame] + 0.5) * factor - 0.5, (ends[frame] + 0.5) * factor - 0.5)
             draw_keypoints(image, points, keypoints.confidence[frame])
-            _caption(image, frame, keypoints)
+            _caption(image, f"frame {start + frame}   {keypoints.times[frame]:.2f} s")
             movie.write(image)
             if frame == best:
                 cv2.imencode(".png", image[..., ::-1])[1].tofile(still)
@@ -109,14 +109,29 @@ def _best_frame(keypoints: Keypoints2D) -> int:
     return int(np.argmax(score + middle))
 
 
-def _caption(image: Array, frame: int, keypoints: Keypoints2D) -> None:
-    scale = max(image.shape[:2]) / 1600
-    lines = (f"frame {frame}  {keypoints.times[frame]:.2f} s", *_LEGEND)
-    for row, text in enumerate(lines):
-        origin = (int(14 * scale) + 4, int((30 + 34 * row) * scale) + 6)
-        cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 3, cv2.LINE_AA)
-        colour = (120, 230, 90) if row == 1 else BONE_COLOUR
-        cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+def _caption(image: Array, text: str) -> None:
+    """Say on a dark band which frame this is and what the colours mean."""
+    unit = max(min(image.shape[1] / 36, image.shape[0] / 26), 8.0)  # about the height of a line
+    band = image[: round(1.5 * unit)]
+    band[:] = (0.35 * band).astype(np.uint8)
+    x = _write(image, text, 0.5 * unit, unit) + unit
+    x = _write(image, "detected, unsure", x, unit) + 0.3 * unit
+    for step in range(16):
+        left, right = (int(x + 0.2 * unit * edge) for edge in (step, step + 1))
+        image[round(0.5 * unit) : round(1.0 * unit), left:right] = confidence_colour(step / 15)
+    x = _write(image, "sure", x + 3.5 * unit, unit) + unit
+    y = 0.75 * unit
+    draw_bones(image, np.array([[x, y]]), np.array([[x + 2 * unit, y]]))
+    _write(image, "3D skeleton", x + 2.4 * unit, unit)
+
+
+def _write(image: Array, text: str, x: float, unit: float) -> float:
+    """Write a line at the top of the image; give where it ends."""
+    scale = unit / 36
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    origin = (int(x), round(1.05 * unit))
+    cv2.putText(image, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, BONE_COLOUR, 1, cv2.LINE_AA)
+    return x + width
 
 
 def _pixel(point: Array) -> tuple[int, int]:

@@ -20,14 +20,20 @@ from ..core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, CameraSet
 from ..core.formats.calibration import read_calibration
 from ..core.formats.keypoints2d import read_keypoints
+from ..core.skeletons import FACE, LEFT_HAND, RIGHT_HAND
 from ..protocol.errors import InputError
-from ..protocol.events import Reporter
+from ..protocol.events import Reporter, SilentReporter
 from ..protocol.requests import MotionRequest
+from ..runtime import weights
+from ..runtime.device import choose
+from ..runtime.video import probe
 from .fit import FitSettings, fit
-from .report import Capture, write_report
-from .views import check_image_sizes
+from .report import write_report
+from .summary import Capture
+from .views import check_image_sizes, match_cameras
 
 ALGORITHM = 1  # raise when a stage's result changes for the same inputs
+MAX_NAME = 60  # letters of a view's name: artifacts are called after it
 _A = TypeVar("_A", bound=Artifact)
 
 
@@ -82,6 +88,7 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
     """
     job = _Job(request, Path(folder) / "artifacts", report)
     cameras = None if request.calibration is None else read_calibration(request.calibration)
+    check_doors(request, cameras)
     views = capture_views(job)
     keypoints = to_space(job, views, cameras)
     settings = FitSettings(
@@ -98,6 +105,28 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
     return present(job, capture)
 
 
+def check_doors(request: MotionRequest, cameras: CameraSet | None) -> None:
+    """Refuse what cannot work now, and not after minutes of detection: clips, sizes, device, weights."""
+    footage = [probe(video) for video in request.video]
+    if cameras is not None and footage and not request.keypoints:
+        _check_sizes([film.size for film in footage], _view_names(request.video), cameras)
+    one_view = max(len(request.video), len(request.keypoints)) == 1
+    if one_view or request.device == "cuda":
+        choose(request.device, request.threads)
+    if one_view:
+        weights.locate("lifter")
+
+
+def _check_sizes(sizes: Sequence[tuple[int, int]], names: Sequence[str], cameras: CameraSet) -> None:
+    nothing = {"positions": np.zeros((1, 0, 2)), "confidence": np.zeros((1, 0)), "times": np.zeros(1)}
+    headers = [{"image_size": list(size), "view": name} for size, name in zip(sizes, names, strict=True)]
+    views = [Keypoints2D(header=header, **nothing) for header in headers]
+    if len(views) == 1:
+        _camera_of_view(cameras, views[0], SilentReporter())
+    else:
+        check_image_sizes(views, match_cameras(views, cameras), SilentReporter())
+
+
 def capture_views(job: _Job) -> list[Keypoints2D]:
     """See every view: by the detector, or by reading keypoint files."""
     request = job.request
@@ -108,7 +137,8 @@ def capture_views(job: _Job) -> list[Keypoints2D]:
         person = request.person[index] if request.person else None
         name = "keypoints_2d" if len(sources) == 1 else f"keypoints_2d_{names[index]}"
         make = (_reader if request.keypoints else _detector)(job, index, names[index], person)
-        inputs = [_content(source), names[index], person, _seeing_settings(request)]
+        footage = str(request.video[index].resolve()) if request.video else ""
+        inputs = [_content(source), footage, names[index], person, _seeing_settings(request)]
         views.append(job.stage(Keypoints2D, name, "detect", inputs, make))
     return views
 
@@ -127,7 +157,7 @@ def _detector(job: _Job, index: int, view: str, person: tuple[float, ...] | None
             min_confidence=request.min_confidence, hands=request.hands, face=request.face, person=person,
             unswap=request.unswap, start=request.start, stop=request.stop,
         )  # fmt: skip
-        found = detect(request.video[index], settings, job, view=view)
+        found = detect(request.video[index].resolve(), settings, job, view=view)
         return _at_rate(found, request.fps)
 
     return make
@@ -136,12 +166,9 @@ def _detector(job: _Job, index: int, view: str, person: tuple[float, ...] | None
 def _reader(job: _Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
     def make() -> Keypoints2D:
         request = job.request
-        found = read_keypoints(
-            request.keypoints[index], image_size=request.image_size, fps=request.fps, person=person, view=view
-        )
+        found = _read_beside_footage(job, index, view, person)
         found = _trimmed(found, request.start, request.stop)
-        source = str(request.video[index].resolve()) if request.video else ""
-        found = found.with_header(source=source)
+        found = _without(found, hands=not request.hands, face=not request.face)
         if not request.unswap:
             return found
         from .swap import unswap
@@ -152,6 +179,33 @@ def _reader(job: _Job, index: int, view: str, person: tuple[float, ...] | None) 
         )
 
     return make
+
+
+def _read_beside_footage(job: _Job, index: int, view: str, person: tuple[float, ...] | None) -> Keypoints2D:
+    """Read keypoints; footage beside them says the image size and the rate where nobody else does."""
+    request, source = job.request, job.request.keypoints[index]
+    options: dict[str, Any] = {"person": person, "view": view, "start": request.start}
+    if not request.video:
+        found = read_keypoints(source, image_size=request.image_size, fps=request.fps, **options)
+        return found.with_header(source="")
+    footage = probe(request.video[index])
+    size, fps = request.image_size or footage.size, request.fps or footage.fps
+    found = read_keypoints(source, image_size=size, fps=fps, **options)
+    if len(found.times) != footage.frames:
+        job.warning(
+            "footage",
+            f"{source.name} holds {len(found.times)} frames and {footage.path.name} {footage.frames}; "
+            "the first frames are taken to be the same.",
+        )
+    return found.with_header(source=str(footage.path.resolve()))
+
+
+def _without(keypoints: Keypoints2D, *, hands: bool, face: bool) -> Keypoints2D:
+    """Leave out parts that nobody asked for."""
+    positions, confidence = np.array(keypoints.positions, float), np.array(keypoints.confidence, float)
+    for part in ([LEFT_HAND, RIGHT_HAND] if hands else []) + ([FACE] if face else []):
+        positions[:, part], confidence[:, part] = np.nan, 0.0
+    return replace(keypoints, positions=positions, confidence=confidence)
 
 
 def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) -> Keypoints3D:
@@ -171,7 +225,8 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
     camera = None if cameras is None else _camera_of_view(cameras, views[0], job)
     lifting = LiftSettings(min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m)
     make = lambda: lift(views[0], lifting, job, camera=camera)  # noqa: E731
-    return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig], make)
+    net = weights.registry()["lifter"].sha256
+    return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig, net], make)
 
 
 def present(job: _Job, capture: Capture) -> dict[str, Any]:
@@ -211,9 +266,9 @@ def _camera_of_view(cameras: CameraSet, view: Keypoints2D, report: Reporter) -> 
 def _view_names(sources: Sequence[Path]) -> list[str]:
     names: list[str] = []
     for source in sources:
-        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(source).stem) or "view"
+        stem = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(source).stem)[:MAX_NAME] or "view"
         name, number = stem, 2
-        while name in names:
+        while name.casefold() in {known.casefold() for known in names}:
             name, number = f"{stem}_{number}", number + 1
         names.append(name)
     return names
@@ -235,7 +290,7 @@ def _trimmed(keypoints: Keypoints2D, start: int, stop: int | None) -> Keypoints2
     if not len(kept):
         raise InputError(f"Frames {start} to {stop} were asked for; the keypoints hold {total} frames.")
     times = keypoints.times[rows]
-    return replace(keypoints, positions=kept, confidence=keypoints.confidence[rows], times=times - times[0])
+    return replace(keypoints, positions=kept, confidence=keypoints.confidence[rows], times=times)
 
 
 def _load_same(kind: type[_A], path: Path, fingerprint: str) -> _A | None:
