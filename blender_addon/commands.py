@@ -74,8 +74,8 @@ def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--blend", type=Path, metavar="FILE", help="save the scene here")
     group.add_argument("--export", action="append", choices=("bvh", "fbx", "gltf"), default=[],
                        help="write the action beside the result; may be repeated")  # fmt: skip
-    group.add_argument("--preview", type=Path, metavar="FILE",
-                       help="draw the armature over the footage into a .png (middle frame) or .mp4")  # fmt: skip
+    group.add_argument("--preview", type=Path, metavar="FILE", action="append", default=[],
+                       help="the armature over the footage: .png (middle frame) or .mp4; may be repeated")  # fmt: skip
     group.add_argument("--name", default="", help="name of the take")
     group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
     group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
@@ -134,10 +134,10 @@ def _write(options: argparse.Namespace, path: Path, take: Any, rig: bpy.types.Ob
         options.blend.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(options.blend.absolute()), check_existing=False)
         _say(f"Wrote {options.blend}")
-    if options.preview:
+    for preview in options.preview:
         from ..operators.scene.preview import render_preview
 
-        _say(f"Wrote {render_preview(rig, options.preview.absolute(), take.cameras)}")
+        _say(f"Wrote {render_preview(rig, preview.absolute(), take.cameras)}")
 
 
 class _Progress:

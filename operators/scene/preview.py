@@ -17,7 +17,7 @@ from .camera import PIXEL_ASPECT, SIZE
 from .compat import Curves, set_movie_output
 
 Array = np.ndarray
-LONGEST = 960
+LONGEST = {".png": 960, ".mp4": 640}
 MOVIE_FRAMES = 96
 SAMPLES = 8
 _BEHIND = 1.3  # the footage hangs this much farther away than the farthest bone
@@ -27,10 +27,11 @@ _FACES = ((0, 1, 2), (0, 2, 3), (0, 3, 4), (0, 4, 1), (5, 2, 1), (5, 3, 2), (5, 
 _KINDS = ("objects", "meshes", "materials", "lights", "worlds", "images", "actions", "scenes")
 
 
-def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (), *, longest: int = LONGEST) -> Path:
+def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (), *, longest: int = 0) -> Path:
     """Render a .png of the action's middle, or an .mp4 of all of it, seen by the first of `cameras`.
 
-    Nothing of it stays in the file; the longer side gets `longest` pixels. The lens distortion of the footage stays
+    Nothing of it stays in the file; the longer side gets `longest` pixels (0: 960, or 640 in movies). The lens
+    distortion of the footage stays
     in the picture.
 
     Raises:
@@ -40,7 +41,7 @@ def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (
     camera = next((item for item in map(bpy.data.objects.get, cameras) if item), None)
     if camera is None:
         raise InputError("A preview needs a calibrated camera.", "Apply the capture with its cameras.")
-    if path.suffix not in (".png", ".mp4"):
+    if path.suffix not in LONGEST:
         raise InputError(f"{path.name} is neither .png nor .mp4.")
     action = rig.animation_data.action if rig.animation_data else None
     if action is None:
@@ -73,13 +74,13 @@ def _set_up(
     scene: bpy.types.Scene, camera: bpy.types.Object, action: bpy.types.Action, path: Path, longest: int
 ) -> None:
     user, render = bpy.context.scene, scene.render
-    render.engine = "CYCLES"
+    render.engine, render.use_persistent_data = "CYCLES", True
     scene.cycles.samples, scene.cycles.use_denoising = SAMPLES, False
     scene.view_settings.view_transform = "Standard"
     scene.world = bpy.data.worlds.new("Understudy Preview")
     scene.world.color = (0.6, 0.6, 0.6)
     size, aspect = camera.data[SIZE], camera.data[PIXEL_ASPECT]
-    scale, render.resolution_percentage = longest / max(size), 100
+    scale, render.resolution_percentage = (longest or LONGEST[path.suffix]) / max(size), 100
     render.resolution_x, render.resolution_y = (round(side * scale / 2) * 2 for side in size)  # H.264 wants even sizes
     render.pixel_aspect_x, render.pixel_aspect_y = max(1.0, 1.0 / aspect), max(1.0, aspect)
     start, end = (round(value) for value in action.frame_range)

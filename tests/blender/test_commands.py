@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 import pytest
 from understudy.blender_addon import commands
+from understudy.operators.environment import PACKAGE
 
 
 @pytest.fixture
@@ -59,6 +60,23 @@ def test_a_file_of_the_users_keeps_its_settings(job, tmp_path, users_scene):
     before = users_scene.state()
     assert commands.run(["apply", str(job), "--blend", str(tmp_path / "out.blend")]) == 0
     assert users_scene.state() == before
+
+
+@pytest.mark.slow
+def test_from_films_to_an_armature_in_one_command(addon, tmp_path):
+    clips = PACKAGE / "inference" / "demo"
+    arguments = ["motion", "--video", clips / "front.mp4", "--video", clips / "side.mp4", "--calibration"]
+    arguments += [clips / "demo.toml", "--stop", "30", "--no-overlay", "--out", tmp_path / "job", "--export", "bvh"]
+    assert commands.run([*map(str, arguments), "--blend", str(tmp_path / "a.blend")]) == 0
+    rig = bpy.data.objects["front"]
+    heights = []
+    for frame in (1, 12, 24):
+        bpy.context.scene.frame_set(frame)
+        posed = rig.evaluated_get(bpy.context.evaluated_depsgraph_get())
+        heights.append(posed.pose.bones["head"].head.z - min(posed.pose.bones[f"foot.{s}"].head.z for s in "LR"))
+    assert all(0.8 < height < 1.8 for height in heights), "upright, on the floor, in metres"
+    assert len(bpy.data.cameras) == 2 and (tmp_path / "job" / "artifacts" / "front.bvh").is_file()
+    assert bpy.data.cameras[0].background_images, "the film stands behind its camera"
 
 
 def test_the_command_makes_what_the_operator_makes(job):
