@@ -184,6 +184,14 @@ def test_a_click_is_on_the_first_frame_that_is_used(tmp_path: Path) -> None:
         _read(path, person=(440.0, 200.0))
 
 
+def test_a_face_or_hand_without_a_body_is_nobody(tmp_path: Path) -> None:
+    for i, row in enumerate(_truth()):
+        people = [{"face_keypoints_2d": _flat(row[25:95])}, {"pose_keypoints_2d": _flat(row[:25])}]
+        _write(tmp_path / f"op/{i}.json", {"people": people})
+    read = _read(tmp_path / "op")
+    assert np.isfinite(read.positions[:, 0]).all() and np.isnan(read.positions[:, 30]).all()
+
+
 def test_the_person_seen_longest_is_followed_and_taken_up_after_being_lost(tmp_path: Path) -> None:
     main, passer = _truth(frames=200), _truth(120.0, 200)
     frames = []

@@ -7,9 +7,11 @@ taking world points into the camera. They differ in the unit (FreeMoCap: millime
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -22,26 +24,33 @@ from .text import read_toml
 Array = np.ndarray
 Style = Literal["pose2sim", "anipose"]
 MAX_BASELINE_M, MIN_BASELINE_M = 100.0, 0.01
-MAX_DISTORTION = 20.0
+_UNITS = {"millimetres": 1e-3, "centimetres": 1e-2, "inches": 0.0254}
+_LIKELY_BASELINE_M = (0.5, 30.0)
+_FOCAL = (0.05, 200.0)  # in sizes of the image
+_BENT = (0.2, 5.0)  # how much nearer or farther a lens may move what is two thirds of the way to the corner
+_ROUNDED = 1e-2  # a rotation written with few digits is still one
+_NOT_METRES = "Write the translations in metres."
 
 
 def read_calibration(path: Path) -> CameraSet:
-    """Read a calibration.
+    """Read a calibration; cameras keep the order of the file, and Caliscope's ignored ones are left out.
 
     Raises:
         InputError: not a calibration, or one that cannot be: says which camera and which number.
     """
     path = Path(path)
     document = read_toml(path)
-    tables = _camera_tables(document)
-    if not tables:
-        raise InputError(f"{path.name} holds no camera with a matrix, a rotation and a translation.")
-    scale = 0.001 if _is_millimetres(document) else 1.0
-    cameras = tuple(_read_camera(path, key, table, scale) for key, table in tables.items())
+    tables = dict(_camera_tables(document))
+    used = {key: table for key, table in tables.items() if table.get("ignore") is not True}
+    if not used:
+        ignored = f"; {len(tables)} are ignored" if tables else ""
+        raise InputError(f"{path.name} holds no camera with a matrix, a rotation and a translation{ignored}.")
+    metres = _metres(document, path)
+    cameras = tuple(_camera(f"{path.name}, camera {key}", key, table, metres) for key, table in used.items())
     names = [camera.name for camera in cameras]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"{path.name} names {names.count(name)} cameras {name!r}.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path.name} names {names.count(twice)} cameras {twice!r}.", "Give each camera its own name.")
     _check_baselines(path, cameras)
     return CameraSet(cameras)
 
@@ -51,166 +60,189 @@ def write_calibration(path: Path, cameras: CameraSet, style: Style = "anipose") 
 
     Raises:
         InputError: style "pose2sim" cannot hold a third radial coefficient.
+        ResourceError: the disk is full.
     """
-    text = "".join(_camera_text(i, camera, style) for i, camera in enumerate(cameras))
+    text = "".join(_text(index, camera, style) for index, camera in enumerate(cameras))
     text += "[metadata]\nadjusted = false\nerror = 0.0\n"
-    atomic_write(Path(path), lambda stream: stream.write(text.encode()) and None)
+    atomic_write(Path(path), partial(_write, text.encode(errors="replace")))
 
 
-def check_sizes(cameras: CameraSet, sizes: Sequence[tuple[int, int]], names: Sequence[str] | None = None) -> None:
-    """Raise InputError where a view's images (W, H) are not those its camera was calibrated with."""
-    for index, (camera, size) in enumerate(zip(cameras, sizes, strict=True)):
-        if tuple(size) != tuple(camera.size):
-            name = names[index] if names else camera.name
-            raise InputError(
-                f"{name} shows images of {size[0]} x {size[1]} px, and {camera.name} was calibrated at "
-                f"{camera.size[0]} x {camera.size[1]} px.",
-                "Use the clip that was calibrated, uncropped and at its full size.",
-            )
+def _write(text: bytes, stream: IO[bytes]) -> None:
+    stream.write(text)
 
 
-def _camera_tables(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _camera_tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     nested = document.get("cameras")
-    tables = nested if isinstance(nested, dict) else document
-    return {
-        key: table
-        for key, table in tables.items()
-        if isinstance(table, dict) and "matrix" in table and not table.get("ignore", False)
-    }
+    for key, table in (nested if isinstance(nested, dict) else document).items():
+        if isinstance(table, dict) and "matrix" in table:
+            yield (f"cam_{key}" if key.isdecimal() else key), table  # Caliscope numbers its cameras
 
 
-def _is_millimetres(document: dict[str, Any]) -> bool:
-    """FreeMoCap's files say so by what else they hold; the keys are aniposelib's."""
+def _metres(document: dict[str, Any], path: Path) -> float:
+    """Metres for one of the file's unit. FreeMoCap's keys are aniposelib's, but what else it writes gives it away."""
     metadata = document.get("metadata")
     board = metadata if isinstance(metadata, dict) else {}
-    return any(
-        "square_length_mm" in table for table in (board, *(v for v in board.values() if isinstance(v, dict)))
-    ) or any(isinstance(table, dict) and "world_position" in table for table in document.values())
+    boards = [board, *(table for table in board.values() if isinstance(table, dict))]
+    square = next((table["charuco_square_size"] for table in boards if "charuco_square_size" in table), None)
+    if isinstance(square, (int, float)) and square <= 1:
+        raise InputError(
+            f"{path.name} is of a board whose squares measure {square:g} mm: its unit is a square of that board.",
+            "Calibrate again with the measured size of a square.",
+        )
+    freemocap = square is not None or any("square_length_mm" in table for table in boards)
+    return 0.001 if freemocap or any("world_position" in table for _, table in _camera_tables(document)) else 1.0
 
 
-def _read_camera(path: Path, key: str, table: dict[str, Any], scale: float) -> Camera:
-    name = str(table.get("name", table.get("cam_id", table.get("id", key))))
-    where = f"{path.name}, camera {name}"
-    if table.get("fisheye"):
+def _camera(where: str, key: str, table: dict[str, Any], metres: float) -> Camera:
+    if table.get("fisheye") not in (None, False):
         raise InputError(
-            f"{where} is a fisheye; only the five-coefficient lens is read.", "Undistort the footage first."
+            f"{where} is a fisheye; only lenses with five coefficients are read.", "Undistort the footage first."
         )
-    if int(table.get("rotation_count", 0)) % 4:
+    turns = table.get("rotation_count", 0)
+    if not isinstance(turns, int) or turns % 4:
         raise InputError(
-            f"{where} has rotation_count = {table['rotation_count']}: its frames were turned before calibration.",
-            "Turn the footage and calibrate it as it is.",
+            f"{where} has rotation_count = {turns!r}: its frames were turned before they were calibrated.",
+            "If the clips are turned in the same way and have the calibrated size, set rotation_count = 0.",
         )
-    size = _numbers(where, table, "size", (2,))
-    matrix = _numbers(where, table, "matrix", (3, 3))
+    width, height = _numbers(where, table, "size", (2,))
     camera = Camera(
-        name=name,
-        size=(int(size[0]), int(size[1])),
-        matrix=matrix,
+        name=str(table.get("name", key)),
+        size=(round(width), round(height)),
+        matrix=_numbers(where, table, "matrix", (3, 3)),
         distortion=_distortion(where, table),
         rotation=_rotation(where, table),
-        translation=_numbers(where, table, "translation", (3,)) * scale,
+        translation=_numbers(where, table, "translation", (3,)) * metres,
     )
     _check_lens(where, camera)
     return camera
 
 
-def _numbers(where: str, table: dict[str, Any], key: str, shape: tuple[int, ...]) -> Array:
+def _numbers(where: str, table: dict[str, Any], key: str, *shapes: tuple[int, ...]) -> Array:
+    """Finite numbers of the first shape that has as many."""
     if key not in table:
         raise InputError(f"{where}: {key} is missing.")
     try:
-        value = np.array(table[key], dtype=float)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {key} is not made of numbers.") from error
-    value = value.reshape(shape) if value.size == math.prod(shape) else value
-    if value.shape != shape:
-        raise InputError(f"{where}: {key} has shape {value.shape}, expected {shape}.")
-    if not np.isfinite(value).all():
-        raise InputError(f"{where}: {key} holds values that are not finite.")
-    return value
+        value = np.array(table[key])
+    except ValueError as error:
+        raise InputError(f"{where}: {key} is made of lists of different lengths.") from error
+    if value.size and value.dtype.kind not in "iuf":
+        raise InputError(f"{where}: {key} is not made of numbers.")
+    value = value.astype(float)
+    shape = next((shape for shape in shapes if value.size == math.prod(shape)), None)
+    if shape is None:
+        expected = " or ".join(map(str, shapes))
+        raise InputError(f"{where}: {key} has shape {value.shape}, expected {expected}.")
+    if not np.isfinite(value).all() or np.abs(value).max(initial=0.0) > 1e9:
+        raise InputError(
+            f"{where}: {key} holds {value.ravel().tolist()}, and not all of that is a finite number of use."
+        )
+    return value.reshape(shape)
 
 
 def _distortion(where: str, table: dict[str, Any]) -> Array:
-    given = np.ravel(np.array(table.get("distortions", []), dtype=float))
-    if given.size not in (0, 4, 5) and np.any(given[5:]):
-        raise InputError(f"{where}: {given.size} distortion coefficients; at most 5 are read.")
-    out = np.zeros(5)
-    out[: min(given.size, 5)] = given[:5]
-    if not np.isfinite(out).all() or np.abs(out).max() > MAX_DISTORTION:
-        raise InputError(f"{where}: distortions {out.tolist()} are not those of a lens.")
-    return out
+    """(5,) k1 k2 p1 p2 k3 of four or five coefficients; longer models only where the rest is zero."""
+    if "distortions" not in table:
+        return np.zeros(5)
+    given = _numbers(where, table, "distortions", (0,), (4,), (5,), (8,), (12,), (14,))
+    if np.any(given[5:]):
+        raise InputError(f"{where} has {given.size} distortion coefficients; only 4 or 5 are read.")
+    return np.concatenate([given[:5], np.zeros(5)])[:5]
 
 
 def _rotation(where: str, table: dict[str, Any]) -> Array:
-    value = np.array(table.get("rotation", []), dtype=float)
-    if value.size == 3:
-        return matrix_from_rotvec(_numbers(where, table, "rotation", (3,)))
-    matrix = _numbers(where, table, "rotation", (3, 3))
-    if np.linalg.det(matrix) < 0:
-        raise InputError(f"{where}: its rotation is a mirror image (determinant {np.linalg.det(matrix):.3f}).")
-    error = float(np.abs(matrix @ matrix.T - np.eye(3)).max())
-    if error > 1e-3:
-        raise InputError(f"{where}: its rotation is not one; R R^T is off by {error:.3g}.")
-    return matrix
+    """(3, 3) of a Rodrigues vector or, in older files of Caliscope, of a matrix."""
+    value = _numbers(where, table, "rotation", (3,), (3, 3))
+    if value.ndim == 1:
+        return matrix_from_rotvec(value)
+    determinant = float(np.linalg.det(value))
+    if determinant < 0:
+        raise InputError(
+            f"{where} is mirrored: its rotation has determinant {determinant:.3g}, not 1.",
+            "Export the calibration again in OpenCV's convention.",
+        )
+    error = float(np.abs(value @ value.T - np.eye(3)).max())
+    if error > _ROUNDED:
+        raise InputError(f"{where}: its rotation is none: R R^T differs from the identity by {error:.3g}.")
+    u, _, vt = np.linalg.svd(value)
+    return u @ vt
 
 
 def _check_lens(where: str, camera: Camera) -> None:
     (width, height), matrix = camera.size, camera.matrix
     if min(width, height) < 1 or max(width, height) > 65536:
         raise InputError(f"{where}: its size is {width} x {height} px.")
-    if min(matrix[0, 0], matrix[1, 1]) <= 0:
-        raise InputError(f"{where}: its focal lengths are {matrix[0, 0]:g} and {matrix[1, 1]:g} px.")
-    if not (0 <= matrix[0, 2] <= width and 0 <= matrix[1, 2] <= height):
+    if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6):
+        raise InputError(f"{where}: its matrix is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] but {matrix.tolist()}.")
+    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
+    largest = max(width, height)
+    if min(fx, fy) <= _FOCAL[0] * largest or max(fx, fy) > _FOCAL[1] * largest:
         raise InputError(
-            f"{where}: its principal point ({matrix[0, 2]:g}, {matrix[1, 2]:g}) lies outside the image of "
-            f"{width} x {height} px."
+            f"{where}: its focal lengths are {fx:g} and {fy:g} px for images of {width} x {height} px.",
+            "They must be positive, in pixels, and of the same image size.",
+        )
+    if not (0 <= cx <= width and 0 <= cy <= height):
+        raise InputError(
+            f"{where}: its principal point ({cx:g}, {cy:g}) lies outside the image of {width} x {height} px.",
+            "Check that width and height are not exchanged.",
+        )
+    corner = np.array([max(cx, width - cx) / fx, max(cy, height - cy) / fy])
+    r2 = float(np.sum((corner * 2 / 3) ** 2))
+    k1, k2, _, _, k3 = camera.distortion
+    bent = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    if not _BENT[0] <= bent <= _BENT[1] or np.abs(camera.distortion[2:4]).max() > 1:
+        raise InputError(
+            f"{where}: its distortions {camera.distortion.tolist()} are not those of a lens: they move what is two "
+            f"thirds of the way to the corner to {bent:.3g} times its distance."
         )
 
 
 def _check_baselines(path: Path, cameras: Sequence[Camera]) -> None:
+    """Refuse distances between cameras that no room has; units that nearly fit show later, in the person's height."""
     if len(cameras) < 2:
         return
     centres = np.stack([camera.centre for camera in cameras])
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)[np.triu_indices(len(cameras), 1)]
-    if apart.max() > MAX_BASELINE_M:
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+    farthest = apart.max()
+    if MIN_BASELINE_M <= farthest <= MAX_BASELINE_M:
+        return
+    least, most = _LIKELY_BASELINE_M
+    likely = [name for name, metres in _UNITS.items() if least <= farthest * metres <= most]
+    if farthest > MAX_BASELINE_M:
         raise InputError(
-            f"{path.name}: two cameras stand {apart.max():,.0f} m apart; its unit cannot be metres.",
-            "Divide the translations by 1000 (millimetres) or 100 (centimetres).",
+            f"{path.name}: two cameras stand {farthest:,.0f} m apart; its unit cannot be metres.",
+            f"Is it in {likely[0]}? {_NOT_METRES}" if likely else _NOT_METRES,
         )
-    if apart.max() < MIN_BASELINE_M:
-        raise InputError(
-            f"{path.name}: all cameras stand within {1000 * apart.max():.1f} mm; its unit cannot be metres, "
-            "or they share one place."
-        )
-
-
-def _camera_text(index: int, camera: Camera, style: Style) -> str:
-    distortion = np.asarray(camera.distortion, float)
-    if style == "pose2sim" and distortion[4]:
-        raise InputError(f"{camera.name} has k3 = {distortion[4]:g}, which Pose2Sim's file cannot hold.")
-    lines = [f"[cam_{index}]" if style == "anipose" else f"[{_key(camera.name)}]"]
-    lines.append(f"name = {_quoted(camera.name)}")
-    lines.append(
-        f"size = [ {camera.size[0]}, {camera.size[1]},]" if style == "anipose" else f"size = {_list(camera.size)}"
+    raise InputError(
+        f"{path.name}: all {len(cameras)} cameras stand within {1000 * farthest:.1f} mm; its unit cannot be metres.",
+        _NOT_METRES,
     )
-    lines.append(f"matrix = {_list(camera.matrix)}")
-    lines.append(f"distortions = {_list(distortion[:4] if style == 'pose2sim' else distortion)}")
-    lines.append(f"rotation = {_list(rotvec_from_matrix(camera.rotation))}")
-    lines.append(f"translation = {_list(camera.translation)}")
-    lines.append("fisheye = false")
-    return "\n".join(lines) + "\n\n"
+
+
+def _text(index: int, camera: Camera, style: Style) -> str:
+    distortion = np.asarray(camera.distortion, float)
+    if style == "pose2sim" and np.any(distortion[4:]):
+        raise InputError(
+            f"{camera.name} has k3 = {distortion[4]:g}, which Pose2Sim's file cannot hold.", "Write aniposelib's style."
+        )
+    fields = {
+        "name": _quoted(camera.name),
+        "size": _list(camera.size),
+        "matrix": _list(camera.matrix),
+        "distortions": _list(distortion[:4] if style == "pose2sim" else distortion),
+        "rotation": _list(rotvec_from_matrix(camera.rotation)),
+        "translation": _list(camera.translation),
+        "fisheye": "false",
+    }
+    plain = re.fullmatch("[A-Za-z0-9_-]+", camera.name)
+    table = f"cam_{index}" if style == "anipose" else camera.name if plain else _quoted(camera.name)
+    return f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in fields.items()) + "\n"
 
 
 def _list(values: Any) -> str:
-    array = np.asarray(values, float)
-    if array.ndim == 1:
-        return "[" + ", ".join(repr(float(v)) for v in array) + "]"
-    return "[" + ", ".join(_list(row) for row in array) + "]"
+    items = values.tolist() if isinstance(values, np.ndarray) else values
+    return "[" + ", ".join(_list(item) if isinstance(item, list) else repr(item) for item in items) + "]"
 
 
 def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
-
-
-def _key(name: str) -> str:
-    return name if name.isascii() and name.replace("_", "").replace("-", "").isalnum() else _quoted(name)
+    """Write TOML's basic string."""
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text) + '"'

@@ -62,6 +62,8 @@ class _Crowd:
     number: Array
     low: Array  # (N, 2) corners of the box around the body
     high: Array
+    centre: Array
+    size: Array  # (N,) from corner to corner
     rate: float
 
     @staticmethod
@@ -69,7 +71,9 @@ class _Crowd:
         body = positions[:, BODY]
         low = np.where(np.isnan(body), np.inf, body).min(axis=1)
         high = np.where(np.isnan(body), -np.inf, body).max(axis=1)
-        return _Crowd(seen.frame, body, confidence[:, BODY].sum(axis=1), seen.number, low, high, rate)
+        low, high = np.where(np.isfinite(low), low, 0.0), np.where(np.isfinite(high), high, 0.0)  # no body: never asked
+        score, size = confidence[:, BODY].sum(axis=1), np.linalg.norm(high - low, axis=-1)
+        return _Crowd(seen.frame, body, score, seen.number, low, high, (low + high) / 2, size, rate)
 
     def apart(self, before: Array, after: Array) -> Array:
         """(B, A) how far rows `after` are from rows `before`: above 1, it is somebody else."""
@@ -77,12 +81,11 @@ class _Crowd:
         distance = np.linalg.norm(a - b, axis=-1)
         common = np.isfinite(distance)
         mean = np.where(common, distance, 0.0).sum(axis=-1) / np.maximum(common.sum(axis=-1), 1)
-        centre = (self.low + self.high) / 2
-        mean = np.where(common.any(axis=-1), mean, np.linalg.norm(centre[before][:, None] - centre[after], axis=-1))
-        size = np.linalg.norm(self.high - self.low, axis=-1)
+        centres = np.linalg.norm(self.centre[before][:, None] - self.centre[after], axis=-1)
+        mean = np.where(common.any(axis=-1), mean, centres)
         gap_s = (np.abs(self.frame[after][None] - self.frame[before][:, None]) - 1) / self.rate
         reach = np.minimum(_REACH + _REACH_A_S * gap_s, _REACH_MOST)
-        cost = mean / np.maximum(reach * np.maximum(size[before][:, None], size[after][None]), 1e-9)
+        cost = mean / np.maximum(reach * np.maximum(self.size[before][:, None], self.size[after]), 1e-9)
         known = (self.number[before][:, None] >= 0) & (self.number[after][None] >= 0)
         same = self.number[before][:, None] == self.number[after][None]
         return np.where(known, np.where(same, 0.0, 2.0), cost)
@@ -177,7 +180,7 @@ def _pointed_at(crowd: _Crowd, tracks: Sequence[_Track], where: Sequence[float],
     low, high = crowd.low[rows], crowd.high[rows]
     outside = np.linalg.norm(np.maximum(np.maximum(low - target, target - high), 0.0), axis=-1)
     best = np.lexsort((np.linalg.norm((low + high) / 2 - target, axis=-1), outside))[0]
-    if outside[best] > 0.25 * np.linalg.norm(high[best] - low[best]):
+    if outside[best] > 0.25 * crowd.size[rows[best]]:
         raise InputError(
             f"Nobody is at ({target[0]:.0f}, {target[1]:.0f}) px on frame {first}; the nearest of {len(rows)} people "
             f"is {outside[best]:.0f} px away.",
