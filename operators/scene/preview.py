@@ -31,8 +31,7 @@ def render_preview(rig: bpy.types.Object, path: Path, cameras: Sequence[str] = (
     """Render a .png of the action's middle, or an .mp4 of all of it, seen by the first of `cameras`.
 
     Nothing of it stays in the file; the longer side gets `longest` pixels (0: 960, or 640 in movies). The lens
-    distortion of the footage stays
-    in the picture.
+    distortion of the footage stays in the picture.
 
     Raises:
         InputError: no calibrated camera, no action, or a file that is neither .png nor .mp4.
