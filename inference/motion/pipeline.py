@@ -99,7 +99,7 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
         "body_motion",
         "fit",
         [settings, keypoints.header["fingerprint"]],
-        lambda: fit(keypoints, settings, job),
+        lambda: fit(keypoints, settings, job).with_header(start=request.start),
     )
     capture = Capture(views, _cameras_of(keypoints), keypoints, motion, job.seconds, job.warnings)
     return present(job, capture)
