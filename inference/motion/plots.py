@@ -25,6 +25,7 @@ from .summary import (
 _SIDES = {"L": "#1f77b4", "R": "#e6550d"}
 _SIDE_NAMES = {"L": "left", "R": "right"}
 _UNSEEN = "#d0d0d0"
+_LAST_LETTER = 0x52F  # Latin, Greek, Cyrillic: what matplotlib's own font is sure to draw
 
 
 def draw_plots(capture: Capture) -> list[tuple[str, str]]:
@@ -71,6 +72,8 @@ def _plot_reprojection(capture: Capture, figure: Any) -> None:
 
 def _view_name(view: Keypoints2D, index: int) -> str:
     name = str(view.header.get("view") or index + 1)
+    if any(ord(letter) > _LAST_LETTER for letter in name):
+        name = f"view {index + 1}"
     return name if len(name) <= 16 else f"{name[:15]}\u2026"
 
 

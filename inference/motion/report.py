@@ -29,12 +29,12 @@ _NOTES = {
 
 
 def write_report(folder: Path, capture: Capture, *, pictures: Sequence[Path] = ()) -> dict[str, Any]:
-    """Write `report.json` and `report.html` into `folder`; `pictures` are shown at the top of the page."""
+    """Write `report.html` and, last of all, `report.json` into `folder`; `pictures` top the page."""
     numbers = summary(capture)
-    text = json.dumps(numbers, indent=1, allow_nan=False)
-    atomic_write(folder / "report.json", lambda stream: stream.write(text.encode()) and None)
-    page = _page(numbers, draw_plots(capture), pictures)
-    atomic_write(folder / "report.html", lambda stream: stream.write(page.encode()) and None)
+    text = json.dumps(numbers, indent=1, allow_nan=False).encode()
+    page = _page(numbers, draw_plots(capture), pictures).encode()
+    atomic_write(folder / "report.html", lambda stream: stream.write(page))
+    atomic_write(folder / "report.json", lambda stream: stream.write(text))
     return numbers
 
 
@@ -92,7 +92,9 @@ def _view_table(views: Sequence[dict[str, Any]]) -> str:
 
 def _view_row(view: dict[str, Any], number: int) -> list[str]:
     swapped, offset = view["sides_exchanged_back"], view["offset_from_others_px"]
-    known = offset is not None and None not in offset
+    apart = "-"
+    if offset is not None and None not in offset:
+        apart = f"({offset[0]:+.1f}, {offset[1]:+.1f}) px, scatter {view['scatter_px']:.1f}"
     return [
         str(view["view"] or number),
         _percent(view["frames_with_person"]),
@@ -100,7 +102,7 @@ def _view_row(view: dict[str, Any], number: int) -> list[str]:
         _percent(view["frames_with_face"]),
         "-" if swapped is None else f"{swapped} frames",
         _triple(view["reprojection_px"]),
-        f"({offset[0]:+.1f}, {offset[1]:+.1f}) px, scatter {view['scatter_px']:.1f}" if known else "-",
+        apart,
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import UNREADABLE, Keypoints3D
+from ..artifacts import UNREADABLE, Keypoints3D, first_line
 from ..skeletons import OPENPOSE_137
 from . import layouts
 from .layouts import BODY_LAYOUTS, FACES, HANDS, KNOWN_COUNTS, Layout
@@ -102,7 +102,7 @@ def _load(path: Path) -> Array:
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # a header that lies about the size is refused
     except UNREADABLE as error:
-        raise InputError(f"{path.name} is not a readable array: {str(error)[:200]}") from error
+        raise InputError(f"{path.name} is not a readable array: {first_line(error)}") from error
 
 
 def _camera(path: Path, count: int, view: str) -> int:
@@ -128,6 +128,8 @@ def _scored(points: Array, score: Array | None, path: Path) -> Array:
     points = np.array(points, float)
     if np.isinf(points).any():
         raise InputError(f"{path.name} holds infinite values.")
+    if (largest := np.abs(np.nan_to_num(points)).max(initial=0.0)) > layouts.MAX_VALUE:
+        raise InputError(f"{path.name} holds {largest:.3g}, which is no position.")
     if points.shape[2] == 3:
         if not _is_score(points[..., 2]):
             low, high = np.nanmin(points[..., 2]), np.nanmax(points[..., 2])
@@ -156,6 +158,8 @@ def _in_space(points: Array, path: Path) -> Array:
     points = np.array(points, float)
     if np.isinf(points).any():
         raise InputError(f"{path.name} holds infinite values.")
+    if (largest := np.abs(np.nan_to_num(points)).max(initial=0.0)) > layouts.MAX_VALUE:
+        raise InputError(f"{path.name} holds {largest:.3g}, which is no position.")
     return np.concatenate([points, np.isfinite(points).all(axis=-1, keepdims=True)], axis=-1)
 
 

@@ -268,6 +268,8 @@ def _numbers(values: Any, where: str) -> Array:
     array = array.astype(float)
     if not np.isfinite(array).all():
         raise InputError(f"{where}: keypoints hold values that are not finite.")
+    if array.size and np.abs(array).max() > layouts.MAX_VALUE:
+        raise InputError(f"{where}: keypoints hold {np.abs(array).max():.3g}, which no image has.")
     return array
 
 

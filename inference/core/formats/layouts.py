@@ -16,6 +16,7 @@ import numpy as np
 from ..skeletons import BODY_25, FACE_70, FACE_70_IN_FACEMESH, LEFT_HAND_21, OPENPOSE_137, RIGHT_HAND_21
 
 Array = np.ndarray
+MAX_VALUE = 1e9  # beyond it, a number is neither a pixel nor a length in any unit
 _INDEX = {name: index for index, name in enumerate(OPENPOSE_137)}
 
 
