@@ -10,7 +10,7 @@ import json
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -22,6 +22,7 @@ from ..protocol.files import atomic_write
 Array = np.ndarray
 SCHEMA = 1
 MAX_ARTIFACT_BYTES = 8 << 30
+MAX_FPS = 1e5
 # What numpy and zipfile raise on files that are damaged, or made to look like arrays.
 UNREADABLE = (
     OSError, ValueError, EOFError, KeyError, TypeError, OverflowError, MemoryError, SyntaxError, RecursionError,
@@ -64,15 +65,19 @@ class Artifact:
         header = _read_header(arrays.pop("header", None), path)
         if header.get("kind") != cls.kind:
             raise InputError(f"{path.name} holds {header.get('kind')!r}, not {cls.kind!r}.")
-        if int(header.get("schema", 0)) > SCHEMA:
-            raise InputError(
-                f"{path.name} has schema {header['schema']}; this version reads up to {SCHEMA}.", "Update Understudy."
-            )
+        schema = header.get("schema", 0)
+        if not isinstance(schema, int) or schema > SCHEMA:
+            text = f"{path.name} has schema {str(schema)[:40]}; this version reads up to {SCHEMA}."
+            raise InputError(text, "Update Understudy.")
         missing = [name for name in cls.required_header if name not in header]
         if missing:
             raise InputError(f"{path.name} lacks {', '.join(missing)} in its header.")
         header = {name: value for name, value in header.items() if name not in ("kind", "schema")}
+        _check_values(header, arrays, path.name)
         known = {f.name for f in fields(cls)}
+        absent = [f.name for f in fields(cls) if f.default is MISSING and f.name not in {"header", *arrays}]
+        if absent:
+            raise InputError(f"{path.name} lacks {', '.join(absent)}.")
         artifact = cls(header=header, **{name: value for name, value in arrays.items() if name in known})
         artifact.check(path.name)
         return artifact
@@ -169,7 +174,7 @@ class BodyMotion(Artifact):
     root_raw: Array | None = None
 
     def check(self, name: str) -> None:
-        count, bones = self.rotations.shape[:2]
+        count, bones = self.rotations.shape[:2] if self.rotations.ndim == 3 else (0, 0)
         shapes = {
             "rotations": (count, bones, 4), "root": (count, 3), "rest": (bones, 4, 4), "parents": (bones,),
             "confidence": (count, bones), "times": (count,), "contacts": (count, 4),
@@ -182,6 +187,22 @@ class BodyMotion(Artifact):
         for entry in ("rotations", "root", "rest"):
             if not np.isfinite(getattr(self, entry)).all():
                 raise InputError(f"{name}: {entry} holds values that are not finite.")
+
+
+def _check_values(header: dict[str, Any], arrays: dict[str, Array], name: str) -> None:
+    """Raise InputError where header entries or arrays are not of the kind that their readers take for granted."""
+    fps, size = header.get("fps"), header.get("image_size", [1, 1])
+    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps < MAX_FPS:
+        raise InputError(f"{name} claims {str(fps)[:40]} frames a second.")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side < 65536 for side in size):
+        raise InputError(f"{name} claims images of {str(size)[:40]} px.")
+    for entry in ("joints", "bones"):
+        names = header.get(entry, [])
+        if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+            raise InputError(f"{name}: its {entry} are not a list of names.")
+    for entry, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{name}: {entry} are of type {array.dtype}, not numbers.")
 
 
 def _check_keypoints(artifact: Any, name: str, size: int) -> None:
@@ -208,6 +229,11 @@ def _read_header(entry: Array | None, path: Path) -> dict[str, Any]:
     return header
 
 
+def first_line(error: BaseException) -> str:
+    """Give the sentence of a library's error without its advice."""
+    return str(error).partition("\n")[0][:160]
+
+
 def read_npz(path: Path) -> dict[str, Array]:
     """Load every array of an .npz without pickle, refusing sizes that no capture has.
 
@@ -224,4 +250,4 @@ def read_npz(path: Path) -> dict[str, Array]:
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     except UNREADABLE as error:
-        raise InputError(f"{path.name} is not a readable .npz file: {str(error)[:200]}") from error
+        raise InputError(f"{path.name} is not a readable .npz file: {first_line(error)}") from error
