@@ -398,6 +398,34 @@ def test_our_own_artifact_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"positions": np.full((FRAMES, 137, 2), np.inf)}, "not finite"),
+        ({"positions": np.full((FRAMES, 137, 2), "x")}, "positions .*<U1"),
+        ({"positions": np.zeros((FRAMES, 136, 2))}, "shape"),
+        ({"confidence": np.full((FRAMES, 137), 5.0)}, "confidences outside 0 to 1"),
+        ({"confidence": np.full((FRAMES, 137), np.nan)}, "confidences outside 0 to 1"),
+        ({"times": np.full(FRAMES, np.nan)}, "not finite"),
+        ({"fps": "often"}, "often"),
+        ({"fps": -1.0}, "-1.0"),
+        ({"image_size": [640]}, r"\[640\]"),
+        ({"image_size": [640, 0]}, r"\[640, 0\]"),
+        ({"joints": [str(i) for i in range(137)]}, "137 joints in an order of its own"),
+        ({"kind": "keypoints_3d"}, "holds 'keypoints_3d', not 'keypoints_2d'"),
+    ],
+)
+def test_a_forged_artifact_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
+    good = _keypoints(_truth())
+    arrays = {"positions": good.positions, "confidence": good.confidence, "times": good.times}
+    header = {"kind": "keypoints_2d", "schema": 1, **good.header}
+    for name, value in change.items():
+        (arrays if name in arrays else header)[name] = value
+    np.savez(tmp_path / "k.npz", header=np.array(json.dumps(header)), **arrays)
+    with pytest.raises(InputError, match=says):
+        read_keypoints(tmp_path / "k.npz")
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         ('{"people": [{"pose_keypoints_2d": [NaN, 1, 1]}]}', "NaN"),

@@ -125,7 +125,7 @@ def _scored(points: Array, score: Array | None, path: Path) -> Array:
         raise InputError(
             f"{path.name} has shape {points.shape} of {points.dtype}, expected (frames, points, 2) px and scores."
         )
-    points = np.array(points, float)
+    points = _floats(points)
     if np.isinf(points).any():
         raise InputError(f"{path.name} holds infinite values.")
     if (largest := np.abs(np.nan_to_num(points)).max(initial=0.0)) > layouts.MAX_VALUE:
@@ -141,9 +141,14 @@ def _scored(points: Array, score: Array | None, path: Path) -> Array:
     score = np.ones(points.shape[:2]) if score is None else score
     if score.shape != points.shape[:2] or score.dtype.kind not in "fiu":
         raise InputError(f"{path.name}: scores have shape {score.shape}, expected {points.shape[:2]}.")
-    out = np.concatenate([points[..., :2], np.asarray(score, float)[..., None]], axis=-1)
+    out = np.concatenate([points[..., :2], _floats(score)[..., None]], axis=-1)
     missing = ~np.isfinite(out).all(axis=-1) | (out[..., 2] <= 0)
     return np.where(missing[..., None], 0.0, out)
+
+
+def _floats(values: Array) -> Array:
+    with np.errstate(invalid="ignore"):  # bits that are a NaN of another kind
+        return np.array(values, float)
 
 
 def _is_score(values: Array) -> bool:
@@ -155,7 +160,7 @@ def _in_space(points: Array, path: Path) -> Array:
     """(T, P, 4) x, y, z and a score, 1 where finite."""
     if points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind not in "fiu":
         raise InputError(f"{path.name} has shape {points.shape} of {points.dtype}, expected (frames, points, 3).")
-    points = np.array(points, float)
+    points = _floats(points)
     if np.isinf(points).any():
         raise InputError(f"{path.name} holds infinite values.")
     if (largest := np.abs(np.nan_to_num(points)).max(initial=0.0)) > layouts.MAX_VALUE:

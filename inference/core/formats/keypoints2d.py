@@ -136,18 +136,26 @@ def _ours(
 ) -> Keypoints2D:
     if list(keypoints.header["joints"]) != list(OPENPOSE_137):
         raise InputError(f"{path.name} holds {len(keypoints.header['joints'])} joints in an order of its own.")
-    if np.isinf(keypoints.positions).any() or not np.isfinite(keypoints.confidence).all():
-        raise InputError(f"{path.name} holds values that are not finite.")
+    _check_ours(keypoints, path)
     if image_size is not None and tuple(image_size) != keypoints.image_size:
-        raise InputError(_two_sizes(path, keypoints.image_size, image_size), "Leave --image-size away.")
+        raise InputError(_two_sizes(path, keypoints.image_size, image_size), "Leave --image-size away, and choose the footage that the keypoints are of.")
     times = keypoints.times if fps is None else np.arange(len(keypoints.times)) / fps
+    confidence = np.where(np.isfinite(keypoints.positions).all(axis=-1), keypoints.confidence, 0.0)
     header = {"fps": fps or keypoints.fps, "view": view or keypoints.header.get("view", "")}
-    return replace(keypoints, times=times).with_header(**header)
+    return replace(keypoints, times=times, confidence=confidence).with_header(**header)
+
+
+def _check_ours(keypoints: Keypoints2D, path: Path) -> None:
+    """Refuse an artifact that none of our stages wrote: its numbers are used as they are."""
+    if np.isinf(keypoints.positions).any() or not np.isfinite(keypoints.times).all():
+        raise InputError(f"{path.name} holds values that are not finite.")
+    if not ((keypoints.confidence >= 0) & (keypoints.confidence <= 1)).all():
+        raise InputError(f"{path.name} holds confidences outside 0 to 1.")
 
 
 def _size(found: Sightings, given: tuple[int, int] | None, path: Path) -> tuple[int, int]:
     if found.image_size is not None and given is not None and tuple(given) != tuple(found.image_size):
-        raise InputError(_two_sizes(path, found.image_size, given), "Leave --image-size away.")
+        raise InputError(_two_sizes(path, found.image_size, given), "Leave --image-size away, and choose the footage that the keypoints are of.")
     size = given or found.image_size
     if size is None:
         raise InputError(f"{path.name} does not say how large its images are.", "Give --image-size W H.")
