@@ -33,6 +33,9 @@ FACE_70_IN_FACEMESH = (
     61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178, 468, 473,
 )  # fmt: skip
 
+# What shows a person, whoever detected it: so many joints of the body in a frame, and so many such frames.
+MIN_JOINTS, MIN_FRAMES = 6, 10
+
 # The 17 joints of published comparisons that BODY_25 contains (COCO order).
 COCO_17_IN_BODY_25 = (0, 16, 15, 18, 17, 5, 2, 6, 3, 7, 4, 12, 9, 13, 10, 14, 11)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.artifacts import Keypoints2D
-from ..core.skeletons import BODY, OPENPOSE_137
+from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime.video import VideoInfo, probe, read_frames
@@ -26,8 +26,6 @@ Array = np.ndarray
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 px
 Square = tuple[float, float, float]  # x, y, side px
 
-MIN_FRAMES = 10
-_MIN_JOINTS = 6  # of the body, for a frame to count as showing a person
 _MARGIN = 1.3  # of the square that is shown over the square in which the body was
 _MARGIN_LOST = 2.0  # the same while the person is lost
 _REACH = 0.3  # how far from where they are expected a person may be, in sides of their square
@@ -333,7 +331,7 @@ def _check_length(info: VideoInfo, settings: DetectSettings, count: int, report:
 
 def _check_person(video: Path, confidence: Array, least: float) -> None:
     """Refuse a film that hardly shows anybody; `confidence` is (T, 25)."""
-    frames, shown = len(confidence), int(((confidence >= least).sum(1) >= _MIN_JOINTS).sum())
+    frames, shown = len(confidence), int(((confidence >= least).sum(1) >= MIN_JOINTS).sum())
     if shown >= MIN_FRAMES:
         return
     hint = "Film one person whole, in good light, and larger than a fifth of the picture's height."

@@ -17,15 +17,13 @@ import numpy as np
 
 from ...protocol.errors import InputError
 from ..artifacts import Keypoints2D, atomic_write, read_npz
-from ..skeletons import BODY, FACE, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
+from ..skeletons import BODY, FACE, LEFT_HAND, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137, RIGHT_HAND
 from . import layouts
 from .keypoint_arrays import find_arrays, read_array_folder, read_npy_file, read_npz_file
 from .keypoint_json import read_json_file, read_json_folder
 from .people import Sightings, follow
 
 Array = np.ndarray
-MIN_FRAMES = 10
-_MIN_JOINTS = 6  # of the body, for a frame to count as showing a person
 _MOST_OUTSIDE = 0.5  # of all points: more cannot lie outside the image
 
 
@@ -198,7 +196,7 @@ def _in_pixels(points: Array, size: tuple[int, int], path: Path) -> tuple[Array,
 
 def _check_shown(confidence: Array, rows: Array, path: Path) -> None:
     joints = np.where(rows >= 0, (confidence[:, BODY] > 0).sum(axis=1)[rows] if len(confidence) else 0, 0)
-    shown, total = int((joints >= _MIN_JOINTS).sum()), len(rows)
+    shown, total = int((joints >= MIN_JOINTS).sum()), len(rows)
     if shown < MIN_FRAMES:
         raise InputError(
             f"{path.name}: {shown} of {total} frames show a person; at least {MIN_FRAMES} are needed.",
