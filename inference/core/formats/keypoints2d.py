@@ -136,7 +136,10 @@ def _ours(
         raise InputError(f"{path.name} holds {len(keypoints.header['joints'])} joints in an order of its own.")
     _check_ours(keypoints, path)
     if image_size is not None and tuple(image_size) != keypoints.image_size:
-        raise InputError(_two_sizes(path, keypoints.image_size, image_size), "Leave --image-size away, and choose the footage that the keypoints are of.")
+        raise InputError(
+            _two_sizes(path, keypoints.image_size, image_size),
+            "Leave --image-size away, and choose the footage that the keypoints are of.",
+        )
     times = keypoints.times if fps is None else np.arange(len(keypoints.times)) / fps
     confidence = np.where(np.isfinite(keypoints.positions).all(axis=-1), keypoints.confidence, 0.0)
     header = {"fps": fps or keypoints.fps, "view": view or keypoints.header.get("view", "")}
@@ -153,7 +156,10 @@ def _check_ours(keypoints: Keypoints2D, path: Path) -> None:
 
 def _size(found: Sightings, given: tuple[int, int] | None, path: Path) -> tuple[int, int]:
     if found.image_size is not None and given is not None and tuple(given) != tuple(found.image_size):
-        raise InputError(_two_sizes(path, found.image_size, given), "Leave --image-size away, and choose the footage that the keypoints are of.")
+        raise InputError(
+            _two_sizes(path, found.image_size, given),
+            "Leave --image-size away, and choose the footage that the keypoints are of.",
+        )
     size = given or found.image_size
     if size is None:
         raise InputError(f"{path.name} does not say how large its images are.", "Give --image-size W H.")
