@@ -35,6 +35,8 @@ LEFT_OUT = ("inference/training", "inference/bench")
 SHIPPED_FILES = ("LICENSE", "MODEL_CARDS.md", "THIRD_PARTY.md")
 ENTRY = 'from .blender_addon import register, unregister\n__all__ = ["register", "unregister"]\n'
 
+# What Blender says of each frame that it renders, and of the computer's sound and graphics.
+CHATTER = re.compile(r"\d\d:\d\d\.\d+ +\S+ +\| |Fra:|Append frame|Unable to initialise audio|EGL|\s*$")
 DEMO_FILES = ("demo.blend", "preview.png", "preview.mp4", "overlay.mp4", "report.html", "report.json")
 IN_BLENDER = """
 import bpy, importlib, os, sys
@@ -327,7 +329,7 @@ def blender(archive: Path, *arguments: str | Path) -> int:
     environment = main_environment()
     with tempfile.TemporaryDirectory(prefix="understudy-blender-") as resources:
         variables = {"BLENDER_USER_RESOURCES": resources, "UNDERSTUDY_PYTHON": str(environment.interpreter)}
-        return execute([environment.interpreter, "-c", IN_BLENDER, archive, *arguments], **variables)
+        return execute([environment.interpreter, "-c", IN_BLENDER, archive, *arguments], leave_out=CHATTER, **variables)
 
 
 # The tests ------------------------------------------------------------------------------------------------------------
@@ -384,11 +386,23 @@ def call(command: Sequence[str | Path], *, why: str) -> None:
         raise SystemExit(f"[{ID}] {why} (exit code {code})")
 
 
-def execute(command: Sequence[str | Path], **variables: str) -> int:
-    """Run a program from the root of the checkout, without input and without what leads Python to other packages."""
+def execute(command: Sequence[str | Path], *, leave_out: re.Pattern[str] | None = None, **variables: str) -> int:
+    """Run a program from the root of the checkout, without input and without what leads Python to other packages.
+
+    Lines of its output that match `leave_out` are not shown.
+    """
     inherited = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    words = [str(part) for part in command]
-    return subprocess.call(words, cwd=ROOT, env={**inherited, **variables}, stdin=subprocess.DEVNULL)
+    words, environment = [str(part) for part in command], {**inherited, **variables}
+    if leave_out is None:
+        return subprocess.call(words, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
+    with subprocess.Popen(
+        words, cwd=ROOT, env=environment, text=True, errors="replace",
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as child:  # fmt: skip
+        for line in child.stdout or ():
+            if not leave_out.match(line):
+                print(line, end="", flush=True)
+    return child.returncode
 
 
 def use_a_new_python() -> None:
