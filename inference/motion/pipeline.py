@@ -108,13 +108,18 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
 def check_doors(request: MotionRequest, cameras: CameraSet | None) -> None:
     """Refuse what cannot work now, and not after minutes of detection: clips, sizes, device, weights."""
     footage = [probe(video) for video in request.video]
+    for place, video in enumerate(request.video):
+        if any(video.samefile(other) for other in request.video[:place]):
+            raise InputError(f"{video.name} is given for two views.", "Give each view the clip of its own camera.")
     if cameras is not None and footage and not request.keypoints:
         _check_sizes([film.size for film in footage], _view_names(request.video), cameras)
     one_view = max(len(request.video), len(request.keypoints)) == 1
     if one_view or request.device == "cuda":
         choose(request.device, request.threads)
     if one_view:
-        weights.locate("lifter")
+        from .lift import load_net
+
+        load_net()
 
 
 def _check_sizes(sizes: Sequence[tuple[int, int]], names: Sequence[str], cameras: CameraSet) -> None:

@@ -58,7 +58,8 @@ def _plot_reprojection(capture: Capture, figure: Any) -> None:
     axes = figure.subplots()
     errors = reprojection_errors(capture)[..., BODY]
     table = np.array([[mean(view[:, j]) for j in range(len(BODY_25))] for view in errors])
-    most = max(quantile(table, 0.95), 1.0) if np.isfinite(table).any() else 1.0
+    hundredth = max(max(view.image_size) for view in capture.views) / 100  # of the image: dark red at least
+    most = max(quantile(table, 0.95), hundredth) if np.isfinite(table).any() else hundredth
     axes.set_facecolor(_UNSEEN)
     axes.imshow(table, aspect="auto", cmap="YlOrRd", vmin=0, vmax=most)
     for row, column in np.argwhere(np.isfinite(table)):

@@ -41,7 +41,8 @@ def load(path: Path) -> torch.nn.Module:
         net = module.build(json.loads(header["config"]))
         net.load_state_dict({name: _widened(value) for name, value in tensors.items()}, strict=True)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(f"{path.name} does not fit its own description: {error}") from error
+        text = " ".join(str(error).split())[:300]  # torch writes a line for each tensor
+        raise WeightsError(f"{path.name} does not fit its own description: {text}") from error
     return net.eval()
 
 

@@ -128,6 +128,10 @@ def test_a_clip_of_another_size_is_told_from_its_calibration_before_any_work(roa
     assert "320" in said and "180" in said and "540" in said and "720" in said and not road.stages
 
 
+def test_one_clip_cannot_be_two_views(road: Road) -> None:
+    assert "front.mp4 is given for two views" in refused(road, clips(CLIPS[0])) and not road.stages
+
+
 def test_a_film_of_nobody_is_counted(road: Road, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (12, 720, 540, 3), dtype=np.uint8)
     said = refused(road, MotionRequest(video=(film(tmp_path / "side.mp4", noise), *CLIPS[:1]), calibration=CALIBRATION))
@@ -296,9 +300,10 @@ def test_earlier_outputs_stay_when_a_later_run_fails(road: Road, folders: tuple[
     assert before == {name: (road.folder.path / name).read_bytes() for name in before}
 
 
-def test_missing_weights_are_told_before_any_work(road: Road, folders: tuple[Path, ...]) -> None:
-    if (weights.FOLDER / "lifter.safetensors").is_file():
-        pytest.skip("the weights are in place")
+def test_missing_weights_are_told_before_any_work(road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    defaults = weights.locate.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "folder", tmp_path)
     assert "lifter" in refused(road, MotionRequest(video=(CLIPS[0],)), code=4) and not road.stages
 
 
