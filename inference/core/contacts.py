@@ -85,9 +85,10 @@ def find_floor(points: Array, weights: Array, fps: float, *, clearance: Array | 
 
 def _lowest_cluster(heights: Array) -> float:
     """Centre of the lowest place where values gather: mean shift from the tenth percentile."""
-    centre = float(np.quantile(heights, 0.1))
+    centre = float(np.quantile(heights, 0.1, method="lower"))  # a value itself: between two there may be none near
     for _ in range(5):
-        centre = float(np.median(heights[np.abs(heights - centre) <= 0.04]))
+        near = heights[np.abs(heights - centre) <= 0.04]
+        centre = float(np.median(near)) if near.size else centre
     return centre
 
 

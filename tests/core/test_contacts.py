@@ -123,3 +123,10 @@ def test_the_floor_transform_is_rigid_and_takes_up_to_z(direction):
     assert np.linalg.det(transform[:3, :3]) == pytest.approx(1.0)
     np.testing.assert_allclose(transform[:3, :3] @ up, [0, 0, 1], atol=1e-9)
     np.testing.assert_allclose((transform @ [*origin, 1.0])[:2], 0.0, atol=1e-9)
+
+
+def test_a_floor_is_found_where_no_height_is_near_the_tenth_percentile() -> None:
+    points = np.ones((10, 4, 3))
+    points[0, :, 2], points[1, :, 2] = 0.0, 0.5  # a tenth of the way up lies between these two
+    floor = find_floor(points, np.ones((10, 4)), fps=0.1, clearance=0.0)
+    assert floor is not None and floor.height == 0 and np.isfinite(floor.levels).all()
