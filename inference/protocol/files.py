@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -18,8 +18,9 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _REPLACE_TRIES = 5  # Windows refuses while a virus scanner holds the file
 
 
-def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a name beside `path` for a file to be written; when the block ends well, put it in place in one step.
 
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
@@ -27,9 +28,8 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.parent / f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as stream:
-            write(stream)
-            stream.flush()
+        yield temporary
+        with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         _replace(temporary, path)
     except BaseException as error:
@@ -38,6 +38,25 @@ def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         if isinstance(error, OSError):
             raise storage_error(path, error) from error
         raise
+
+
+def atomic_write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    with atomic_path(path) as temporary, temporary.open("xb") as stream:
+        write(stream)
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    atomic_write(path, lambda stream: stream.write(content))
 
 
 def _replace(temporary: Path, path: Path) -> None:

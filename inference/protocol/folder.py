@@ -24,7 +24,7 @@ from typing import Any
 from . import schema
 from .errors import Cancelled, RequestError
 from .events import Event, encode, make_event
-from .files import FileLock, atomic_write, storage_error
+from .files import FileLock, atomic_write_bytes, storage_error
 from .requests import PROTOCOL, Order
 
 # Together at most 20 a second, and the first word of a stage is not lost because the stage before had just spoken.
@@ -68,7 +68,7 @@ class JobFolder:
             with self.lock():
                 for path in (self.events, self.cancel, self.log):
                     path.unlink(missing_ok=True)
-                atomic_write(self.request, lambda stream: stream.write(text))
+                atomic_write_bytes(self.request, text)
         except OSError as error:
             raise storage_error(self.path, error) from error
 

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from ..protocol.events import Reporter
-from ..protocol.files import atomic_write
+from ..protocol.files import atomic_write_bytes
 from ..protocol.requests import SelftestRequest
 
 ARTIFACT = "artifacts/selftest.bin"
@@ -25,7 +25,7 @@ def run(request: SelftestRequest, folder: os.PathLike[str], report: Reporter) ->
         time.sleep(request.step_s)
     hold_interpreter(request.hold_gil_s)
     if request.artifact_kib:
-        atomic_write(Path(folder, ARTIFACT), lambda stream: stream.write(contents(request.artifact_kib)))
+        atomic_write_bytes(Path(folder, ARTIFACT), contents(request.artifact_kib))
         report.artifact("selftest", ARTIFACT)
     _fail(request.fault)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,7 +16,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
-from ..protocol.errors import InputError, ResourceError
+from ..protocol.errors import InputError
+from ..protocol.files import atomic_path
 
 Array = np.ndarray
 
@@ -116,22 +115,11 @@ def write_movie(path: Path, fps: float, size: tuple[int, int]) -> Iterator[Movie
         ResourceError: the disk is full or the folder cannot be written.
     """
     size = (size[0] // 2 * 2, size[1] // 2 * 2)
-    temporary = path.parent / f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(f"file:{temporary}", "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            writer = MovieWriter(container, fps, size)
-            yield writer
-            writer.finish()
-        with Path(temporary).open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ResourceError(
-            f"{path.name} could not be written: {error.strerror or error}.", "Free some disk space and start again."
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    options = {"movflags": "+faststart"}
+    with atomic_path(path) as temporary, av.open(f"file:{temporary}", "w", format="mp4", options=options) as container:
+        writer = MovieWriter(container, fps, size)
+        yield writer
+        writer.finish()
 
 
 class _Clock:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import atomic_write
+from ...protocol.files import atomic_write_bytes
 from ..cameras import Camera, CameraSet
 from ..rotations import matrix_from_rotvec, rotvec_from_matrix
 from .text import read_toml
@@ -64,11 +63,7 @@ def write_calibration(path: Path, cameras: CameraSet, style: Style = "anipose") 
     """
     text = "".join(_text(index, camera, style) for index, camera in enumerate(cameras))
     text += "[metadata]\nadjusted = false\nerror = 0.0\n"
-    atomic_write(Path(path), partial(_write, text.encode(errors="replace")))
-
-
-def _write(text: bytes, stream: IO[bytes]) -> None:
-    stream.write(text)
+    atomic_write_bytes(Path(path), text.encode(errors="replace"))
 
 
 def _camera_tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import Keypoints2D, atomic_write, read_npz
+from ...protocol.files import atomic_write_bytes
+from ..artifacts import Keypoints2D, read_npz
 from ..skeletons import BODY, FACE, LEFT_HAND, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137, RIGHT_HAND
 from . import layouts
 from .keypoint_arrays import find_arrays, read_array_folder, read_npy_file, read_npz_file
@@ -94,11 +94,7 @@ def write_openpose(folder: Path, keypoints: Keypoints2D, *, stem: str = "clip") 
         person |= {name: frame[block].ravel().tolist() for name, block in parts.items()}
         document = {"version": 1.3, "people": [person] if seen[index].any() else []}
         text = json.dumps(document, allow_nan=False).encode()
-        atomic_write(folder / f"{stem}_{index:012d}_keypoints.json", partial(_write, text))
-
-
-def _write(text: bytes, stream: IO[bytes]) -> None:
-    stream.write(text)
+        atomic_write_bytes(folder / f"{stem}_{index:012d}_keypoints.json", text)
 
 
 def _read(path: Path, view: str) -> Sightings | Keypoints2D:

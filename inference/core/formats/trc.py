@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import Keypoints3D, atomic_write
+from ...protocol.files import atomic_write_bytes
+from ..artifacts import Keypoints3D
 
 Array = np.ndarray
 # World axes with Z up, as calibrations have them, seen with Y up as Pose2Sim writes them: (X, Y, Z) -> (Y, Z, X).
@@ -39,11 +38,7 @@ def write_trc(path: Path, keypoints: Keypoints3D, *, z_up_from_frame: Array | No
         raise InputError("No joint is seen in any frame.")
     names = [keypoints.header["joints"][joint] for joint in shown]
     text = _head(path, keypoints.fps, len(points), names) + _rows(points[:, shown], keypoints.times)
-    atomic_write(path, partial(_write, text.encode()))
-
-
-def _write(text: bytes, stream: IO[bytes]) -> None:
-    stream.write(text)
+    atomic_write_bytes(path, text.encode())
 
 
 def _head(path: Path, fps: float, frames: int, names: list[str]) -> str:
