@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ...core.rotations import between, matrix_from_quaternion, rotate
+from ...core.rotations import between, matrix_from_quaternion
 from ...core.skeletons import BODY_25, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
 
 Array = np.ndarray
@@ -255,9 +255,3 @@ def true_keypoints(avatar: Avatar, turns: Array, joints: Array) -> Array:
     out[:, 1] = (out[:, 2] + out[:, 5]) / 2
     out[:, 8] = (out[:, 9] + out[:, 12]) / 2
     return out
-
-
-def turn_about_y(vectors: Array, angle_rad: float) -> Array:
-    """Rotate (..., 3) vectors about the vertical axis."""
-    half = angle_rad / 2
-    return rotate(np.array([np.cos(half), 0.0, np.sin(half), 0.0]), vectors)

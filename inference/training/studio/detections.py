@@ -12,19 +12,17 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-import mediapipe as mp
 import numpy as np
 
 from ...core.artifacts import atomic_write
 from ...core.cameras import Camera
-from ...motion.detect import to_openpose, world_to_openpose
+from ...motion.blaze import Holistic
 from .avatars import RIGS, Z_UP_FROM_Y_UP, curl_fingers, load_avatar, load_motion, retarget, skin, true_keypoints
 from .render import Room, Stage, look_at
 
 Array = np.ndarray
 FRAMES, FPS = 12, 30.0
 SIZES = ((540, 720), (720, 540), (405, 720), (640, 640))
-HAND_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True)
@@ -103,35 +101,16 @@ def _photo(image: Array, rng: np.random.Generator) -> Array:
 
 
 def _detect(images: list[Array]) -> tuple[Array, Array, Array]:
-    height, width = images[0].shape[:2]
-    scale = np.array([width, height])
-    rows = []
-    with mp.solutions.holistic.Holistic(model_complexity=1, refine_face_landmarks=True) as holistic:
-        holistic.process(images[0])  # the first frame finds, the following ones track
-        for image in images:
-            rows.append(_frame(holistic.process(image), scale))
-    positions, confidence, world = (np.stack(part) for part in zip(*rows, strict=True))
+    """Positions (T, 137, 2) px, confidence (T, 137) and the detector's own metres (T, 137, 3)."""
+    positions, confidence = np.full((len(images), 137, 2), np.nan), np.zeros((len(images), 137))
+    world = np.full((len(images), 137, 3), np.nan)
+    with Holistic() as graph:
+        graph.see(images[0])  # the first frame finds, the following ones track
+        for frame, image in enumerate(images):
+            seen = graph.see(image)
+            if seen is not None:
+                positions[frame], confidence[frame], world[frame] = seen.positions, seen.confidence, seen.world_m
     return positions, confidence, world
-
-
-def _frame(result: object, scale: Array) -> tuple[Array, Array, Array]:
-    pose = getattr(result, "pose_landmarks", None)
-    if pose is None:
-        return np.full((137, 2), np.nan), np.zeros(137), np.full((137, 3), np.nan)
-    body = np.array([[p.x, p.y, p.visibility] for p in pose.landmark])
-    body[:, :2] = body[:, :2] * scale - 0.5
-    world = np.array([[p.x, p.y, p.z] for p in result.pose_world_landmarks.landmark])  # type: ignore[attr-defined]
-    parts = []
-    for name in ("left_hand_landmarks", "right_hand_landmarks", "face_landmarks"):
-        found = getattr(result, name, None)
-        if found is None:
-            parts.append(None)
-            continue
-        points = np.array([[p.x, p.y, HAND_CONFIDENCE] for p in found.landmark])
-        points[:, :2] = points[:, :2] * scale - 0.5
-        parts.append(points)
-    positions, confidence = to_openpose(body, *parts)
-    return positions, confidence, world_to_openpose(world)
 
 
 def _write(out: Path, sequences: list[Sequence]) -> None:
