@@ -14,7 +14,7 @@ from .rotations import between, matrix_from_quaternion, unit
 from .skeletons import OPENPOSE_137
 
 Array = np.ndarray
-FOOT_POINTS = ("left heel", "left toe", "right heel", "right toe")
+CONTACT_NAMES = ("left heel", "left toe", "right heel", "right toe")
 _SLOW = (0.25, 0.70)  # metres a second: surely standing, surely moving
 _LOW = (0.03, 0.09)  # metres above its own level: surely down, surely up
 _STEP_M = 0.07  # foot points that linger higher stand on something else

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 
 from .artifacts import BodyMotion
-from .kinematics import forward
-from .rotations import unit
+from .kinematics import forward, local_rest
+from .rotations import frame_from_axes
 from .skeletons import HUMANOID, HUMANOID_NAMES, HUMANOID_PARENTS, OPENPOSE_137
 
 Array = np.ndarray
@@ -89,18 +89,12 @@ class Skeleton:
     @cached_property
     def local_turn(self) -> Array:
         """(B, 3, 3) rest rotation of each bone in its parent's frame."""
-        turn = self.rest[:, :3, :3]
-        parents = np.array(HUMANOID_PARENTS)
-        local = np.swapaxes(turn[parents], -1, -2) @ turn
-        local[0] = turn[0]
-        return local
+        return local_rest(self.rest, HUMANOID_PARENTS)[:, :3, :3]
 
     @cached_property
     def local_offset(self) -> Array:
         """(B, 3) head of each bone in its parent's frame; zero for the root."""
-        parents = np.array(HUMANOID_PARENTS)
-        heads = self.rest[:, :3, 3]
-        offset = np.einsum("bji,bj->bi", self.rest[parents, :3, :3], heads - heads[parents])
+        offset = local_rest(self.rest, HUMANOID_PARENTS)[:, :3, 3]
         offset[0] = 0.0
         return offset
 
@@ -130,10 +124,7 @@ def make_skeleton(person: Proportions = DEFAULT) -> Skeleton:
     rest = np.zeros((len(HUMANOID), 4, 4))
     rest[:, 3, 3] = 1.0
     rest[:, :3, 3] = heads
-    y = unit(tails - heads)
-    x = np.array([_flexion_axis(b.name) for b in HUMANOID])
-    x = unit(x - np.sum(x * y, axis=-1, keepdims=True) * y)
-    rest[:, :3, :3] = np.stack([x, y, np.cross(x, y)], axis=-1)
+    rest[:, :3, :3] = frame_from_axes(tails - heads, np.array([_flexion_axis(b.name) for b in HUMANOID]))
     keypoints, bones, points = _markers(person, heads, tails)
     offsets = np.einsum("kji,kj->ki", rest[bones, :3, :3], points - heads[bones])
     return Skeleton(rest, np.linalg.norm(tails - heads, axis=-1), keypoints, bones, offsets)

@@ -48,7 +48,11 @@ def second_difference(positions: Array) -> float:
     return float(np.nanmean(np.linalg.norm(np.diff(positions, n=2, axis=0), axis=-1)))
 
 
+def limb_lengths(positions: Array) -> Array:
+    """(T, 8) lengths of `skeletons.LIMBS` over time of (T, J, 3) positions that begin with BODY_25, in their unit."""
+    return np.stack([np.linalg.norm(positions[:, a] - positions[:, b], axis=-1) for _, a, b in LIMBS], axis=-1)
+
+
 def limb_std(positions: Array) -> float:
     """Mean over the eight limbs of the standard deviation over time of their length; metres."""
-    lengths = [np.linalg.norm(positions[:, a] - positions[:, b], axis=-1) for _, a, b in LIMBS]
-    return float(np.mean([np.nanstd(length) for length in lengths]))
+    return float(np.nanstd(limb_lengths(positions), axis=0).mean())

@@ -16,6 +16,7 @@ from ..core import ik
 from ..core.artifacts import BodyMotion, Keypoints3D
 from ..core.contacts import foot_points, penetration, slide_speed
 from ..core.humanoid import Skeleton, keypoint, make_skeleton, motion_keypoints
+from ..core.metrics import limb_lengths
 from ..core.rotations import continuous, quaternion_from_matrix
 from ..core.skeletons import BODY_25, HUMANOID_NAMES, HUMANOID_PARENTS, LEFT_HAND, LIMBS, OPENPOSE_137, RIGHT_HAND
 from ..protocol.events import Reporter
@@ -132,7 +133,7 @@ def evaluate_fit(keypoints: Keypoints3D, motion: BodyMotion) -> dict[str, Any]:
     sunk, deepest = penetration(feet(motion), clearance)
     return {
         "limb_length_std_mm": {name: _length_std(keypoints, a, b) for name, a, b in LIMBS},
-        "limb_length_std_after_mm": max(1e3 * float(np.std(d)) for d in _limb_lengths(motion)),
+        "limb_length_std_after_mm": 1e3 * float(np.std(limb_lengths(motion_keypoints(motion)), axis=0).max()),
         "residual_mm": _mean(1e3 * np.linalg.norm(after - seen, axis=-1)[known]),
         "residual_raw_mm": _mean(1e3 * np.linalg.norm(before - seen, axis=-1)[known]),
         "jitter_input": _jitter(seen, known, motion.fps),
@@ -157,11 +158,6 @@ def _length_std(keypoints: Keypoints3D, a: int, b: int) -> float:
     length = np.linalg.norm(keypoints.positions[:, i] - keypoints.positions[:, j], axis=-1)
     both = np.isfinite(length) & keypoints.validity[:, i] & keypoints.validity[:, j]
     return 1e3 * float(np.std(length[both])) if both.any() else 0.0
-
-
-def _limb_lengths(motion: BodyMotion) -> list[Array]:
-    points = motion_keypoints(motion)
-    return [np.linalg.norm(points[:, a] - points[:, b], axis=-1) for _, a, b in LIMBS]
 
 
 def _jitter(points: Array, known: Array, fps: float) -> float:

@@ -20,6 +20,7 @@ from ..core.rotations import (
     nearest_rotation,
     quaternion_from_matrix,
     rotate_onto,
+    twist_angle,
     unit,
 )
 from ..core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
@@ -228,9 +229,7 @@ def _pronate(b: Builder, side: str, hand_turn: Array, known: Array) -> None:
     """Split the hand's orientation into the forearm's twist and the wrist's swing, as radius and wrist do."""
     forearm, hand = f"forearm.{side}", f"hand.{side}"
     local = quaternion_from_matrix(np.swapaxes(b.base(hand), -1, -2) @ hand_turn)
-    angle = 2.0 * np.arctan2(local[:, 2], local[:, 0])
-    angle = (angle + np.pi) % (2 * np.pi) - np.pi
-    twist = quaternion_from_matrix(ik.turn_about(1, angle))[:, None]
+    twist = quaternion_from_matrix(ik.turn_about(1, twist_angle(local, _Y)))[:, None]
     untwisted = np.array([[1.0, 0.0, 0.0, 0.0]])
     twist = fill_rotations(twist, known[:, None], untwisted, max_gap=b.gap, decay=b.decay)
     seen = b.known[:, bone(forearm)]

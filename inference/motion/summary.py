@@ -10,12 +10,13 @@ import numpy as np
 
 from ..core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, project
+from ..core.contacts import CONTACT_NAMES
 from ..core.kinematics import forward
+from ..core.metrics import limb_lengths, second_difference
 from ..core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, LIMBS, RIGHT_HAND
 
 Array = np.ndarray
 LIMB_BONES = {"upper arm": "upper_arm", "forearm": "forearm", "thigh": "thigh", "shank": "shin"}
-CONTACT_NAMES = ("left heel", "left toe", "right heel", "right toe")
 
 
 @dataclass
@@ -47,11 +48,6 @@ def footage_offsets(capture: Capture) -> list[dict[str, Any]]:
     diagnostics = capture.keypoints.header.get("diagnostics") or {}
     found = list(diagnostics.get("cameras", []))
     return found if len(found) == len(capture.views) else [{} for _ in capture.views]
-
-
-def limb_lengths(positions: Array) -> Array:
-    """(T, 8) metres: the lengths of `skeletons.LIMBS` over time."""
-    return np.stack([np.linalg.norm(positions[:, a] - positions[:, b], axis=-1) for _, a, b in LIMBS], axis=-1)
 
 
 def summary(capture: Capture) -> dict[str, Any]:
@@ -167,7 +163,7 @@ def _jitter(motion: BodyMotion, *, raw: bool) -> float:
     if rotations is None or root is None or len(root) < 3:
         return float("nan")
     heads = forward(motion.rest, motion.parents, rotations, root)[..., :3, 3]
-    return float(1000 * np.linalg.norm(np.diff(heads, n=2, axis=0), axis=-1).mean())
+    return 1000 * second_difference(heads)
 
 
 def mean(values: Array) -> float:

@@ -52,7 +52,7 @@ def test_a_virtual_camera_looks_along_its_direction(x: float, y: float) -> None:
     rotation = look_at_rotation(direction)
     assert np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(rotation) == pytest.approx(1.0)
-    assert np.allclose(rotation @ direction, [0, 0, np.linalg.norm(direction)], atol=1e-12)
+    assert np.allclose(rotation @ direction, np.array([0, 0, np.linalg.norm(direction)]), atol=1e-12)
 
 
 def test_a_header_brings_the_camera_back() -> None:
