@@ -137,11 +137,6 @@ def undistort(camera: Camera, pixels: Array) -> Array:
     return normalise(camera, pixels) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
 
 
-def projection_matrix(camera: Camera) -> Array:
-    """(3, 4) matrix taking homogeneous world points to undistorted homogeneous pixels."""
-    return camera.matrix @ camera.camera_from_world[:3]
-
-
 def look_at_rotation(direction: Array) -> Array:
     """(..., 3, 3) shortest rotations taking (..., 3) viewing directions to the optical axis +z.
 

@@ -64,7 +64,6 @@ _HANDS = LEFT_HAND_21 + RIGHT_HAND_21
 
 FACES = {len(joints): Layout("face", joints) for joints in (FACE_70, FACE_70[:68], _FACEMESH_478[:468], _FACEMESH_478)}
 HANDS = (Layout("left hand", LEFT_HAND_21), Layout("right hand", RIGHT_HAND_21))
-FEET = Layout("feet", _FEET)
 COCO_17 = Layout("COCO-17", _COCO_17)
 WHOLEBODY_133 = Layout("COCO-WholeBody-133", _COCO_17 + _FEET + FACE_70[:68] + _HANDS)
 BODY_LAYOUTS: dict[int, tuple[Layout, ...]] = {}  # number of points -> layouts with so many
