@@ -14,10 +14,11 @@ from typing import IO
 
 import bpy
 
+from ..inference.protocol.client import ROOT as PACKAGE
+from ..inference.protocol.client import clean_environment, command_line
 from ..inference.protocol.errors import InputError
 from .base import ROOT, preference
 
-PACKAGE = Path(__file__).parents[1]  # the folder that holds `inference`; the worker starts there
 VARIABLE = "UNDERSTUDY_PYTHON"
 _NEEDED = ("torch", "mediapipe")
 _HINT = "Set the Python of the inference environment in the add-on's preferences."
@@ -77,8 +78,8 @@ class Check:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `result`
         try:
             process = subprocess.Popen(
-                [str(python), "-E", "-s", "-X", "utf8", "-m", "inference", "doctor", "--json"],
-                cwd=PACKAGE, env=_environment(), stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL,
+                command_line(python, "doctor", "--json"), cwd=PACKAGE, env=clean_environment(),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL,
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )  # fmt: skip
         except OSError as error:
@@ -105,10 +106,6 @@ class Check:
 
 def _beside(folder: Path) -> tuple[Path, Path]:
     return folder / ".venv" / "bin" / "python", folder / ".venv" / "Scripts" / "python.exe"
-
-
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _lines(text: str) -> list[str]:

@@ -237,16 +237,25 @@ class WorkerClient:
             self._worker = None
 
 
+def command_line(python: str | os.PathLike[str], *words: str) -> list[str]:
+    """Give the command that runs `python -m inference` with these words; it is to start in `ROOT`."""
+    return [os.fspath(python), "-E", "-s", "-X", "utf8", "-m", "inference", *words]
+
+
+def clean_environment() -> dict[str, str]:
+    """This process' environment without what leads Python to other packages."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 def _start(python: str, log: Path) -> subprocess.Popen[bytes]:
-    command = [python, "-E", "-s", "-X", "utf8", "-m", "inference", "worker"]
+    command = command_line(python, "worker")
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command += ["--parent", str(os.getpid())]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     pipe, flags = subprocess.PIPE, 0
     if sys.platform == "win32":
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     with log.open("ab") as out:
         return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdin=pipe, stdout=out, stderr=out, bufsize=0,
+            command, cwd=ROOT, env=clean_environment(), stdin=pipe, stdout=out, stderr=out, bufsize=0,
             start_new_session=sys.platform != "win32", creationflags=flags,
         )  # fmt: skip
