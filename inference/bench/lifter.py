@@ -25,7 +25,7 @@ from .table import Table
 
 Array = np.ndarray
 FRAMES, FPS = 24, 30.0
-JOINTS = list(COCO_17_IN_BODY_25)
+JOINTS: list[int] = list(COCO_17_IN_BODY_25)
 EVERYDAY = ("asf/02", "mb/", "fair/wave", "fair/zombie")
 ONE_FRAME = Path(__file__).with_name("lifter_w1.safetensors")
 _BODY_SEED = 1001
@@ -47,7 +47,7 @@ def tables(data: Path) -> list[Table]:
         "Lifter, people left out (mm; body: 17 joints about the mid-hip, hands about the wrist, face about the nose)",
         columns,
         note="Target: body at most 40 with perfect keypoints and 60 with 2 % noise (of each part's box) and 15 % "
-        "missing; five frames better than one; second difference (mm a frame squared, at 30 a second) below one frame's.",
+        "missing; five frames better than one, their second difference (mm a frame squared, at 30 a second) smaller.",
     )
     rivals = {5: stage.load_net(), 1: load_one_frame()}
     for people in ("everyday", "acrobatics and dance"):
@@ -83,7 +83,7 @@ def sequences(data: Path, *, everyday: bool, count: int = 200, splits: Sequence[
 
 
 def spoilt(clips: Clips, *, noise: float = 0.02, missing: float = 0.15, seed: int = 3) -> Clips:
-    """Add independent Gaussian noise, its standard deviation a share of the diagonal of each part's box; lose points."""
+    """Add independent Gaussian noise, a share of the diagonal of each part's box, and lose points."""
     rng = np.random.default_rng(seed)
     rays = clips.rays.copy()
     for part in (slice(0, 25), slice(25, 95), slice(95, 116), slice(116, 137)):

@@ -106,6 +106,13 @@ def perceptron(inputs: int, outputs: int, hidden: int, blocks: int, dropout: flo
 class Lifter(nn.Module):
     """See the module's text. Statistics are buffers, so a state dict is complete."""
 
+    cues_mean: Tensor
+    cues_std: Tensor
+    body_out_mean: Tensor
+    body_out_std: Tensor
+    mirror: Tensor
+    side: Tensor
+
     def __init__(self, config: LifterConfig) -> None:
         super().__init__()
         self.config = config

@@ -110,7 +110,7 @@ def chance(generator: torch.Generator, probability: float, *shape: int) -> Tenso
 def sample_people(
     bank: Bank, count: int, window: int, g: torch.Generator, *, augment: bool = True, parts: bool = True
 ) -> Tensor:
-    """(B, T, 137, 3), or 25 without `parts`, metres, z up: random bodies performing random windows at about 30 frames a second."""
+    """(B, T, 137, 3), or 25 without `parts`, metres, z up: random bodies in random windows at about 30 Hz."""
     last = torch.searchsorted(bank.cumulative, rand(g, count).double() * bank.cumulative[-1]).clamp_max(
         len(bank.first) - 1
     )

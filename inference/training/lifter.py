@@ -75,11 +75,11 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
             window, films = net.config.window, range(recipe["films"])
             whole = captures.sample_people(bank, recipe["batch_whole"], window, generator)
             body = captures.sample_people(bank, recipe["batch_body"], window, generator, parts=False)
-            queue = [tuple(captures.film(p, generator, errors) for p in (whole, body)) for _ in films]
-        whole, body = (captures.Batch(*(t.to(device) for t in batch)) for batch in queue.pop())
+            queue = [(captures.film(whole, generator, errors), captures.film(body, generator, errors)) for _ in films]
+        seen_whole, seen_body = (captures.Batch(*(t.to(device) for t in batch)) for batch in queue.pop())
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, steps, recipe["warmup"], recipe["cooldown"])
-        losses = loss_terms(net.train(), whole, body, bfloat16=recipe["bfloat16"])
+        losses = loss_terms(net.train(), seen_whole, seen_body, bfloat16=recipe["bfloat16"])
         optimiser.zero_grad()
         (losses * losses.new_tensor(recipe["loss_weights"])).sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -88,10 +88,10 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
         running += losses.detach().cpu()
         step += 1
         if step % recipe["log_every"] == 0:
-            body, hand, face, error = (running / recipe["log_every"]).tolist()
-            pace = (time.monotonic() - began) / recipe["log_every"]
-            LOG.info("step %d body %.1f hand %.1f face %.1f mm error-nll %.3f; %.0f ms/step", step, body * 1e3, hand * 1e3,
-                     face * 1e3, error, pace * 1e3)  # fmt: skip
+            means = [1e3 * value for value in (running / recipe["log_every"]).tolist()]
+            pace = 1e3 * (time.monotonic() - began) / recipe["log_every"]
+            text = "step %d body %.1f hand %.1f face %.1f mm, fit of errors %.0f, %.0f ms a step"
+            LOG.info(text, step, *means, pace)
             running.zero_()
             began = time.monotonic()
         if step % recipe["evaluate_every"] == 0 or step == steps:

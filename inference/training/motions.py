@@ -30,8 +30,8 @@ _ASF = {
     "toes": "?toes>?toes_End",
 }  # fmt: skip
 _CMUBVH = {
-    "pelvis": "Hips", "spine_low": "LowerBack", "spine_mid": "Spine", "chest": "Spine1", "neck": "Neck1", "head": "Head",
-    "clavicle": "?Shoulder>?Arm", "upperarm": "?Arm>?ForeArm", "forearm": "?ForeArm>?Hand",
+    "pelvis": "Hips", "spine_low": "LowerBack", "spine_mid": "Spine", "chest": "Spine1", "neck": "Neck1",
+    "head": "Head", "clavicle": "?Shoulder>?Arm", "upperarm": "?Arm>?ForeArm", "forearm": "?ForeArm>?Hand",
     "hand": "?Hand>?HandIndex1", "thigh": "?UpLeg>?Leg", "shin": "?Leg>?Foot", "foot": "?Foot>?ToeBase",
     "toes": "?ToeBase>?ToeBase_End",
 }  # fmt: skip

@@ -199,7 +199,7 @@ def _tip_vertices(mean: dict[str, Any], model: Any) -> Array:
 
 def _face_vertices(mean: dict[str, Any], ict: Path) -> Array:
     """68 vertices of anny nearest to the landmarks of the ICT head, after an affine alignment of the two faces."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     head = read_npz(ict)
     landmarks = np.array(json.loads(str(head["vertex_indices_json"]))["idx_to_landmark_verts"])
@@ -208,7 +208,7 @@ def _face_vertices(mean: dict[str, Any], ict: Path) -> Array:
     skull = vertices[:, 2] > coco["nose"][2] - 0.13
     skull &= (vertices[:, 1] < coco["left_ear"][1] + 0.03) & (np.abs(vertices[:, 0]) < 0.12)
     candidates = np.flatnonzero(skull)
-    tree = cKDTree(vertices[candidates])
+    tree = KDTree(vertices[candidates])
     marks = source[landmarks]
     anchors = np.stack([marks[36:42].mean(0), marks[42:48].mean(0), marks[30]])
     targets = np.stack([coco["right_eye"], coco["left_eye"], coco["nose"]])
@@ -219,7 +219,7 @@ def _face_vertices(mean: dict[str, Any], ict: Path) -> Array:
         picked = np.flatnonzero(front)[::5]
         distance, nearest = tree.query(moved[picked])
         keep = distance < np.quantile(distance, 0.7)
-        homogeneous = np.concatenate([moved[picked][keep], np.ones((keep.sum(), 1))], axis=1)
+        homogeneous = np.concatenate([moved[picked][keep], np.ones((int(keep.sum()), 1))], axis=1)
         fit, *_ = np.linalg.lstsq(homogeneous, vertices[candidates][nearest[keep]], rcond=None)
         moved = np.concatenate([moved, np.ones((len(moved), 1))], axis=1) @ fit
     marks = moved[landmarks]
@@ -273,8 +273,8 @@ def _finger_angles(frames: int, rng: np.random.Generator) -> Array:
         point = np.where(finger == 1, 0.05, 0.9) if finger else 0.6
         victory = 0.05 if finger in (1, 2) else 0.9
         pinch = 0.55 if finger < 2 else 0.25
-        curl[:, finger] = np.choose(kind, [same, free, np.full(keys, 0.0), np.full(keys, 1.0),
-                                           np.full(keys, point), np.full(keys, victory), np.full(keys, pinch)])  # fmt: skip
+        fixed = (np.full(keys, value) for value in (0.0, 1.0, float(point), victory, pinch))  # open, fist, signs
+        curl[:, finger] = np.choose(kind, [same, free, *fixed])
     curl = np.clip(curl + rng.normal(0, 0.06, curl.shape), -0.1, 1.05)
     low, high = np.radians([-25.0, -25.0, -20.0]), np.radians([75.0, 85.0, 55.0])
     thumb_low, thumb_high = np.radians([-20.0, -15.0, -25.0]), np.radians([25.0, 45.0, 60.0])
