@@ -82,6 +82,8 @@ def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
                        help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
     group.add_argument("--unsmoothed", action="store_true", help="take the motion before smoothing")
     group.add_argument("--no-cameras", action="store_true", help="create no cameras")
+    group.add_argument("--no-footage", action="store_true", help="show no footage behind the cameras")
+    group.add_argument("--no-colours", action="store_true", help="leave the bones in the theme's colours")
 
 
 def _capture(options: argparse.Namespace) -> int:
@@ -107,7 +109,8 @@ def _apply(options: argparse.Namespace) -> int:
     scene = bpy.context.scene
     take = motion.apply_result(
         path, scene, take=options.name, frame_start=options.frame_start, rate=options.rate.upper(),
-        raw=options.unsmoothed, cameras=not options.no_cameras,
+        raw=options.unsmoothed, cameras=not options.no_cameras, footage=not options.no_footage,
+        colours=not options.no_colours,
     )  # fmt: skip
     for note in take.notes:
         _say(f"Note: {note}")

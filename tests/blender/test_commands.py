@@ -54,6 +54,15 @@ def test_a_result_is_applied_saved_and_exported(job, tmp_path):
     assert bpy.context.scene.camera and bpy.context.scene.render.resolution_x == 640
 
 
+def test_every_option_of_applying_has_a_flag(job):
+    flags = ["--name", "Hero", "--frame-start", "5", "--rate", "clip", "--unsmoothed", "--no-footage", "--no-colours"]
+    assert commands.run(["apply", str(job), *flags]) == 0
+    rig = bpy.data.objects["Hero"]
+    assert rig.animation_data.action.frame_range[0] == 5
+    assert {bone.color.palette for bone in rig.data.bones} == {"DEFAULT"}
+    assert not any(camera.background_images for camera in bpy.data.cameras)
+
+
 def test_a_file_of_the_users_keeps_its_settings(job, tmp_path, users_scene):
     bpy.ops.object.mode_set(mode="OBJECT")
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "theirs.blend"))
