@@ -1,1 +1,1 @@
-"""Every published figure: `python -m inference bench NAME --data DIR`. Not shipped."""
+"""Every published figure: `python -m inference bench NAME [--data DIR]`. Not shipped."""

@@ -1,6 +1,6 @@
 """All figures of the motion wing, ours beside the plain way or the peer in the same run.
 
-python -m inference bench motion --data DIR [--only lifter views one-camera speed blender] [--out FILE]
+python -m inference bench motion [--data DIR] [--only lifter views one-camera speed blender] [--out FILE]
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from ..core.skeletons import BODY
 from ..motion.detect import DetectSettings, detect
 from ..motion.lift import LiftSettings, lift
 from ..motion.triangulate import TriangulateSettings, triangulate
+from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from ..protocol.requests import MotionRequest
 from ..runtime.video import read_frames
@@ -169,10 +170,14 @@ SECTIONS: dict[str, Callable[[Path], list[Table]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen sections and print their tables."""
     parser = argparse.ArgumentParser(prog="python -m inference bench motion", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of free motions and footage")
+    parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"),
+                        help="the folder of free motions and footage (default: what UNDERSTUDY_DATA names)")  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
     args = parser.parse_args(arguments)
+    if args.data is None or not args.data.is_dir():
+        found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
+        raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
     tables = []
     for name in args.only:
         sys.stderr.write(f"bench: {name}\n")
