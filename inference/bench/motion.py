@@ -171,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen sections and print their tables."""
     parser = argparse.ArgumentParser(prog="python -m inference bench motion", description=__doc__)
     parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"),
-                        help="the folder of free motions and footage (default: what UNDERSTUDY_DATA names)")  # fmt: skip
+                        help="the folder of free motions and footage (default: UNDERSTUDY_DATA)")  # fmt: skip
     parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
     args = parser.parse_args(arguments)
