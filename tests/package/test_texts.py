@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 import build_addon
+from inference.protocol import schema
+from inference.protocol.requests import MotionRequest
 
 ROOT = Path(__file__).resolve().parents[2]
 # put together here, so that this file does not hold what it looks for
@@ -52,3 +54,19 @@ def test_every_locked_package_has_a_hash() -> None:
     for path in (ROOT / "requirements").glob("*.lock"):
         requirements = re.split(r"\n(?=\S)", path.read_text())
         assert not [text.splitlines()[0] for text in requirements if "==" in text and "--hash=sha256:" not in text]
+
+
+def test_the_architecture_names_every_file_of_code() -> None:
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rooms = ("blender_addon/", "operators/", "inference/runtime/", "inference/")  # its tables leave these away
+    paths = [path for room in rooms for path in (ROOT / room).rglob("*.py") if not path.name.startswith("__")]
+    names = {path.relative_to(ROOT).as_posix() for path in paths}
+    short = {name.removeprefix(next(room for room in rooms if name.startswith(room))) for name in names}
+    assert not sorted(name for name in short if f"`{name}`" not in page)
+
+
+def test_the_readme_shows_the_settings_as_they_are() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert page.partition("<!-- settings -->")[2].partition("<!-- /settings -->")[0].strip() == (
+        schema.table(MotionRequest).strip()
+    )
