@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import bpy
 
 from ..operators import jobs, motion, pick, settings
@@ -21,33 +23,33 @@ CLASSES = (
 )
 
 
+# What else begins with the registration, and how it ends.
+PARTS = (
+    (preferences.begin, preferences.end),
+    (menus.add, menus.remove),
+    (commands.add, commands.remove),
+    (SESSION.open, SESSION.close),
+)
+
+
 def register() -> None:
     """Register everything, or nothing and raise."""
-    done = []
-    try:
+    with contextlib.ExitStack() as undo:
         for cls in CLASSES:
             bpy.utils.register_class(cls)
-            done.append(cls)
-    except Exception:
-        _unregister_classes(done)
-        raise
-    bpy.types.Scene.understudy = bpy.props.PointerProperty(type=settings.UNDERSTUDY_PG_scene)
-    preferences.begin()
-    menus.add()
-    commands.add()
-    SESSION.open()
+            undo.callback(bpy.utils.unregister_class, cls)
+        bpy.types.Scene.understudy = bpy.props.PointerProperty(type=settings.UNDERSTUDY_PG_scene)
+        undo.callback(delattr, bpy.types.Scene, "understudy")
+        for begin, end in PARTS:
+            begin()
+            undo.callback(end)
+        undo.pop_all()
 
 
 def unregister() -> None:
     """Undo `register`, last things first; the worker ends here."""
-    SESSION.close()
-    commands.remove()
-    menus.remove()
-    preferences.end()
+    for _, end in reversed(PARTS):
+        end()
     del bpy.types.Scene.understudy
-    _unregister_classes(CLASSES)
-
-
-def _unregister_classes(classes: list[type] | tuple[type, ...]) -> None:
-    for cls in reversed(classes):
+    for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

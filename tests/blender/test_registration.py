@@ -74,6 +74,17 @@ def test_a_class_that_blender_refuses_stops_the_registration_and_takes_it_back(m
     assert traces() == before
 
 
+def test_a_part_that_does_not_begin_stops_the_registration_and_takes_it_back(monkeypatch):
+    def refuse():
+        raise RuntimeError("not today")
+
+    monkeypatch.setattr(registry, "PARTS", (*registry.PARTS, (refuse, refuse)))
+    before = traces()
+    with pytest.raises(RuntimeError, match="not today"):
+        register()
+    assert traces() == before
+
+
 def test_neither_numpy_nor_a_network_is_imported_by_registering():
     output = subprocess.run(
         [sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=120
