@@ -63,8 +63,9 @@ class Artifact:
         """
         arrays = read_npz(path)
         header = _read_header(arrays.pop("header", None), path)
-        if header.get("kind") != cls.kind:
-            raise InputError(f"{path.name} holds {header.get('kind')!r}, not {cls.kind!r}.")
+        kind = header.get("kind", "something else")
+        if kind != cls.kind:
+            raise InputError(f"{path.name} holds {str(kind)[:40]!r}, not {cls.kind!r}.")
         schema = header.get("schema", 0)
         if not isinstance(schema, int) or schema > SCHEMA:
             text = f"{path.name} has schema {str(schema)[:40]}; this version reads up to {SCHEMA}."

@@ -114,7 +114,7 @@ def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Si
 
 
 def find_people(scout: Holistic, rgb: Array) -> list[Landmarks]:
-    """Give up to four people in a picture, the most prominent first."""
+    """Give up to four people in a picture (H, W, 3) uint8, the most prominent first."""
     rgb, people = rgb.copy(), []
     while len(people) < _CROWD and (seen := scout.see(rgb)):
         x0, y0, x1, y1 = (max(round(v), 0) for v in _wider(_box(seen), 1.1))
@@ -335,6 +335,8 @@ def _check_person(video: Path, confidence: Array, least: float) -> None:
     if shown >= MIN_FRAMES:
         return
     hint = "Film one person whole, in good light, and larger than a fifth of the picture's height."
+    if frames < MIN_FRAMES:
+        hint = "Take a longer clip, or more frames of it."
     if not shown:
         raise InputError(f"Nobody is seen in any of the {frames} frames of {video.name}.", hint)
     raise InputError(f"{shown} of {frames} frames show a person; at least {MIN_FRAMES} are needed.", hint)

@@ -144,6 +144,10 @@ class _Clock:
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     path = Path(path)
+    if path.is_dir():
+        raise InputError(
+            f"There is no file {path}: it is a folder.", "Choose the film, or give the folder as keypoints."
+        )
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Check the path.")
     if not path.stat().st_size:

@@ -179,6 +179,12 @@ def test_somebody_in_3_of_40_frames_is_too_little(tmp_path):
     assert caught.value.hint
 
 
+def test_a_clip_that_is_too_short_is_told_so():
+    with pytest.raises(InputError, match="5 of 5 frames show a person; at least 10 are needed.") as caught:
+        detect(DEMO / "front.mp4", replace(BODY_ONLY, stop=5), SilentReporter())
+    assert "longer" in caught.value.hint
+
+
 def test_frames_that_do_not_exist_are_an_error():
     with pytest.raises(InputError, match="none of them lies from frame 5000 on"):
         detect(DEMO / "front.mp4", replace(BODY_ONLY, start=5000), SilentReporter())

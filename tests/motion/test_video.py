@@ -142,7 +142,7 @@ BAD = {
     "nothing": (lambda _: None, "There is no file"),
     "empty": (lambda path: path.write_bytes(b""), "0 bytes"),
     "text": (lambda path: path.write_text("hello, world\n" * 50), r"650 bytes\) cannot be opened"),
-    "folder": (lambda path: path.mkdir(), "There is no file"),
+    "folder": (lambda path: path.mkdir(), "There is no file .*: it is a folder"),
     "sound": (sound, "holds no film, only: audio"),
     "no frames": (empty_film, "holds no picture that can be decoded: 0 frames"),
     "no index": (without_index, "cannot be opened"),
