@@ -54,5 +54,5 @@ def limb_lengths(positions: Array) -> Array:
 
 
 def limb_std(positions: Array) -> float:
-    """Mean over the eight limbs of the standard deviation over time of their length; metres."""
+    """Mean over the eight limbs of the standard deviation over time of their length in (T, J, 3) positions; metres."""
     return float(np.nanstd(limb_lengths(positions), axis=0).mean())

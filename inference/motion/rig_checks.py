@@ -112,7 +112,10 @@ def warn_of_biased_cameras(diagnostics: dict[str, Any], report: Reporter) -> Non
 
 
 def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array) -> dict[str, Any]:
-    """Say in numbers how well the body seen by all views fits the calibration; JSON-ready."""
+    """Say in numbers how well the body seen by all views fits the calibration; JSON-ready.
+
+    `sides` (N, T, 2) bool: what was exchanged, arms and legs, as `sides.agree_on_sides` gives it.
+    """
     assert keypoints.error_px is not None and keypoints.views_used is not None
     error, used = keypoints.error_px[:, :, BODY], keypoints.views_used[:, :, BODY]
     points, body = keypoints.positions[:, BODY], scene.body()

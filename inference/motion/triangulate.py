@@ -195,7 +195,7 @@ def _median_over_time(points: Array) -> Array:
 def describe(
     scene: Scene, points: Array, settings: TriangulateSettings, *, scale: float, height: float
 ) -> dict[str, Array]:
-    """Say how good each point is: positions, confidence, validity, error_px, views_used of a Keypoints3D."""
+    """Say how good points (T, J, 3) are: positions, confidence, validity, error_px, views_used of a Keypoints3D."""
     rays, shape = scene.rays(), scene.weight.shape
     robust = robust_weight(distances(points.reshape(-1, 3), rays), rays, scale)
     used = (robust >= _BELIEVED * robust.max(0)) & (robust > 0)

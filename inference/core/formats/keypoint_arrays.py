@@ -29,7 +29,7 @@ def find_arrays(folder: Path) -> list[Path]:
 
 
 def read_npz_file(path: Path, arrays: dict[str, Array]) -> Sightings:
-    """Read `positions` or `keypoints`, and `confidence` or `scores`, of an .npz.
+    """Read `positions` or `keypoints` (T, P, 2) px, and `confidence` or `scores` (T, P), of an .npz.
 
     Raises:
         InputError: they are not there, or no keypoints.
