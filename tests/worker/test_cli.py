@@ -92,16 +92,21 @@ def test_a_folder_with_another_job_is_refused_unless_told_to_overwrite(tmp_path)
 )
 def test_ctrl_c_is_answered_at_once(tmp_path, number, words, limit_s):
     command = [*COMMAND, "selftest", "--out", str(tmp_path / "job"), *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
-        watch = JobWatch(JobFolder(tmp_path / "job"))
-        while watch.state != "running":
-            watch.poll()
-            time.sleep(0.01)
-        start = time.monotonic()
-        process.send_signal(number)
-        assert process.wait(10) == 130
-        assert time.monotonic() - start < limit_s
-        assert process.stderr and process.stderr.read().count("Cancelled.") == 1
+    # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
+    listen = {} if sys.platform == "win32" else {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **listen) as process:
+        try:
+            watch = JobWatch(JobFolder(tmp_path / "job"))
+            while watch.state != "running":
+                watch.poll()
+                time.sleep(0.01)
+            start = time.monotonic()
+            process.send_signal(number)
+            assert process.wait(10) == 130
+            assert time.monotonic() - start < limit_s
+            assert process.stderr and process.stderr.read().count("Cancelled.") == 1
+        finally:
+            process.kill()
     watch.poll()
     assert watch.state == "cancelled"
 
