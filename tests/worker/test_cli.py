@@ -85,6 +85,11 @@ def test_a_folder_with_another_job_is_refused_unless_told_to_overwrite(tmp_path)
     assert run("selftest", "--out", out, "--steps", 5, "--overwrite").returncode == 0
 
 
+def hear_ctrl_c() -> None:
+    """Undo what a shell does that starts tests in the background: it lets them, and so their children, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
@@ -92,9 +97,7 @@ def test_a_folder_with_another_job_is_refused_unless_told_to_overwrite(tmp_path)
 )
 def test_ctrl_c_is_answered_at_once(tmp_path, number, words, limit_s):
     command = [*COMMAND, "selftest", "--out", str(tmp_path / "job"), *words]
-    # A shell that starts tests in the background lets them ignore Ctrl-C, and children inherit that.
-    listen = {} if sys.platform == "win32" else {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **listen) as process:
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c) as process:
         try:
             watch = JobWatch(JobFolder(tmp_path / "job"))
             while watch.state != "running":
