@@ -86,7 +86,7 @@ def test_a_folder_with_another_job_is_refused_unless_told_to_overwrite(tmp_path)
 
 
 def hear_ctrl_c() -> None:
-    """Undo what a shell does that starts tests in the background: it lets them, and so their children, ignore Ctrl-C."""
+    """Undo what a shell does that starts tests in the background: they and their children ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -97,7 +97,9 @@ def hear_ctrl_c() -> None:
 )
 def test_ctrl_c_is_answered_at_once(tmp_path, number, words, limit_s):
     command = [*COMMAND, "selftest", "--out", str(tmp_path / "job"), *words]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c) as process:
+    with subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=hear_ctrl_c,  # noqa: PLW1509 - no threads yet
+    ) as process:  # fmt: skip
         try:
             watch = JobWatch(JobFolder(tmp_path / "job"))
             while watch.state != "running":
