@@ -101,11 +101,10 @@ class UNDERSTUDY_OT_start_motion(Guarded):
             return "A capture is running; wait for it or cancel it"
         if not motion.views:
             return "Add a clip first"
-        if not any(view.video or view.keypoints for view in motion.views):
-            return "Choose a clip or keypoints for the view"
-        if len(motion.views) > 1 and not motion.calibration:
+        lacking = _lacking(motion.views)
+        if not lacking and len(motion.views) > 1 and not motion.calibration:
             return f"{len(motion.views)} views need a calibration file"
-        return ""
+        return lacking
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Submit the job; in background mode, wait for it."""
@@ -116,6 +115,16 @@ class UNDERSTUDY_OT_start_motion(Guarded):
             job.raise_failure()
             self.report({"INFO"}, f"The capture is done: {job.folder}")
         return {"FINISHED"}
+
+
+def _lacking(views: Any) -> str:
+    """Say which view lacks a file that it needs; nothing where none does."""
+    given = [(bool(view.video), bool(view.keypoints)) for view in views]
+    if not any(map(any, given)):
+        return "Choose a clip or keypoints for the view"
+    if (False, False) in given:
+        return f"View {given.index((False, False)) + 1} has neither clip nor keypoints"
+    return "" if len(set(given)) == 1 else "Give every view the same: a clip, keypoints, or both"
 
 
 class UNDERSTUDY_OT_apply_motion(scene_settings.ApplyOptions, Guarded, ImportHelper):

@@ -48,6 +48,19 @@ def test_capture_is_grey_without_a_file_and_says_so(addon):
     assert "Choose a clip or keypoints" in why_grey(bpy.ops.understudy.start_motion)
 
 
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [({}, "View 2 has neither clip nor keypoints"), ({"keypoints": "/b.json"}, "Give every view the same")],
+)
+def test_capture_of_unequal_views_is_grey_and_says_so(addon, second, reason):
+    motion = bpy.context.scene.understudy.motion
+    motion.calibration, motion.views.add().video = "/rig.toml", "/a.mp4"
+    view = motion.views.add()
+    for name, path in second.items():
+        setattr(view, name, path)
+    assert reason in why_grey(bpy.ops.understudy.start_motion)
+
+
 def test_capture_of_two_views_is_grey_without_calibration_and_says_so(addon):
     views = bpy.context.scene.understudy.motion.views
     views.add().video, views.add().video = "/a.mp4", "/b.mp4"
