@@ -20,9 +20,8 @@ _LOW = (0.03, 0.09)  # metres above its own level: surely down, surely up
 _STEP_M = 0.07  # foot points that linger higher stand on something else
 _FADE_S = 0.2  # how long before and after a contact its correction lasts
 _ENTER, _LEAVE = 0.55, 0.25  # hysteresis of a contact
-_TILT_PRIOR = np.radians(12.0)  # how far cameras are usually tilted
 _POSTURE = np.radians(7.0)  # how far an upright person's trunk is from the vertical, on average over a clip
-_PLANE_NOISE_M = 0.05  # of a foothold's height: detection, and the drift of its distance from a single camera
+_PLANE_NOISE_M = 0.05  # of a foothold's height
 
 
 @dataclass(frozen=True)
@@ -92,11 +91,16 @@ def _lowest_cluster(heights: Array) -> float:
     return centre
 
 
-def find_contacts(points: Array, weights: Array, fps: float, floor: Floor | None) -> Array:
-    """(T, 4) in [0, 1], above 0.5 where a foot point stands: low and slow, with hysteresis; 0 where it is unseen."""
+def find_contacts(
+    points: Array, weights: Array, fps: float, floor: Floor | None, *, speed: Array | None = None
+) -> Array:
+    """(T, 4) in [0, 1], above 0.5 where a foot point stands: low and slow, with hysteresis; 0 where it is unseen.
+
+    `speed` (T, 4) metres a second, where the points' own is not to be trusted.
+    """
     if floor is None:
         return np.zeros(weights.shape)
-    slow = 1.0 - _ramp(speeds(points, fps), *_SLOW)
+    slow = 1.0 - _ramp(speeds(points, fps) if speed is None else speed, *_SLOW)
     low = 1.0 - _ramp(points[..., 2] - floor.levels, *_LOW)
     score = np.sqrt(slow * low) * (weights > 0)
     standing = _hysteresis(score)
@@ -137,13 +141,18 @@ def penetration(points: Array, clearance: Array | float = 0.0) -> tuple[float, f
     return float(depth.mean()), float(depth.max())
 
 
-def hold_contacts(points: Array, contacts: Array, fps: float, *, furthest: float = 0.06) -> Array:
+def hold_contacts(
+    points: Array, contacts: Array, fps: float, *, furthest: float = 0.06, heights: Array | None = None
+) -> Array:
     """Displacements (T, 4, 3) that keep standing points (T, 4, 3) where they stand, Z up; at most `furthest` metres.
 
-    Each contact is held at the mean of its place. Before and after it the displacement fades, so that nothing jumps.
+    Each contact is held at the mean of its place, or above it at the given height (4,) of its point. Before and after
+    it the displacement fades, so that nothing jumps.
     """
     standing = contacts > 0.5
     shift = np.stack([_to_mean(points[:, i], standing[:, i]) for i in range(points.shape[1])], axis=1)
+    if heights is not None:
+        shift[..., 2] = np.where(standing, heights - points[..., 2], 0.0)
     far = np.linalg.norm(shift, axis=-1, keepdims=True)
     shift *= np.minimum(1.0, furthest / np.maximum(far, 1e-9))
     before, after = neighbours(standing)
@@ -165,22 +174,19 @@ def _to_mean(points: Array, standing: Array) -> Array:
     return np.where(standing[:, None], mean[label] - points, 0.0)
 
 
-def estimate_up(
-    trunk: Array, footholds: Array, *, guess: Array, camera_prior: bool, weights: Array | None = None
-) -> Array:
+def estimate_up(trunk: Array, footholds: Array, *, guess: Array, weights: Array | None = None) -> Array:
     """Estimate the (3,) upward direction by weighing what is known of it.
 
     Args:
         trunk: (N, 3) directions from hips to neck of a person who stands; may be empty.
         footholds: (M, 3) places where feet stood; a plane through them counts by how widely they spread.
-        guess: (3,) the direction before anything is seen: -y of a camera, an axis of a world.
-        camera_prior: whether the guess counts as a camera's, which is held about level.
+        guess: (3,) the direction before anything is seen.
         weights: (N,) of the trunk directions.
     """
     guess = unit(guess)
     side = unit(np.cross(guess, np.eye(3)[int(np.argmin(np.abs(guess)))]))
     plane = np.stack([side, np.cross(guess, side)])  # two directions in which the guess may be wrong
-    information, pull = np.eye(2) * (1.0 / _TILT_PRIOR**2 if camera_prior else 1e-3), np.zeros(2)
+    information, pull = 1e-3 * np.eye(2), np.zeros(2)
     if len(trunk):
         w = np.ones(len(trunk)) if weights is None else weights
         mean = unit(np.sum(w[:, None] * unit(trunk), axis=0))

@@ -14,7 +14,7 @@ from ..protocol.errors import InputError
 
 Array = np.ndarray
 FAINT = 0.05  # confidence under which a keypoint is noise
-_GUESSED = 0.1  # what a guessed keypoint counts against a measured one
+GUESSED = 0.1  # what a guessed keypoint counts against a measured one
 _FILLED = 0.3  # what a filled-in keypoint counts against its neighbours
 
 
@@ -41,9 +41,9 @@ def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
     place = [index[i] for i in source]
     positions[:, place] = keypoints.positions[:, source]
     measured = np.asarray(keypoints.validity, bool)[:, source]
-    trust = np.where(measured, 1.0, np.where(np.array(place) < LEFT_HAND.start, _GUESSED, 0.0))  # no hand is guessed
+    trust = np.where(measured, 1.0, np.where(np.array(place) < LEFT_HAND.start, GUESSED, 0.0))  # no hand is guessed
     weights[:, place] = keypoints.confidence[:, source] * trust
-    whole = np.isfinite(positions).all(axis=-1) & (np.nan_to_num(weights) > FAINT * _GUESSED)
+    whole = np.isfinite(positions).all(axis=-1) & (np.nan_to_num(weights) > FAINT * GUESSED)
     weights = np.where(whole, np.clip(np.nan_to_num(weights), 0.0, 1.0), 0.0)
     positions = np.where(whole[..., None], positions, 0.0)
     _check_seen(weights)

@@ -21,9 +21,10 @@ from ..core.rotations import continuous, quaternion_from_matrix
 from ..core.skeletons import BODY_25, HUMANOID_NAMES, HUMANOID_PARENTS, LEFT_HAND, LIMBS, OPENPOSE_137, RIGHT_HAND
 from ..protocol.events import Reporter
 from .clean import FAINT, Seen, bone_confidence, clean
+from .grounding import ground_drift
 from .proportions import measure_person
 from .solver import Solver
-from .standing import estimate_up, find_ground, guess_up
+from .standing import Ground, camera_up, estimate_up, find_ground, guess_up, stand_on
 
 Array = np.ndarray
 _STEPS = 5
@@ -61,12 +62,7 @@ def fit(keypoints: Keypoints3D, settings: FitSettings, report: Reporter) -> Body
     report.progress("fit", 2, _STEPS)
     smooth = solver.smooth(raw, settings.smoothing) if settings.smoothing > 0 else raw
     report.progress("fit", 3, _STEPS)
-    feet = solver.feet(smooth)
-    if settings.floor:
-        up = estimate_up(feet, seen, skeleton, guess=up, frame=frame)
-    ground = find_ground(feet, up=up, frame=frame, origin=smooth.root[0], fps=seen.fps, move=settings.floor)
-    if settings.floor and settings.smoothing > 0 and (ground.contacts > 0.5).any():
-        smooth = solver.hold(smooth, ground)
+    smooth, ground = _stand(solver, smooth, up, settings, frame)
     report.progress("fit", 4, _STEPS)
     _warn(seen, report)
     motion = _pack(keypoints, skeleton, raw, smooth)
@@ -76,6 +72,30 @@ def fit(keypoints: Keypoints3D, settings: FitSettings, report: Reporter) -> Body
     motion = motion.with_header(diagnostics=evaluate_fit(keypoints, motion))
     report.progress("fit", _STEPS, _STEPS)
     return motion
+
+
+def _stand(solver: Solver, pose: ik.Pose, up: Array, settings: FitSettings, frame: str) -> tuple[ik.Pose, Ground]:
+    """Find the ground, and set the feet on it.
+
+    One camera's noise of depth makes the body rise and sink: before it, the root follows the ground.
+    """
+    seen, feet = solver.seen, solver.feet(pose)
+    held, one_camera = settings.floor and settings.smoothing > 0, frame != "world"
+    if settings.floor and one_camera:
+        supports = solver.supports(pose, feet)
+        up = camera_up(supports, seen, solver.skeleton)
+        if (feet.weights > 0).any():
+            drift = ground_drift(supports, up)
+            height = float(np.median(drift))
+            pose = solver.raised(pose, up, height - drift) if held else pose
+            ground = stand_on(solver.feet(pose), up=up, height=height, origin=pose.root[0], fps=seen.fps)
+            return (solver.hold(pose, ground, on_floor=True) if held else pose), ground
+    elif settings.floor:
+        up = estimate_up(feet, seen, solver.skeleton, guess=up)
+    ground = find_ground(feet, up=up, frame=frame, origin=pose.root[0], fps=seen.fps, move=settings.floor)
+    if held and (ground.contacts > 0.5).any():
+        pose = solver.hold(pose, ground)
+    return pose, ground
 
 
 def _pack(keypoints: Keypoints3D, skeleton: Skeleton, raw: ik.Pose, smooth: ik.Pose) -> BodyMotion:

@@ -10,7 +10,8 @@ from ..core.filters import moving_average, smooth_positions, smooth_rotations
 from ..core.humanoid import HEAD_POINTS, Skeleton, bone, keypoint, place_markers
 from ..core.rotations import matrix_from_quaternion, quaternion_from_matrix
 from ..core.skeletons import BODY_25, HUMANOID_NAMES, HUMANOID_PARENTS, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
-from .clean import Seen, bone_confidence
+from .clean import GUESSED, Seen, bone_confidence
+from .grounding import Supports, least_seen
 from .hands import fill_fingers, solve_fingers
 from .pose import ELBOW, KNEE, Builder, first_pose
 from .standing import Feet, Ground
@@ -18,6 +19,8 @@ from .standing import Feet, Ground
 Array = np.ndarray
 _NOISE_M = 0.01  # of a certain keypoint: what one radian of prior weighs against a metre
 _RELAX_S = 0.4  # how soon an unseen limb relaxes
+_DRIFT_M = 0.15  # how far a standing foot is drawn back where its depth is a guess
+_SUNK_M = 0.01  # a foot that sinks so deep is raised as firmly as one that stands is held
 _HOLD = 8.0  # how much more a standing foot counts
 _COUNTS = {"Neck": 0.3, "Ear": 0.5, "Eye": 0.5, "Nose": 0.5, "Face": 0.3, "Toe": 0.7, "Heel": 0.7, "Hand": 0.4}
 # Standard deviations, radians, of rotations about x, y, z against the first solution: what holds what nothing shows.
@@ -32,6 +35,8 @@ _OUTER: dict[str, dict[int, float]] = {  # axes in the rest frame, for joints th
     "toe": {0: 0.6},
 }  # fmt: skip
 _PRONATION = 0.3
+# Flesh between the ground and joints that a person may lie, sit or kneel on, metres.
+_FLESH = {"Nose": 0.06, "Ear": 0.08, "Shoulder": 0.06, "Elbow": 0.04, "Wrist": 0.03, "MidHip": 0.10, "Knee": 0.05}
 
 
 class Solver:
@@ -115,11 +120,35 @@ class Solver:
         ankles = self.seen.weights[:, [keypoint("LAnkle"), keypoint("RAnkle")]]
         return Feet(points[:-1], np.where(np.repeat(ankles, 2, axis=1) > 0, weights, 0.0), points[-1, :, 2])
 
-    def hold(self, pose: ik.Pose, ground: Ground) -> ik.Pose:
-        """Keep feet that stand in their place; the legs and, gently, all the body follow."""
-        level = ground.level(self.feet(pose).points)
-        shift = hold_contacts(level, ground.contacts, self.seen.fps) @ ground.floor_from_frame[:3, :3]
+    def supports(self, pose: ik.Pose, feet: Feet) -> Supports:
+        """What may bear the body in a pose: feet, and joints that it may lie or kneel on."""
+        rows, flesh = [], []
+        for row, index in enumerate(self.keypoints):
+            part = OPENPOSE_137[index].removeprefix("L").removeprefix("R")
+            if part in _FLESH:
+                rows.append(row)
+                flesh.append(_FLESH[part])
+        points = np.concatenate([feet.points, self._markers(pose)[:, rows]], axis=1)
+        standing = (feet.weights > 0).any(axis=1, keepdims=True)  # above feet that nobody sees, nothing bears
+        weights = np.concatenate([feet.weights, self.seen.weights[:, self.keypoints[rows]] * standing], axis=1)
+        return Supports(points, np.concatenate([feet.clearance, flesh]), weights, self.seen.fps)
+
+    def hold(self, pose: ik.Pose, ground: Ground, *, on_floor: bool = False) -> ik.Pose:
+        """Keep feet that stand in their place; the legs and, gently, all the body follow.
+
+        `on_floor`: put them on the floor, too, and let none sink.
+        """
+        feet = self.feet(pose)
+        level = ground.level(feet.points)
+        place = {"heights": ground.clearance, "furthest": _DRIFT_M} if on_floor else {}
+        shift = hold_contacts(level, ground.contacts, self.seen.fps, **place)
         firm = self._eased((ground.contacts > 0.5).astype(float))
+        if on_floor:
+            sunk = np.maximum(ground.clearance - level[..., 2] - shift[..., 2], 0.0)
+            shift[..., 2] += sunk
+            firm = np.maximum(firm, np.minimum(sunk / _SUNK_M, 1.0))
+            firm = np.where(feet.weights > GUESSED, firm, 0.1 * firm)
+        shift = shift @ ground.floor_from_frame[:3, :3]
         weights = np.maximum(self._eased(self._body_weights(self.seen.weights)), 0.05)
         wanted = self._markers(pose)
         for i, side in enumerate("LR"):
@@ -131,7 +160,22 @@ class Solver:
                 row = int(np.flatnonzero(self.keypoints == keypoint(side + name))[0])
                 wanted[:, row] += move
                 weights[:, row] = np.maximum(weights[:, row], 0.7 * hold) * (1.0 + _HOLD * hold)
-        return ik.refine(self.tree, pose, self._targets(wanted, weights), self.freedom, steps=2)
+        held = ik.refine(self.tree, pose, self._targets(wanted, weights), self.freedom, steps=2)
+        return self._afloat(held, ground) if on_floor else held
+
+    def _afloat(self, pose: ik.Pose, ground: Ground) -> ik.Pose:
+        """Raise the root, smoothly, where a foot clearly sinks that no leg could bring up."""
+        heights = ground.level(self.feet(pose).points)[..., 2]
+        sunk = np.maximum((ground.clearance - heights).max(axis=1) - _SUNK_M, 0.0)
+        half = max(1, round(0.1 * self.seen.fps))
+        padded = np.pad(sunk, half)
+        rise = moving_average(np.max([padded[i : i + len(sunk)] for i in range(2 * half + 1)], axis=0), half)
+        return ik.Pose(pose.turns, pose.root + rise[:, None] * ground.floor_from_frame[2, :3])
+
+    @staticmethod
+    def raised(pose: ik.Pose, up: Array, rise: Array) -> ik.Pose:
+        """The same pose higher along `up` by (T,) metres, moved so that a camera sees least of it."""
+        return ik.Pose(pose.turns, pose.root + least_seen(pose.root, up, rise))
 
     def _targets(self, points: Array, weights: Array) -> ik.Targets:
         rows = self.rows

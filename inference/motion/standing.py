@@ -10,6 +10,7 @@ from ..core import contacts as ground
 from ..core.humanoid import Skeleton, bone, keypoint
 from ..core.rotations import unit
 from .clean import Seen
+from .grounding import Supports, across_speeds, estimate_camera_up
 
 Array = np.ndarray
 _UPRIGHT = np.cos(np.radians(40.0))
@@ -38,6 +39,15 @@ class Ground:
         return points @ self.floor_from_frame[:3, :3].T + self.floor_from_frame[:3, 3]
 
 
+def stand_on(feet: Feet, *, up: Array, height: float, origin: Array, fps: float) -> Ground:
+    """Find the contacts on a camera's floor, whose `height` along `up` is known; see `find_ground` for the axes."""
+    transform = ground.floor_transform(up, _heading(up, "camera"), origin, height)
+    flat = Ground(transform, np.zeros(feet.weights.shape), feet.clearance)
+    level, floor = flat.level(feet.points), ground.Floor(0.0, feet.clearance, len(feet.points))
+    speed = across_speeds(feet.points, fps)
+    return replace(flat, contacts=ground.find_contacts(level, feet.weights, fps, floor, speed=speed))
+
+
 def find_ground(feet: Feet, *, up: Array, frame: str, origin: Array, fps: float, move: bool) -> Ground:
     """Find the floor and the contacts.
 
@@ -62,13 +72,18 @@ def find_ground(feet: Feet, *, up: Array, frame: str, origin: Array, fps: float,
     return replace(flat, contacts=contacts, clearance=floor.levels - floor.height)
 
 
-def estimate_up(feet: Feet, seen: Seen, skeleton: Skeleton, *, guess: Array, frame: str) -> Array:
-    """Refine a camera's upward direction, or a crooked world's, by how the person stands and where the feet stood."""
-    if frame == "world" and np.abs(guess).max() > 1 - 1e-9:
+def camera_up(supports: Supports, seen: Seen, skeleton: Skeleton) -> Array:
+    """Estimate a camera's upward direction by what bears the person and how the person stands."""
+    return estimate_camera_up(supports, *_standing(seen, skeleton))
+
+
+def estimate_up(feet: Feet, seen: Seen, skeleton: Skeleton, *, guess: Array) -> Array:
+    """Refine a crooked world's upward direction by how the person stands and where the feet stood."""
+    if np.abs(guess).max() > 1 - 1e-9:
         return guess
     holds = _footholds(feet, guess, seen.fps)
     trunk, trust = _standing(seen, skeleton)
-    return ground.estimate_up(trunk, holds, guess=guess, camera_prior=frame != "world", weights=trust)
+    return ground.estimate_up(trunk, holds, guess=guess, weights=trust)
 
 
 def guess_up(seen: Seen, skeleton: Skeleton, frame: str) -> Array:

@@ -104,13 +104,13 @@ def test_upright_trunk_and_footholds_give_the_tilt_of_the_camera(pitch, roll):
     side = unit(np.cross(up, [0.0, 0.0, 1.0]))
     flat = np.stack([side, np.cross(side, up)])
     holds = np.random.default_rng(0).uniform(-2, 2, (8, 2)) @ flat
-    found = estimate_up(np.tile(up, (50, 1)), holds, guess=np.array([0.0, -1.0, 0.0]), camera_prior=True)
+    found = estimate_up(np.tile(up, (50, 1)), holds, guess=np.array([0.0, -1.0, 0.0]))
     assert np.degrees(np.arccos(np.clip(found @ up, -1, 1))) < 3.0
 
 
 def test_a_camera_is_level_when_nothing_is_known():
     guess = np.array([0.0, -1.0, 0.0])
-    found = estimate_up(np.zeros((0, 3)), np.zeros((0, 3)), guess=guess, camera_prior=True)
+    found = estimate_up(np.zeros((0, 3)), np.zeros((0, 3)), guess=guess)
     np.testing.assert_allclose(found, guess)
 
 
