@@ -36,7 +36,7 @@ _MIN_JOINTS = 4  # body joints that place a root
 _PARTS = (FACE, LEFT_HAND, RIGHT_HAND)
 _MIN_POINTS = 3  # of a hand or a face in the window, below which it counts as not there
 # Share of joints within 100 mm of the truth, by expected error; fitted to subjects left out of training.
-_WITHIN_M, _SHAPE = 0.10, 1.6
+_WITHIN_M, _SHAPE, _RATE = 0.10, 2.0, 0.83
 # Stature over shank + thigh + trunk + neck to nose; mean of 360 adult bodies of `anny` (they differ by 0.5 %).
 _STATURE = 1.117
 
@@ -386,7 +386,7 @@ def valid_window(valid: Array, fps: float, window: int) -> Array:
 
 def confidence_of(error: Array) -> Array:
     """Probability in (0, 1) that a joint with this expected error, metres, lies within 100 mm of the truth."""
-    return 1.0 - np.exp(-((_WITHIN_M / np.maximum(error, 1e-4)) ** _SHAPE) * 0.75)
+    return 1.0 - np.exp(-((_WITHIN_M / np.maximum(error, 1e-4)) ** _SHAPE) * _RATE)
 
 
 def _artifact(keypoints: Keypoints2D, optics: Optics, positions: Array, confidence: Array, valid: Array) -> Keypoints3D:
