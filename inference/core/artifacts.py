@@ -153,12 +153,13 @@ class BodyMotion(Artifact):
 
     rotations (T, B, 4) wxyz, local to the bone's rest (Blender's pose-bone basis); root (T, 3) metres, head of
     bone 0 in `frame`; rest (B, 4, 4) rest matrices in armature space (bone along its local +y), metres;
-    parents (B,) int, -1 for the root; confidence (T, B); times (T,);
+    parents (B,) int, -1 for the root; bone_confidence (T, B); times (T,);
     contacts (T, 4) in [0, 1]: left heel, left toe, right heel, right toe;
-    rotations_raw, root_raw: the same before smoothing.
+    positions (T, J, 3) metres, the keypoints where the skeleton carries them, NaN where no bone does, and
+    confidence (T, J), 0 there; rotations_raw, root_raw: before smoothing.
     World transforms follow `core.kinematics.forward`:
     G_0 = [R(rest_0) R(q_0) | root], G_i = G_parent inv(rest_parent) rest_i R(q_i).
-    Header adds: bones, lengths_m (per bone), floor_from_frame (4x4 list: artifact frame -> Z up, floor at z = 0),
+    Header adds: bones, joints, lengths_m (per bone), floor_from_frame (4x4 list: artifact frame -> Z up, floor at z = 0),
     cameras and sources as in Keypoints3D.
     """
 
@@ -168,9 +169,11 @@ class BodyMotion(Artifact):
     root: Array
     rest: Array
     parents: Array
-    confidence: Array
+    bone_confidence: Array
     times: Array
     contacts: Array
+    positions: Array | None = None
+    confidence: Array | None = None
     rotations_raw: Array | None = None
     root_raw: Array | None = None
 
@@ -178,11 +181,14 @@ class BodyMotion(Artifact):
         count, bones = self.rotations.shape[:2] if self.rotations.ndim == 3 else (0, 0)
         shapes = {
             "rotations": (count, bones, 4), "root": (count, 3), "rest": (bones, 4, 4), "parents": (bones,),
-            "confidence": (count, bones), "times": (count,), "contacts": (count, 4),
+            "bone_confidence": (count, bones), "times": (count,), "contacts": (count, 4),
         }  # fmt: skip
+        if self.positions is not None or self.confidence is not None:
+            joints = len(self.header.get("joints", ()))
+            shapes |= {"positions": (count, joints, 3), "confidence": (count, joints)}
         for entry, shape in shapes.items():
-            if getattr(self, entry).shape != shape:
-                raise InputError(f"{name}: {entry} has shape {getattr(self, entry).shape}, expected {shape}.")
+            if np.shape(getattr(self, entry)) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
         if len(self.header["bones"]) != bones:
             raise InputError(f"{name}: {len(self.header['bones'])} bone names for {bones} bones.")
         for entry in ("rotations", "root", "rest"):

@@ -66,9 +66,10 @@ def fit(keypoints: Keypoints3D, settings: FitSettings, report: Reporter) -> Body
     report.progress("fit", 4, _STEPS)
     _warn(seen, report)
     motion = _pack(keypoints, skeleton, raw, smooth)
-    motion = replace(motion, confidence=bone_confidence(seen.weights), contacts=ground.contacts).with_header(
+    motion = replace(motion, bone_confidence=bone_confidence(seen.weights), contacts=ground.contacts).with_header(
         floor_from_frame=ground.floor_from_frame.tolist(), clearance_m=ground.clearance.tolist()
     )
+    motion = _with_keypoints(motion, keypoints)
     motion = motion.with_header(diagnostics=evaluate_fit(keypoints, motion))
     report.progress("fit", _STEPS, _STEPS)
     return motion
@@ -112,12 +113,22 @@ def _pack(keypoints: Keypoints3D, skeleton: Skeleton, raw: ik.Pose, smooth: ik.P
         root=smooth.root,
         rest=skeleton.rest,
         parents=np.array(HUMANOID_PARENTS),
-        confidence=np.zeros((count, len(HUMANOID_NAMES))),
+        bone_confidence=np.zeros((count, len(HUMANOID_NAMES))),
         times=np.asarray(keypoints.times, float),
         contacts=np.zeros((count, 4)),
         rotations_raw=continuous(quaternion_from_matrix(raw.turns)),
         root_raw=raw.root,
     )
+
+
+def _with_keypoints(motion: BodyMotion, keypoints: Keypoints3D) -> BodyMotion:
+    """Add where the skeleton carries the keypoints, with the confidence that they were measured with."""
+    positions = motion_keypoints(motion)
+    confidence = np.zeros(positions.shape[:2])
+    order = [OPENPOSE_137.index(name) for name in keypoints.header["joints"]]
+    confidence[:, order] = np.nan_to_num(keypoints.confidence)
+    confidence[~np.isfinite(positions).all(axis=-1)] = 0.0
+    return replace(motion, positions=positions, confidence=confidence).with_header(joints=list(OPENPOSE_137))
 
 
 def _warn(seen: Seen, report: Reporter) -> None:

@@ -32,7 +32,7 @@ from .report import write_report
 from .summary import Capture
 from .views import check_image_sizes, match_cameras
 
-ALGORITHM = 2  # raise when a stage's result changes for the same inputs
+ALGORITHM = 3  # raise when a stage's result changes for the same inputs
 MAX_NAME = 60  # letters of a view's name: artifacts are called after it
 _A = TypeVar("_A", bound=Artifact)
 

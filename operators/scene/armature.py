@@ -149,7 +149,7 @@ def _sort_into_collections(data: bpy.types.Armature) -> None:
 def _annotations(rig: bpy.types.Object, motion: BodyMotion, timing: Timing) -> list[Channel]:
     """Custom properties keyed beside the pose: confidence of every bone, floor contact of feet and toes."""
     names: list[str] = motion.header["bones"]
-    confidence = sample_values(np.nan_to_num(motion.confidence), timing)
+    confidence = sample_values(np.nan_to_num(motion.bone_confidence), timing)
     contacts = sample_values(np.nan_to_num(motion.contacts), timing)
     channels = [
         _annotate(rig, name, CONFIDENCE, confidence[:, bone], "How sure the capture is of this bone")

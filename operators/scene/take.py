@@ -56,7 +56,7 @@ def create_take(motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene
         rig = armature.create_armature(motion, options.name, collection, placement)
         action = armature.animate(rig, motion, timing, placement, raw=options.raw)
         if options.colours:
-            armature.colour_by_confidence(rig, motion.header["bones"], motion.confidence)
+            armature.colour_by_confidence(rig, motion.header["bones"], motion.bone_confidence)
         take = Take(collection.name, rig.name, action.name, notes=_rate_notes(motion, scene, timing))
         return _add_cameras(take, motion, options, scene, timing) if options.cameras else take
 

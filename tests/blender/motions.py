@@ -49,7 +49,7 @@ def body_motion(
             "cameras": [camera.to_header() for camera in cameras], "sources": [""] * len(cameras),
         },
         rotations=continuous(rotations), root=root, rest=rest, parents=np.array(HUMANOID_PARENTS[:bones]),
-        confidence=confidence, times=time + start / fps,
+        bone_confidence=confidence, times=time + start / fps,
         contacts=np.stack([0.5 + 0.5 * np.sin(time + k) for k in range(4)], -1),
         rotations_raw=continuous(unit(rotations + 0.01 * noise)), root_raw=root + 0.01,
     )  # fmt: skip

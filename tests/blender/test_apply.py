@@ -141,7 +141,7 @@ def test_confidence_is_keyed_for_every_bone(motion, apply):
     _, rig = apply(motion, rate="FRAMES")
     bpy.context.scene.frame_set(5)
     for index, name in enumerate(motion.header["bones"]):
-        assert rig.pose.bones[name]["confidence"] == pytest.approx(motion.confidence[4, index], abs=1e-6)
+        assert rig.pose.bones[name]["confidence"] == pytest.approx(motion.bone_confidence[4, index], abs=1e-6)
 
 
 def test_contacts_are_keyed_on_feet_and_toes(motion, apply):
@@ -152,9 +152,9 @@ def test_contacts_are_keyed_on_feet_and_toes(motion, apply):
 
 
 def test_bones_are_coloured_by_confidence(motion, apply):
-    confidence = motion.confidence.copy()
+    confidence = motion.bone_confidence.copy()
     confidence[:, 0], confidence[:, 1], confidence[:, 2] = 0.0, 0.05, 1.0
-    _, rig = apply(BodyMotion(**{**vars(motion), "confidence": confidence}))
+    _, rig = apply(BodyMotion(**{**vars(motion), "bone_confidence": confidence}))
     unseen, low, high = (rig.data.bones[name].color.custom.normal for name in motion.header["bones"][:3])
     assert unseen.r == unseen.g == unseen.b, "never seen is grey"
     assert low.r > low.b and high.b > high.r, "low is red, high is blue"

@@ -199,7 +199,9 @@ def test_artifacts_whose_arrays_were_exchanged(tmp_path: Path, kind: type[Artifa
     path = tmp_path / "a.npz"
     golden = BodyMotion.load(ROOT / "tests/golden/body_motion.npz")
     arrays = {f.name: getattr(golden, f.name) for f in fields(golden) if f.name != "header"}
-    arrays |= {"positions": _people()[..., :2], "times": np.arange(FRAMES) / 30, "validity": np.ones((FRAMES, 137))}
+    ones = np.ones((FRAMES, 137))
+    arrays |= {"positions": _people()[..., :2], "confidence": ones, "validity": ones, "times": np.arange(FRAMES) / 30}
+    arrays = {name: array for name, array in arrays.items() if array is not None}
     header = {"kind": kind.kind, "schema": 1, **golden.header, **_ours().header}
     for seed in range(ROUNDS):
         chance = random.Random(seed)

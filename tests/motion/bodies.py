@@ -88,7 +88,7 @@ def motion_of(skeleton: Skeleton, turns: Array, root: Array, fps: float) -> Body
     count = len(root)
     return BodyMotion(
         header=header, rotations=quaternion_from_matrix(turns), root=root, rest=skeleton.rest,
-        parents=np.array(HUMANOID_PARENTS), confidence=np.ones((count, len(HUMANOID_NAMES))),
+        parents=np.array(HUMANOID_PARENTS), bone_confidence=np.ones((count, len(HUMANOID_NAMES))),
         times=np.arange(count) / fps, contacts=np.zeros((count, 4)),
     )  # fmt: skip
 

@@ -160,7 +160,7 @@ def test_a_hand_that_is_never_seen_stays_relaxed_with_confidence_zero():
     truth = bodies.moving(40)
     motion = fitted(bodies.without(bodies.keypoints_of(truth), range(LEFT_HAND.start, LEFT_HAND.stop)))
     fingers = [bone(f"{f}.{i:02d}.L") for f in ("thumb", "index", "middle", "ring", "little") for i in (1, 2, 3)]
-    assert (motion.confidence[:, fingers] == 0).all()
+    assert (motion.bone_confidence[:, fingers] == 0).all()
     assert np.ptp(motion.rotations[:, fingers], axis=0).max() < 1e-9
     assert np.nanmean(errors_mm(motion, motion_keypoints(truth))[:, RIGHT_HAND]) < 5.0
 
@@ -168,14 +168,14 @@ def test_a_hand_that_is_never_seen_stays_relaxed_with_confidence_zero():
 def test_a_hand_that_is_only_guessed_stays_relaxed():
     keypoints = bodies.keypoints_of(bodies.moving(20))
     keypoints.validity[:, RIGHT_HAND] = False
-    assert fitted(keypoints).confidence[:, bone("index.01.R")].max() == 0.0
+    assert fitted(keypoints).bone_confidence[:, bone("index.01.R")].max() == 0.0
 
 
 def test_a_face_that_is_never_seen_leaves_the_rest_as_it_is():
     truth = bodies.moving(40)
     face = [0, 15, 16, 17, 18, *range(FACE.start, FACE.stop)]
     motion = fitted(bodies.without(bodies.keypoints_of(truth), face))
-    assert (motion.confidence[:, bone("head")] == 0).all()
+    assert (motion.bone_confidence[:, bone("head")] == 0).all()
     errors = errors_mm(motion, motion_keypoints(truth))[:, [i for i in range(25) if i not in face]]
     assert np.nanmean(errors) < 5.0
 
@@ -184,7 +184,7 @@ def test_a_desk_shot_without_legs_stands_at_ease_below():
     truth = bodies.moving(60)
     keypoints = bodies.without(bodies.keypoints_of(truth), LOWER)
     motion = fitted(keypoints, FitSettings())
-    assert (motion.confidence[:, [bone("thigh.L"), bone("shin.R"), bone("foot.L")]] == 0).all()
+    assert (motion.bone_confidence[:, [bone("thigh.L"), bone("shin.R"), bone("foot.L")]] == 0).all()
     assert np.isfinite(motion.rotations).all()
     arms = [keypoint(s + j) for s in "LR" for j in ("Shoulder", "Elbow", "Wrist")]
     assert np.nanmean(errors_mm(motion, motion_keypoints(truth))[:, arms]) < 8.0
@@ -198,7 +198,7 @@ def test_a_short_gap_is_bridged():
     arm = [keypoint("LElbow"), keypoint("LWrist")]
     motion = fitted(bodies.without(bodies.keypoints_of(truth), arm, slice(40, 48)))
     assert errors_mm(motion, motion_keypoints(truth))[40:48][:, arm].mean() < 30.0
-    assert 0.0 < motion.confidence[44, bone("forearm.L")] < 0.5
+    assert 0.0 < motion.bone_confidence[44, bone("forearm.L")] < 0.5
 
 
 def test_a_long_gap_relaxes_with_confidence_zero_and_without_a_jump():
@@ -206,7 +206,7 @@ def test_a_long_gap_relaxes_with_confidence_zero_and_without_a_jump():
     arm = [keypoint("LElbow"), keypoint("LWrist"), *range(LEFT_HAND.start, LEFT_HAND.stop)]
     motion = fitted(bodies.without(bodies.keypoints_of(truth), arm, slice(40, 110)))
     index = bone("upper_arm.L")
-    assert (motion.confidence[45:105, index] == 0).all()
+    assert (motion.bone_confidence[45:105, index] == 0).all()
     steps = multiply(conjugate(motion.rotations[:-1, index]), motion.rotations[1:, index])
     assert np.degrees(np.linalg.norm(rotvec_from_quaternion(steps), axis=-1)).max() < 15.0
     down = forward(motion.rest, motion.parents, motion.rotations, motion.root)[75, index, :3, 1]

@@ -97,6 +97,9 @@ def test_the_skeleton_can_be_read_by_numpy_alone(filmed: Road) -> None:
     assert (header["kind"], header["unit"], header["frame"], header["fps"]) == ("body_motion", "m", "world", FPS)
     assert arrays["rotations"].shape == (FRAMES, bones, 4) and arrays["root"].shape == (FRAMES, 3)
     assert arrays["rest"].shape == (bones, 4, 4) and arrays["parents"].shape == (bones,)
+    assert header["joints"][:25] == list(BODY_25) and arrays["confidence"].shape == (FRAMES, len(header["joints"]))
+    assert arrays["positions"].shape == (FRAMES, len(header["joints"]), 3)
+    assert np.isfinite(arrays["positions"][:, [0, 1, 4, 8, 11]]).all()
     assert np.allclose(np.linalg.norm(arrays["rotations"], axis=-1), 1, atol=1e-4)
     assert [camera["name"] for camera in header["cameras"]] == ["front", "side"]
     assert header["sources"] == [str(DEMO / "front.mp4"), str(DEMO / "side.mp4")]

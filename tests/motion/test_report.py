@@ -132,7 +132,8 @@ def test_a_clip_of_a_few_frames_has_a_report_too(capture: Capture, tmp_path: Pat
     keypoints = cut(capture.keypoints, ("positions", "confidence", "validity", "times"))
     assert capture.keypoints.error_px is not None
     keypoints = replace(keypoints, error_px=capture.keypoints.error_px[:, :frames])
-    names = ("rotations", "root", "confidence", "times", "contacts", "rotations_raw", "root_raw")
+    whole = ("positions", "confidence")
+    names = ("rotations", "root", "bone_confidence", "times", "contacts", "rotations_raw", "root_raw", *whole)
     short = replace(capture, keypoints=keypoints, motion=cut(capture.motion, names))
     assert write_report(tmp_path, short)["frames"] == frames
 

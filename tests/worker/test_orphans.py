@@ -139,6 +139,8 @@ def test_a_worker_killed_at_any_moment_loses_one_job_and_nothing_else(tmp_path, 
         os.kill(pid, 9)
         last = job.wait(10)
         gone_after(pid, 3.0)
+        while client.pid == pid:  # the process shows as gone a moment before its last thread is
+            time.sleep(0.001)
         assert last and last.kind in ("done", "crashed"), last
         assert last.kind == "done" or "SIGKILL" in last["message"]
         assert whole_or_absent(job.folder.path, 1024)
