@@ -159,8 +159,8 @@ class BodyMotion(Artifact):
     confidence (T, J), 0 there; rotations_raw, root_raw: before smoothing.
     World transforms follow `core.kinematics.forward`:
     G_0 = [R(rest_0) R(q_0) | root], G_i = G_parent inv(rest_parent) rest_i R(q_i).
-    Header adds: bones, joints, lengths_m (per bone), floor_from_frame (4x4 list: artifact frame -> Z up, floor at z = 0),
-    cameras and sources as in Keypoints3D.
+    Header adds: bones, joints, lengths_m (per bone), floor_from_frame (4x4 list: artifact frame -> Z up, floor at
+    z = 0), cameras and sources as in Keypoints3D.
     """
 
     kind: ClassVar[str] = "body_motion"
