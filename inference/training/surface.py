@@ -217,7 +217,7 @@ def _face_vertices(mean: dict[str, Any], ict: Path) -> Array:
     front = moved[:, 1] < coco["left_ear"][1] - 0.02
     for _ in range(30):
         picked = np.flatnonzero(front)[::5]
-        distance, nearest = tree.query(moved[picked])
+        distance, nearest = map(np.asarray, tree.query(moved[picked]))
         keep = distance < np.quantile(distance, 0.7)
         homogeneous = np.concatenate([moved[picked][keep], np.ones((int(keep.sum()), 1))], axis=1)
         fit, *_ = np.linalg.lstsq(homogeneous, vertices[candidates][nearest[keep]], rcond=None)
