@@ -291,11 +291,10 @@ def _trimmed(keypoints: Keypoints2D, start: int, stop: int | None) -> Keypoints2
     if start == 0 and stop is None:
         return keypoints
     total, rows = len(keypoints.positions), slice(start, stop)
-    kept = keypoints.positions[rows]
-    if not len(kept):
+    if not len(keypoints.positions[rows]):
         raise InputError(f"Frames {start} to {stop} were asked for; the keypoints hold {total} frames.")
-    times = keypoints.times[rows]
-    return replace(keypoints, positions=kept, confidence=keypoints.confidence[rows], times=times)
+    arrays = {name: getattr(keypoints, name) for name in ("positions", "confidence", "times", "world_m")}
+    return replace(keypoints, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 def _load_same(kind: type[_A], path: Path, fingerprint: str) -> _A | None:
