@@ -7,7 +7,7 @@ Left and right are mirror images, so that Blender's mirroring works and flexion 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -99,11 +99,13 @@ class Skeleton:
         return offset
 
 
+@cache
 def bone(name: str) -> int:
     """Index of a bone."""
     return HUMANOID_NAMES.index(name)
 
 
+@cache
 def keypoint(name: str) -> int:
     """Index of a keypoint in OPENPOSE_137."""
     return OPENPOSE_137.index(name)

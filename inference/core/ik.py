@@ -182,9 +182,12 @@ def flexion(turns: Array) -> Array:
 
 def turn_about(axis: int, angle: Array) -> Array:
     """(..., 3, 3) rotations by (...) radians about x, y or z."""
-    vector = np.zeros((*np.shape(angle), 3))
-    vector[..., axis] = angle
-    return matrix_from_rotvec(vector)
+    out, i, j = np.zeros((*np.shape(angle), 3, 3)), (axis + 1) % 3, (axis + 2) % 3
+    out[..., axis, axis] = 1.0
+    out[..., i, i] = out[..., j, j] = np.cos(angle)
+    out[..., j, i] = np.sin(angle)
+    out[..., i, j] = -out[..., j, i]
+    return out
 
 
 def _limit(turns: Array, least: float, most: float) -> Array:

@@ -23,19 +23,16 @@ def solve_fingers(skeleton: Skeleton, world: Array, positions: Array, weights: A
 
     `world` (T, B, 3, 3): orientations of the bones, of which the hand's is used.
     """
-    turns, known = [], []
-    for finger in FINGERS:
-        names = [f"{side}Hand{finger.capitalize()}{i}" for i in (1, 2, 3, 4)]
-        index = [keypoint(name) for name in names]
-        seen = (weights[:, index] > 0).all(axis=1)
-        first = bone(f"{finger}.01.{side}")
-        base = world[:, bone(f"hand.{side}")] @ skeleton.local_turn[first]
-        joints = np.where(seen[:, None, None], positions[:, index], np.arange(4.0)[:, None] * base[:, None, :, 1])
-        local = np.einsum("tji,tkj->tki", base, joints - joints[:, :1])
-        lengths = skeleton.lengths[first : first + 3]
-        turns.append(_thumb(local) if finger == "thumb" else _finger(local, lengths))
-        known.append(np.repeat(seen[:, None], 3, axis=1))
-    return np.concatenate(turns, axis=1), np.concatenate(known, axis=1)
+    index = np.array([[keypoint(f"{side}Hand{name.capitalize()}{i}") for i in (1, 2, 3, 4)] for name in FINGERS])
+    first = np.array([bone(f"{finger}.01.{side}") for finger in FINGERS])
+    seen = (weights[:, index] > 0).all(axis=2)
+    base = world[:, None, bone(f"hand.{side}")] @ skeleton.local_turn[first]
+    straight = np.arange(4.0)[:, None] * base[..., None, :, 1]
+    joints = np.where(seen[..., None, None], positions[:, index], straight)
+    local = np.einsum("tfji,tfkj->tfki", base, joints - joints[:, :, :1])
+    lengths = np.tile(skeleton.lengths[first[1:, None] + np.arange(3)], (len(world), 1))
+    fingers = _finger(local[:, 1:].reshape(-1, 4, 3), lengths).reshape(-1, 12, 3, 3)  # (4 T) rows, then (T, 12)
+    return np.concatenate([_thumb(local[:, 0]), fingers], axis=1), np.repeat(seen, 3, axis=1)
 
 
 def fill_fingers(turns: Array, known: Array, relaxed: Array, *, gap: int, decay: float) -> Array:
@@ -45,7 +42,7 @@ def fill_fingers(turns: Array, known: Array, relaxed: Array, *, gap: int, decay:
 
 
 def _finger(points: Array, lengths: Array) -> Array:
-    """Bend and spread (T, 3, 3, 3) of a finger from its joints (T, 4, 3) in its rest frame."""
+    """Bend and spread (T, 3, 3, 3) of fingers with (T, 3) lengths from their joints (T, 4, 3) in their rest frames."""
     angles = _first_angles(points)
     start = angles
     for _ in range(_STEPS):
@@ -86,7 +83,7 @@ def _step(angles: Array, start: Array, targets: Array, lengths: Array) -> Array:
     flat = [np.zeros((len(angles), 3)) for _ in range(3)]  # bones in the plane of the finger
     for bone_, angle in zip(flat, (np.zeros_like(bend), middle, middle + tip), strict=True):
         bone_[:, 1], bone_[:, 2] = np.cos(angle), np.sin(angle)
-    bones = np.stack(flat, axis=1) * lengths[None, :, None]
+    bones = np.stack(flat, axis=1) * lengths[..., None]
     ends = np.cumsum(bones, axis=1)
     x, z = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
     placed = np.einsum("tij,tkj->tki", frame, ends)

@@ -7,6 +7,7 @@ and after, the palm of an unseen hand from the relaxed pose. Nothing here iterat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -73,7 +74,9 @@ class Builder:
         """Give a bone its rotation where it is known, and fill it elsewhere."""
         index = bone(name)
         self.known[:, index] = known
-        if not known.all():
+        if not known.any():
+            turn = np.broadcast_to(matrix_from_quaternion(self.relaxed[index]), turn.shape)
+        elif not known.all():
             quaternion = quaternion_from_matrix(np.where(known[:, None, None], turn, np.eye(3)))[:, None]
             relaxed = self.relaxed[index][None]
             filled = fill_rotations(quaternion, known[:, None], relaxed, max_gap=self.gap, decay=self.decay)
@@ -92,6 +95,7 @@ class Builder:
         return np.where(weight[:, None] > 0, self.positions[:, index], 0.0), weight
 
 
+@cache
 def relaxed_pose() -> Array:
     """(B, 4) local rotations of a person who stands at ease."""
     turns = np.broadcast_to(np.eye(3), (len(HUMANOID_NAMES), 3, 3)).copy()
