@@ -10,9 +10,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
-from . import lifter
+from . import lifter, pose_resnet, triangulation, v2v
+from .originals import import_original
 
-_NETS: dict[str, Any] = {lifter.NAME: lifter}
+__all__ = ["import_original", "load"]
+_NETS: dict[str, Any] = {
+    module.NAME: module
+    for module in (lifter, pose_resnet, v2v, triangulation.AlgebraicModule, triangulation.VolumetricModule)
+}
 
 
 def load(path: Path) -> torch.nn.Module:

@@ -1,0 +1,107 @@
+"""Published checkpoints of learnable triangulation, by their keys: our modules with the original's numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..protocol.errors import WeightsError
+from .pose_resnet import PoseResNet, PoseResNetConfig
+from .triangulation import AlgebraicConfig, AlgebraicNet, VolumetricConfig, VolumetricNet
+from .v2v import V2V, V2VConfig
+
+State = Mapping[str, Tensor]
+
+
+def import_original(name: str, state: State, **options: Any) -> nn.Module:
+    """Build our module from a state dict in the original's key layout, in evaluation mode and compatible arithmetic.
+
+    Args:
+        name: "triangulation-algebraic", "triangulation-volumetric", "pose-resnet" or "v2v".
+        state: tensors by the original's keys, with or without `module.` before them.
+        options: what no key tells: `style` of the residual blocks, `heatmap_multiplier`, `softmax`, `aggregation`,
+            `side`, `size`, `volume_multiplier`, `vertical`.
+    Raises:
+        WeightsError: an unknown name, or keys and shapes that are not the original's.
+    """
+    if name not in _IMPORTERS:
+        raise WeightsError(f"{name!r} is not one of {', '.join(_IMPORTERS)}.")
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        net = _IMPORTERS[name](state, options)
+        net.load_state_dict(state, strict=True)
+    except (KeyError, RuntimeError, TypeError, IndexError) as error:
+        text = " ".join(str(error).split())[:300]  # torch writes a line for each tensor
+        raise WeightsError(f"These weights are not those of {name!r}: {text}") from error
+    return net.eval()
+
+
+def _part(state: State, prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _count(state: State, pattern: str) -> int:
+    return len({match[1] for key in state if (match := re.match(pattern, key))})
+
+
+def _read_backbone(state: State, options: dict[str, Any]) -> PoseResNetConfig:
+    depth = sum(_count(state, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
+    convolutions = 3 if "layer1.0.conv3.weight" in state else 2
+    rows = sorted((key for key in state if re.fullmatch(r"deconv_layers\.\d+\.weight", key)), key=_number)
+    deconv = tuple(state[key].shape[1] for key in rows if state[key].ndim == 4)
+
+    def head(name: str) -> int:
+        key = f"{name}.head.4.weight"
+        return len(state[key]) if key in state else 0
+
+    return PoseResNetConfig(
+        layers=2 + depth * convolutions, joints=len(state["final_layer.weight"]), deconv=deconv,
+        algebraic=head("alg_confidences"), volumetric=head("vol_confidences"), style=options.get("style", "simple"),
+    )  # fmt: skip
+
+
+def _number(key: str) -> int:
+    return int(key.split(".")[1])
+
+
+def _read_volume(state: State) -> V2VConfig:
+    first, inputs = state["front_layers.0.block.0.weight"].shape[:2]
+    levels = _count(state, r"encoder_decoder\.encoder_res(\d+)\.")
+    inner = [state[f"encoder_decoder.encoder_res{i}.res_branch.0.weight"].shape[0] for i in range(1, levels + 1)]
+    wide = state["front_layers.1.res_branch.0.weight"].shape[0]
+    return V2VConfig(
+        inputs=inputs, joints=len(state["output_layer.weight"]), first=first, widths=(wide, *inner),
+        fronts=_count(state, r"front_layers\.(\d+)\.") - 1, back=any(key.startswith("back_layers.") for key in state),
+    )  # fmt: skip
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+def _algebraic(state: State, options: dict[str, Any]) -> nn.Module:
+    backbone = _read_backbone(_part(state, "backbone."), options)
+    extra = _given(options, "heatmap_multiplier", "softmax")
+    return AlgebraicNet(AlgebraicConfig(backbone=backbone, compatible=True, **extra))
+
+
+def _volumetric(state: State, options: dict[str, Any]) -> nn.Module:
+    backbone = _read_backbone(_part(state, "backbone."), options)
+    aggregation = options.get("aggregation", "conf" if backbone.volumetric else "softmax")
+    return VolumetricNet(
+        VolumetricConfig(
+            backbone=backbone, volume=_read_volume(_part(state, "volume_net.")), aggregation=aggregation,
+            compatible=True, **_given(options, "side", "size", "volume_multiplier", "vertical"),
+        )
+    )  # fmt: skip
+
+
+_IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
+    "triangulation-algebraic": _algebraic,
+    "triangulation-volumetric": _volumetric,
+    "pose-resnet": lambda state, options: PoseResNet(_read_backbone(state, options)),
+    "v2v": lambda state, _: V2V(_read_volume(state)),
+}
