@@ -17,6 +17,7 @@ _CUTOFF_HZ = 6.0  # of the first pass, which only finds out where the motion is 
 _BALANCE = 0.3  # below the optimum for white noise and steady motion: blur costs more than tremor
 _GROUP = 16
 _WEAK = 1e-3  # weight of filled-in samples
+_SPEED_HZ = 1.5  # of the speed by which a causal filter chooses its cutoff
 
 
 def smooth_positions(positions: Array, weights: Array, fps: float, *, amount: float = 0.5) -> Array:
@@ -227,3 +228,24 @@ def fill_rotations(rotations: Array, known: Array, relaxed: Array, *, max_gap: i
     filled = slerp(bridge, np.broadcast_to(relaxed, rotations.shape), leave)
     filled = np.where(known.any(axis=0)[None, :, None], filled, relaxed)
     return np.where(known[..., None], rotations, filled)
+
+
+class OneEuro:
+    """How far a causal filter of (C,) channels follows each new value: the faster it moves, the nearer (Casiez 2012).
+
+    cutoff_hz: of a channel at rest; rise_hz: added for each unit a second; both may differ by channel.
+    """
+
+    def __init__(self, cutoff_hz: Array | float, rise_hz: Array | float) -> None:
+        self._cutoff_hz, self._rise_hz = cutoff_hz, rise_hz
+        self._speed: Array | float = 0.0
+
+    def gain(self, distance: Array, step_s: float) -> Array:
+        """(C,) share in [0, 1] of the (C,) distances to new values, `step_s` after the last, that is to be gone."""
+        self._speed = self._speed + _follow(_SPEED_HZ, step_s) * (distance / step_s - self._speed)
+        return _follow(self._cutoff_hz + self._rise_hz * self._speed, step_s)
+
+
+def _follow(cutoff_hz: Array | float, step_s: float) -> Array:
+    """Gain of a first-order low pass, exact for any step."""
+    return 1.0 - np.exp(-2.0 * np.pi * np.asarray(cutoff_hz) * step_s)

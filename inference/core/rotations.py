@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 Array = np.ndarray
@@ -14,10 +16,21 @@ def unit(vectors: Array) -> Array:
     return vectors / np.where(length < _TINY, 1.0, length)
 
 
+def cross(a: Array, b: Array) -> Array:
+    """Cross product of (..., 3) vectors; several times faster than numpy's."""
+    a0, a1, a2 = _parts(a)
+    b0, b1, b2 = _parts(b)
+    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
+
+
+def _parts(values: Array) -> Iterator[Array]:
+    return (values[..., i] for i in range(values.shape[-1]))
+
+
 def multiply(a: Array, b: Array) -> Array:
     """Hamilton product of (..., 4) quaternions: rotate by `b` first, then by `a`."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    aw, ax, ay, az = _parts(a)
+    bw, bx, by, bz = _parts(b)
     return np.stack(
         [
             aw * bw - ax * bx - ay * by - az * bz,
@@ -37,13 +50,13 @@ def conjugate(quaternion: Array) -> Array:
 def rotate(quaternion: Array, vectors: Array) -> Array:
     """Rotate (..., 3) vectors by unit (..., 4) quaternions."""
     w, xyz = quaternion[..., :1], quaternion[..., 1:]
-    t = 2.0 * np.cross(xyz, vectors)
-    return vectors + w * t + np.cross(xyz, t)
+    t = 2.0 * cross(xyz, vectors)
+    return vectors + w * t + cross(xyz, t)
 
 
 def matrix_from_quaternion(quaternion: Array) -> Array:
     """(..., 3, 3) rotation matrices of (..., 4) quaternions, which need not be normalised."""
-    w, x, y, z = np.moveaxis(unit(quaternion), -1, 0)
+    w, x, y, z = _parts(unit(quaternion))
     out = np.empty((*quaternion.shape[:-1], 3, 3))
     out[..., 0, 0], out[..., 0, 1], out[..., 0, 2] = 1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)
     out[..., 1, 0], out[..., 1, 1], out[..., 1, 2] = 2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)
@@ -118,18 +131,18 @@ def continuous(quaternions: Array) -> Array:
 def between(a: Array, b: Array) -> Array:
     """Shortest rotation (..., 4) that turns (..., 3) `a` into `b`; opposite directions turn about any normal."""
     a, b = unit(a), unit(b)
-    cross = np.cross(a, b)
+    normal = cross(a, b)
     w = 1.0 + np.sum(a * b, axis=-1, keepdims=True)
-    normal = np.cross(a, np.where(np.abs(a[..., :1]) < 0.9, [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+    other = cross(a, np.where(np.abs(a[..., :1]) < 0.9, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])))
     opposite = w < 1e-8
-    return unit(np.concatenate([np.where(opposite, 0.0, w), np.where(opposite, normal, cross)], axis=-1))
+    return unit(np.concatenate([np.where(opposite, 0.0, w), np.where(opposite, other, normal)], axis=-1))
 
 
 def frame_from_axes(y: Array, x: Array) -> Array:
     """(..., 3, 3) rotation whose second column is along `y` and whose first is as near to `x` as it can be."""
     y = unit(y)
     x = unit(x - np.sum(x * y, axis=-1, keepdims=True) * y)
-    return np.stack([x, y, np.cross(x, y)], axis=-1)
+    return np.stack([x, y, cross(x, y)], axis=-1)
 
 
 def twist_angle(quaternion: Array, axis: Array) -> Array:

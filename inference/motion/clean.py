@@ -36,19 +36,14 @@ def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
     index = [OPENPOSE_137.index(name) if name in OPENPOSE_137 else -1 for name in keypoints.header["joints"]]
     count = len(keypoints.times)
     positions = np.full((count, len(OPENPOSE_137), 3), np.nan)
-    weights = np.zeros(positions.shape[:2])
+    confidence, measured = np.zeros(positions.shape[:2]), np.zeros(positions.shape[:2], bool)
     source = [i for i, place in enumerate(index) if place >= 0]
     place = [index[i] for i in source]
     positions[:, place] = keypoints.positions[:, source]
-    measured = np.asarray(keypoints.validity, bool)[:, source]
-    trust = np.where(measured, 1.0, np.where(np.array(place) < LEFT_HAND.start, GUESSED, 0.0))  # no hand is guessed
-    weights[:, place] = keypoints.confidence[:, source] * trust
-    whole = np.isfinite(positions).all(axis=-1) & (np.nan_to_num(weights) > FAINT * GUESSED)
-    weights = np.where(whole, np.clip(np.nan_to_num(weights), 0.0, 1.0), 0.0)
-    positions = np.where(whole[..., None], positions, 0.0)
+    confidence[:, place] = keypoints.confidence[:, source]
+    measured[:, place] = np.asarray(keypoints.validity, bool)[:, source]
+    positions, weights = weigh(positions, confidence, measured, hands=hands)
     _check_seen(weights)
-    _drop_hands(weights, wanted=hands)
-    _join_wrists(positions, weights)
     used = np.flatnonzero((weights > 0).any(axis=0))
     spikes = find_spikes(positions[:, used], weights[:, used] > 0)
     weights[:, used] = np.where(spikes, 0.0, weights[:, used])
@@ -57,6 +52,21 @@ def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
     positions[:, used] = np.where(known[..., None], filled, 0.0)
     weights[:, used] = np.where(known, _bridged(weights[:, used]), 0.0)
     return Seen(positions, weights, keypoints.fps)
+
+
+def weigh(positions: Array, confidence: Array, measured: Array, *, hands: bool) -> tuple[Array, Array]:
+    """Say how much each keypoint counts: (T, 137, 3) positions, zero where nothing is known, and (T, 137) weights.
+
+    `measured` (T, 137): seen rather than guessed. A guess of the body counts little, one of a hand nothing.
+    """
+    is_body = np.arange(len(OPENPOSE_137)) < LEFT_HAND.start
+    weights = confidence * np.where(measured, 1.0, np.where(is_body, GUESSED, 0.0))
+    whole = np.isfinite(positions).all(axis=-1) & (np.nan_to_num(weights) > FAINT * GUESSED)
+    weights = np.where(whole, np.clip(np.nan_to_num(weights), 0.0, 1.0), 0.0)
+    positions = np.where(whole[..., None], positions, 0.0)
+    _drop_hands(weights, wanted=hands)
+    _join_wrists(positions, weights)
+    return positions, weights
 
 
 def _bridged(weights: Array) -> Array:

@@ -7,6 +7,7 @@ the square in which the body was found the frame before, growing while nobody is
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -106,11 +107,21 @@ def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Si
     Raises:
         InputError: nobody is where `settings.person` points at.
     """
+    with follow(probe(video).fps, settings, report) as see:
+        for index, time_s, rgb in _ahead(read_frames(video, start=settings.start, stop=settings.stop)):
+            yield Sighting(index, time_s, see(rgb))
+
+
+@contextlib.contextmanager
+def follow(fps: float, settings: DetectSettings, report: Reporter) -> Iterator[Callable[[Array], Landmarks | None]]:
+    """Give a function that finds the person in the next picture (H, W, 3) uint8 RGB, which it may paint over.
+
+    `fps`: how often that is called in a second. The function raises InputError where nobody is where
+    `settings.person` points at.
+    """
     options = {"hands": settings.hands, "face": settings.face, "mask": settings.mask}
     with Holistic(**options) as graph, Holistic(hands=False, face=False, tracking=False) as scout:
-        follower = _Follower(graph, scout, probe(video).fps, settings.person, report)
-        for index, time_s, rgb in _ahead(read_frames(video, start=settings.start, stop=settings.stop)):
-            yield Sighting(index, time_s, follower.see(rgb))
+        yield _Follower(graph, scout, fps, settings.person, report).see
 
 
 def find_people(scout: Holistic, rgb: Array) -> list[Landmarks]:

@@ -7,7 +7,7 @@ import numpy as np
 from ..core import ik
 from ..core.filters import fill_rotations
 from ..core.humanoid import FINGERS, Skeleton, bone, keypoint
-from ..core.rotations import between, matrix_from_quaternion, quaternion_from_matrix, unit
+from ..core.rotations import between, cross, matrix_from_quaternion, quaternion_from_matrix, unit
 
 Array = np.ndarray
 _SPREAD = 0.45  # radians a finger moves sideways
@@ -88,10 +88,10 @@ def _step(angles: Array, start: Array, targets: Array, lengths: Array) -> Array:
     x, z = np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0, 1.0])
     placed = np.einsum("tij,tkj->tki", frame, ends)
     jacobian = np.zeros((len(angles), 3, 3, 4))
-    jacobian[..., 0] = np.cross(x, placed)
-    jacobian[..., 1] = np.einsum("tij,tkj->tki", frame, np.cross(z, ends))
-    jacobian[:, 1:, :, 2] = np.einsum("tij,tkj->tki", frame, np.cross(x, ends[:, 1:] - ends[:, :1]))
-    jacobian[:, 2, :, 3] = np.einsum("tij,tj->ti", frame, np.cross(x, bones[:, 2]))
+    jacobian[..., 0] = cross(x, placed)
+    jacobian[..., 1] = np.einsum("tij,tkj->tki", frame, cross(z, ends))
+    jacobian[:, 1:, :, 2] = np.einsum("tij,tkj->tki", frame, cross(x, ends[:, 1:] - ends[:, :1]))
+    jacobian[:, 2, :, 3] = np.einsum("tij,tj->ti", frame, cross(x, bones[:, 2]))
     rows = jacobian.reshape(len(angles), 9, 4)
     error = (targets - placed).reshape(len(angles), 9, 1)
     normal = _PRECISION * np.swapaxes(rows, 1, 2) @ rows + np.diag(_PRIOR)
@@ -104,7 +104,7 @@ def _thumb(points: Array) -> Array:
     directions = unit(np.diff(points, axis=1))
     y = np.broadcast_to([0.0, 1.0, 0.0], directions[:, 0].shape)
     swing = matrix_from_quaternion(between(y, directions[:, 0]))
-    normal = np.cross(directions[:, 0], directions[:, 1]) + np.cross(directions[:, 1], directions[:, 2])
+    normal = cross(directions[:, 0], directions[:, 1]) + cross(directions[:, 1], directions[:, 2])
     flat = np.einsum("tji,tj->ti", swing, normal) + [0.15, 0.0, 0.0]
     twist = np.clip(np.arctan2(-flat[:, 2], flat[:, 0]), -_THUMB_TWIST, _THUMB_TWIST)
     root = swing @ ik.turn_about(1, twist)

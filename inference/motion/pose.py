@@ -16,6 +16,7 @@ from ..core.filters import fill_rotations, interpolate, moving_average, whittake
 from ..core.humanoid import FINGERS, FOOT_POINTS, HAND_POINTS, HEAD_POINTS, Skeleton, bone, keypoint
 from ..core.rotations import (
     between,
+    cross,
     frame_from_axes,
     matrix_from_quaternion,
     nearest_rotation,
@@ -268,7 +269,7 @@ def _foot_pole(b: Builder, side: str, shin: Array, ankle_weight: Array) -> tuple
     ankle, _ = b.point(f"{side}Ankle")
     toe = np.where(small_weight[:, None] > 0, 0.5 * (toe + small), toe)
     forward = toe - np.where(heel_weight[:, None] > 0, heel, ankle)
-    pole = np.cross(unit(forward), unit(shin))
+    pole = cross(unit(forward), unit(shin))
     return pole, 0.05 * np.minimum(toe_weight, np.maximum(heel_weight, ankle_weight))
 
 
@@ -283,7 +284,7 @@ def _limb(
     base = b.base(upper)
     swing = matrix_from_quaternion(between(_Y, np.einsum("tji,tj->ti", base, u)))
     swung = base @ swing
-    normal = np.cross(u, v)
+    normal = cross(u, v)
     evidence = [(normal, weights.min(axis=1) * np.sum(normal**2, axis=-1))]
     if pole is not None:
         evidence.append((pole[0], pole[1] * (weights[:, 0] > 0)))

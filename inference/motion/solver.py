@@ -60,6 +60,25 @@ class Solver:
         pose = ik.refine(self.tree, pose, self._targets(self.seen.positions[:, self.keypoints], weights), self.freedom)
         return self._with_fingers(pose, self.seen.positions)
 
+    def latest(self, held: Array, *, hands: bool) -> tuple[ik.Pose, Array]:
+        """The pose of the last frame alone, the others being its past, and (B,) which bones it shows.
+
+        `held` (B, 3, 3): local rotations of the bones that it does not show.
+        """
+        root = first_pose(self.builder, hands=hands)[-1:]
+        known = self.builder.known[-1].copy()
+        turns = np.where(known[:, None, None], self.builder.local[-1], held)[None]
+        positions, weights = self.seen.positions[-1:], self.seen.weights[-1:]
+        targets = self._targets(positions[:, self.keypoints], self._body_weights(weights))
+        pose = ik.refine(self.tree, ik.Pose(turns, root), targets, self.freedom, steps=2)
+        world, _ = ik.place(self.tree, pose)
+        for side in "LR":
+            first = bone(f"thumb.01.{side}")
+            fingers, shown = solve_fingers(self.skeleton, world, positions, weights, side)
+            known[first : first + 15] = shown[0]
+            pose.turns[0, first : first + 15] = np.where(shown[0, :, None, None], fingers[0], held[first : first + 15])
+        return pose, known
+
     def _with_fingers(self, pose: ik.Pose, positions: Array) -> ik.Pose:
         """The pose with its fingers turned to (T, 137, 3) keypoints."""
         world, _ = ik.place(self.tree, pose)
