@@ -267,7 +267,7 @@ def film(
     camera = camera + pan * torch.arange(people.shape[1] - 1, -1, -1.0)[:, None, None]
     depth = camera[..., 2:].clamp_min(0.15)
     pixels = camera[..., :2] / depth * focal[:, None, None, None]  # about the principal point
-    seen, valid = _detect(pixels, camera, size, g, errors)
+    seen, valid = detect(pixels, camera, size, g, errors)
     known = chance(g, focal_known, count)
     used = torch.where(known, focal, ASSUMED_FOCAL * longer)
     target = camera[:, -1] - camera[:, -1, 8:9]
@@ -296,7 +296,7 @@ def _viewpoint(count: int, g: torch.Generator, tumbled: float) -> Tensor:
     return roll @ pitch @ level @ yaw
 
 
-def _detect(pixels: Tensor, camera: Tensor, size: Tensor, g: torch.Generator, e: Errors) -> tuple[Tensor, Tensor]:
+def detect(pixels: Tensor, camera: Tensor, size: Tensor, g: torch.Generator, e: Errors) -> tuple[Tensor, Tensor]:
     """What a detector makes of the truth: (B, T, 137, 2) and validity. Every error is drawn per window."""
     count, window = pixels.shape[:2]
     box = (pixels[:, :, :25].amax(2) - pixels[:, :, :25].amin(2)).norm(dim=-1).amax(1)

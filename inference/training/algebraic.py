@@ -1,0 +1,174 @@
+"""Train the confidences of the algebraic method (`nets/view_trust.py`) on imagined captures of many cameras.
+
+python -m inference.training.algebraic inference/training/recipes/algebraic.toml --data DIR --out DIR
+
+It resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..nets import view_trust
+from ..nets.view_trust import ViewTrust, ViewTrustConfig
+from . import captures, motions, rigs
+from .lifter import load_bodies, schedule
+
+LOG = logging.getLogger("understudy.training")
+_INSIDE = 0.6827  # share of errors within one sigma
+_FAR = 0.2  # metres; errors beyond count little more
+
+
+def main() -> None:
+    """Read the recipe and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, options.out)
+
+
+def train(recipe: dict[str, Any], data: Path, out: Path) -> None:
+    """Train for the recipe's steps, or go on where a run was stopped."""
+    torch.manual_seed(recipe["seed"])
+    net = ViewTrust(ViewTrustConfig(**recipe["net"]))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
+    step = restore(out, net, optimiser)
+    g = torch.Generator().manual_seed(recipe["seed"] + step)
+    bodies = load_bodies(out, recipe["bodies"], recipe["seed"], data)
+    bank = make_bank(data, bodies["train"], "train", recipe)
+    held_out = make_bank(data, bodies["val"], "val", recipe)
+    detector, rig = captures.Errors(**recipe["errors"]), rigs.RigErrors(**recipe["rig"])
+    tests = {count: scene(held_out, count, 256, torch.Generator().manual_seed(7), detector, rig) for count in (2, 4, 8)}
+    began = saved = time.monotonic()
+    running = torch.zeros(2)
+    while step < recipe["steps"] and not (out / "cancel").exists():
+        count = recipe["views"][int(torch.randint(0, len(recipe["views"]), (1,), generator=g))]
+        parts = step % recipe["whole_every"] == 0
+        size = max(8, recipe["points"] // (count * (137 if parts else 25)))
+        batch = scene(bank, count, size, g, detector, rig, parts=parts)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe["lr"] * schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
+        distance, honesty = losses(net.train(), batch)
+        optimiser.zero_grad()
+        (distance + recipe["honesty"] * honesty).backward()
+        norm = torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        if norm.isfinite():
+            optimiser.step()
+        running += torch.stack([distance, honesty]).detach()
+        step += 1
+        if step % recipe["log_every"] == 0:
+            pace = 1e3 * (time.monotonic() - began) / recipe["log_every"]
+            LOG.info("step %d loss %.4f honesty %.4f, %.0f ms", step, *(running / recipe["log_every"]).tolist(), pace)
+            running.zero_()
+            began = time.monotonic()
+        if step % recipe["evaluate_every"] == 0 or step == recipe["steps"]:
+            LOG.info("step %d %s", step, json.dumps({count: evaluate(net, test) for count, test in tests.items()}))
+            began = time.monotonic()
+        if time.monotonic() - saved > 180 or step == recipe["steps"]:
+            checkpoint(out, step, net, optimiser)
+            saved = time.monotonic()
+    checkpoint(out, step, net, optimiser)
+    figures = {f"mm_{count}_views": evaluate(net, test)["ours"] for count, test in tests.items()}
+    save_weights(out / "view_trust.safetensors", net, recipe, {**figures, "steps": step})
+
+
+def make_bank(data: Path, bodies: Any, split: str, recipe: dict[str, Any]) -> captures.Bank:
+    """Everything captures of a split are drawn from."""
+    clips = motions.load(data, split, bodies.rest_directions)
+    return captures.bank(clips, bodies, np.random.default_rng(recipe["seed"]), hand_frames=recipe["hand_frames"])
+
+
+def scene(  # noqa: PLR0917 - what a capture is made of
+    bank: captures.Bank, count: int, size: int, g: torch.Generator, detector: captures.Errors, rig: rigs.RigErrors,
+    *, parts: bool = True,
+) -> rigs.Scene:  # fmt: skip
+    """Imagine `size` frames of `count` cameras."""
+    people = captures.sample_people(bank, size, 1, g, parts=parts)[:, 0]
+    return rigs.film(people, count, g, detector, rig)
+
+
+def losses(net: ViewTrust, batch: rigs.Scene) -> tuple[Tensor, Tensor]:
+    """Mean error in units of 5 cm over points that two views see, far ones counting little; and how honest it is."""
+    out = net(batch.views)
+    known = (batch.views.score > 0).sum(1) >= 2
+    total = torch.zeros(())
+    for points in out.rounds:
+        error = ((points - batch.truth).square().sum(-1) + 1e-5).sqrt()[known]
+        total = total + torch.where(error > _FAR, _FAR * (1 + (error / _FAR).log()), error).mean() / 0.05
+    missed = ((out.rounds[-1] - batch.truth).norm(dim=-1) + 1e-4)[known].detach().log()
+    short = missed - out.error[known].log()
+    return total / len(out.rounds), torch.maximum(_INSIDE * short, (_INSIDE - 1) * short).mean()
+
+
+@torch.no_grad()
+def evaluate(net: ViewTrust, batch: rigs.Scene) -> dict[str, float]:
+    """Mean errors in mm, of points of body and parts that two views see, beside the plain ways."""
+    out = net.eval()(batch.views)
+    known = (batch.views.score > 0).sum(1) >= 2
+    seen = (batch.views.score > 0).float()
+    ways = {
+        "dlt": view_trust.solve(batch.views, seen)[0], "scored": view_trust.solve(batch.views, batch.views.score)[0],
+        "robust": view_trust.meet(batch.views), "ours": out.points,
+    }  # fmt: skip
+    miss = {name: (points - batch.truth).norm(dim=-1) for name, points in ways.items()}
+    figures = {name: 1e3 * float(m[:, :25][known[:, :25]].clamp_max(2.0).mean()) for name, m in miss.items()}
+    figures["ours_median"] = 1e3 * float(miss["ours"][:, :25][known[:, :25]].median())
+    figures["ours_parts"] = 1e3 * float(miss["ours"][:, 25:][known[:, 25:]].clamp_max(2.0).mean())
+    figures["robust_parts"] = 1e3 * float(miss["robust"][:, 25:][known[:, 25:]].clamp_max(2.0).mean())
+    figures["inside_percent"] = 100 * float((miss["ours"] <= out.error)[known].float().mean())
+    return {name: round(value, 2) for name, value in figures.items()}
+
+
+def checkpoint(out: Path, step: int, net: ViewTrust, optimiser: torch.optim.Optimizer) -> None:
+    """Write everything a later run needs, whole or not at all."""
+    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+    for index, state in enumerate(optimiser.state_dict()["state"].values()):
+        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value).clone() for name, value in state.items()}
+    partial = out / "checkpoint.partial"
+    save_file(tensors, partial, metadata={"step": str(step)})
+    partial.replace(out / "checkpoint.safetensors")
+
+
+def restore(out: Path, net: ViewTrust, optimiser: torch.optim.Optimizer) -> int:
+    """Take up a checkpoint; gives its step, 0 where there is none."""
+    path = out / "checkpoint.safetensors"
+    if not path.exists():
+        return 0
+    tensors = load_file(path)
+    net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith("optimiser."):
+            _, index, entry = name.split(".")
+            state.setdefault(int(index), {})[entry] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return int(max((float(entry["step"]) for entry in state.values()), default=0))
+
+
+def save_weights(path: Path, net: ViewTrust, recipe: dict[str, Any], figures: dict[str, float]) -> None:
+    """Write what `nets.load` reads."""
+    metadata = {
+        "net": view_trust.NAME, "schema": str(view_trust.SCHEMA), "config": json.dumps(net.config.to_dict()),
+        "recipe": json.dumps(recipe), "metrics": json.dumps(figures),
+    }  # fmt: skip
+    save_file({name: value.contiguous() for name, value in net.state_dict().items()}, path, metadata=metadata)
+
+
+if __name__ == "__main__":
+    main()
