@@ -5,6 +5,8 @@ events.jsonl    what the worker says; appended, one JSON object a line
 artifacts/      what comes out; each file written whole, then announced
 log.txt         what libraries print
 cancel          its existence asks the job to stop
+live.bin        the newest pose of a live capture (see `stream.py`)
+record, stop    their existence asks a live capture to record, and to end well
 lock            held by the process that works, and dropped by the system when that process dies
 """
 
@@ -48,6 +50,9 @@ class JobFolder:
         self.artifacts = self.path / "artifacts"
         self.log = self.path / "log.txt"
         self.cancel = self.path / "cancel"
+        self.stream = self.path / "live.bin"
+        self.record = self.path / "record"
+        self.stop = self.path / "stop"
         self._lock = FileLock(self.path / "lock")
 
     def __fspath__(self) -> str:
@@ -66,7 +71,7 @@ class JobFolder:
             if not overwrite:
                 self._refuse_others(order)
             with self.lock():
-                for path in (self.events, self.cancel, self.log):
+                for path in (self.events, self.cancel, self.log, self.stream, self.record, self.stop):
                     path.unlink(missing_ok=True)
                 atomic_write_bytes(self.request, text)
         except OSError as error:
@@ -147,6 +152,28 @@ class JobFolder:
             self.cancel.touch()
         except OSError as error:
             raise storage_error(self.cancel, error) from error
+
+    def ask_to_record(self, *, wanted: bool = True) -> None:
+        """Ask a live capture to keep what it sees from now on, or to keep no more.
+
+        Raises:
+            ResourceError: the folder cannot be written.
+        """
+        try:
+            self.record.touch() if wanted else self.record.unlink(missing_ok=True)
+        except OSError as error:
+            raise storage_error(self.record, error) from error
+
+    def ask_to_stop(self) -> None:
+        """Ask a live capture to end and to keep what was recorded.
+
+        Raises:
+            ResourceError: the folder cannot be written.
+        """
+        try:
+            self.stop.touch()
+        except OSError as error:
+            raise storage_error(self.stop, error) from error
 
     def sweep(self) -> None:
         """Remove half-written files of a run that died; call with the lock held."""

@@ -73,6 +73,31 @@ class MotionRequest:
 
 
 @dataclass(frozen=True)
+class LiveRequest:
+    """A camera, or a film played like one, becomes a stream of poses while it runs; recorded only where asked for."""
+
+    camera: Annotated[str, About("Number of the camera, from 0, or the name of its device.")] = "0"
+    video: Annotated[Path | None, About("A film in place of the camera.")] = None
+    record: Annotated[bool, About("Record from the first frame; it becomes an ordinary capture at the end.")] = False
+    footage: Annotated[bool, About("Keep the pictures of what is recorded, too.")] = False
+    mirror: Annotated[bool, About("Exchange left and right, as a mirror does.")] = False
+    hands: Annotated[bool, About("Capture the fingers.")] = True
+    smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
+    height_m: Annotated[float | None, About("Height of the person, where it is known.", 0.5, 2.5, "m")] = None
+    focal_px: Annotated[float | None, About("Focal length of the camera, where it is known.", 50, 100_000, "px")] = None
+    min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    camera_size: Annotated[
+        tuple[int, int] | None,
+        About("Size of the pictures that the camera is asked for.", 16, 16384, "px", ("W", "H")),
+    ] = None
+    pace: Annotated[
+        Literal["real-time", "all"],
+        About("A film is played as it was filmed, missing what comes too late, or seen picture by picture."),
+    ] = "real-time"
+    threads: Annotated[int, About("Processor threads behind detection; 0 takes one.", 0, 1024)] = 0
+
+
+@dataclass(frozen=True)
 class SelftestRequest:
     """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
 
@@ -98,6 +123,7 @@ class Task:
 
 TASKS = {
     "motion": Task(MotionRequest, "motion.pipeline:run"),
+    "live": Task(LiveRequest, "motion.live:run"),
     "selftest": Task(SelftestRequest, "runtime.selftest:run"),
 }
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m inference motion|selftest|worker|doctor|bench`.
+"""The command line: `python -m inference motion|live|selftest|worker|doctor|bench`.
 
 Exit codes: 0 done, 2 request, 3 input, 4 weights, 5 resources, 70 bug, 130 cancelled.
 Nothing heavy is imported before a job runs, so `--help` answers at once.
