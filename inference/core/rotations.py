@@ -112,6 +112,25 @@ def rotvec_from_matrix(matrix: Array) -> Array:
     return rotvec_from_quaternion(quaternion_from_matrix(np.asarray(matrix, float)))
 
 
+def matrix_from_euler(angles: Array, order: str = "XYZ") -> Array:
+    """(..., 3, 3) rotation matrices of (..., 3) angles about x, y and z, radians, in Blender's order.
+
+    "XYZ" turns about x first and about z last, all about fixed axes.
+    """
+    angles = np.asarray(angles, float)
+    sine, cosine = np.sin(angles), np.cos(angles)
+    out = np.broadcast_to(np.eye(3), (*angles.shape, 3))
+    for letter in order:
+        axis = "XYZ".index(letter)
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        turn = np.zeros((*angles.shape, 3))
+        turn[..., axis, axis] = 1.0
+        turn[..., i, i] = turn[..., j, j] = cosine[..., axis]
+        turn[..., j, i], turn[..., i, j] = sine[..., axis], -sine[..., axis]
+        out = turn @ out
+    return out
+
+
 def slerp(a: Array, b: Array, t: Array | float) -> Array:
     """Go from (..., 4) `a` (t = 0) to `b` (t = 1) along the shorter arc; t broadcasts over (...)."""
     b = np.where(np.sum(a * b, axis=-1, keepdims=True) < 0, -b, b)
