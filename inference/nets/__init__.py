@@ -10,13 +10,21 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
-from . import lifter, pose_resnet, triangulation, v2v
+from . import joint_volume, lifter, pose_resnet, triangulation, v2v, view_trust
 from .originals import import_original
 
 __all__ = ["import_original", "load"]
 _NETS: dict[str, Any] = {
     module.NAME: module
-    for module in (lifter, pose_resnet, v2v, triangulation.AlgebraicModule, triangulation.VolumetricModule)
+    for module in (
+        lifter,
+        view_trust,
+        joint_volume,
+        pose_resnet,
+        v2v,
+        triangulation.AlgebraicModule,
+        triangulation.VolumetricModule,
+    )
 }
 
 

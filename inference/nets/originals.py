@@ -68,12 +68,12 @@ def _number(key: str) -> int:
 
 
 def _read_volume(state: State) -> V2VConfig:
-    first, inputs = state["front_layers.0.block.0.weight"].shape[:2]
+    first, inputs, kernel = state["front_layers.0.block.0.weight"].shape[:3]
     levels = _count(state, r"encoder_decoder\.encoder_res(\d+)\.")
     inner = [state[f"encoder_decoder.encoder_res{i}.res_branch.0.weight"].shape[0] for i in range(1, levels + 1)]
     wide = state["front_layers.1.res_branch.0.weight"].shape[0]
     return V2VConfig(
-        inputs=inputs, joints=len(state["output_layer.weight"]), first=first, widths=(wide, *inner),
+        inputs=inputs, joints=len(state["output_layer.weight"]), first=first, kernel=kernel, widths=(wide, *inner),
         fronts=_count(state, r"front_layers\.(\d+)\.") - 1, back=any(key.startswith("back_layers.") for key in state),
     )  # fmt: skip
 

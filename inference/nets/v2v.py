@@ -20,14 +20,15 @@ SCHEMA = 1
 class V2VConfig:
     """Shape of the network.
 
-    first: channels of the first layer; widths: of the full-size level and of each halved one below it, so the volume's
-    side is a multiple of 2 ** (len(widths) - 1); fronts: residual blocks before the first halving; back: whether a
-    residual block and two 1x1x1 layers stand before the output.
+    first, kernel: channels of the first layer and its reach; widths: of the full-size level and of each halved one
+    below it, so the volume's side is a multiple of 2 ** (len(widths) - 1); fronts: residual blocks before the first
+    halving; back: whether a residual block and two 1x1x1 layers stand before the output.
     """
 
     inputs: int = 32
     joints: int = 17
     first: int = 16
+    kernel: int = 7
     widths: tuple[int, ...] = (32, 64, 128, 128, 128, 128)
     fronts: int = 3
     back: bool = True
@@ -121,7 +122,7 @@ class V2V(nn.Module):
         self.config = config
         wide = config.widths[0]
         fronts = [Residual3D(config.first if i == 0 else wide, wide) for i in range(config.fronts)]
-        self.front_layers = nn.Sequential(Basic3D(config.inputs, config.first, 7), *fronts)
+        self.front_layers = nn.Sequential(Basic3D(config.inputs, config.first, config.kernel), *fronts)
         self.encoder_decoder = EncoderDecoder(config.widths)
         back = [Residual3D(wide, wide), Basic3D(wide, wide, 1), Basic3D(wide, wide, 1)] if config.back else []
         self.back_layers = nn.Sequential(*back)

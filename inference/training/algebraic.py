@@ -26,7 +26,7 @@ from . import captures, motions, rigs
 from .lifter import load_bodies, schedule
 
 LOG = logging.getLogger("understudy.training")
-_INSIDE = 0.6827  # share of errors within one sigma
+INSIDE = 0.6827  # share of errors within one sigma
 _FAR = 0.2  # metres; errors beyond count little more
 
 
@@ -85,7 +85,7 @@ def train(recipe: dict[str, Any], data: Path, out: Path) -> None:
             saved = time.monotonic()
     checkpoint(out, step, net, optimiser)
     figures = {f"mm_{count}_views": evaluate(net, test)["ours"] for count, test in tests.items()}
-    save_weights(out / "view_trust.safetensors", net, recipe, {**figures, "steps": step})
+    save_weights(out / "view_trust.safetensors", net, view_trust, recipe, {**figures, "steps": step})
 
 
 def make_bank(data: Path, bodies: Any, split: str, recipe: dict[str, Any]) -> captures.Bank:
@@ -110,10 +110,15 @@ def losses(net: ViewTrust, batch: rigs.Scene) -> tuple[Tensor, Tensor]:
     total = torch.zeros(())
     for points in out.rounds:
         error = ((points - batch.truth).square().sum(-1) + 1e-5).sqrt()[known]
-        total = total + torch.where(error > _FAR, _FAR * (1 + (error / _FAR).log()), error).mean() / 0.05
+        total = total + soft_error(error).mean() / 0.05
     missed = ((out.rounds[-1] - batch.truth).norm(dim=-1) + 1e-4)[known].detach().log()
     short = missed - out.error[known].log()
-    return total / len(out.rounds), torch.maximum(_INSIDE * short, (_INSIDE - 1) * short).mean()
+    return total / len(out.rounds), torch.maximum(INSIDE * short, (INSIDE - 1) * short).mean()
+
+
+def soft_error(error: Tensor) -> Tensor:
+    """Errors in metres that grow like a logarithm beyond 20 cm."""
+    return torch.where(error > _FAR, _FAR * (1 + (error / _FAR).log()), error)
 
 
 @torch.no_grad()
@@ -135,7 +140,7 @@ def evaluate(net: ViewTrust, batch: rigs.Scene) -> dict[str, float]:
     return {name: round(value, 2) for name, value in figures.items()}
 
 
-def checkpoint(out: Path, step: int, net: ViewTrust, optimiser: torch.optim.Optimizer) -> None:
+def checkpoint(out: Path, step: int, net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
     """Write everything a later run needs, whole or not at all."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     for index, state in enumerate(optimiser.state_dict()["state"].values()):
@@ -145,7 +150,7 @@ def checkpoint(out: Path, step: int, net: ViewTrust, optimiser: torch.optim.Opti
     partial.replace(out / "checkpoint.safetensors")
 
 
-def restore(out: Path, net: ViewTrust, optimiser: torch.optim.Optimizer) -> int:
+def restore(out: Path, net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
     """Take up a checkpoint; gives its step, 0 where there is none."""
     path = out / "checkpoint.safetensors"
     if not path.exists():
@@ -161,10 +166,10 @@ def restore(out: Path, net: ViewTrust, optimiser: torch.optim.Optimizer) -> int:
     return int(max((float(entry["step"]) for entry in state.values()), default=0))
 
 
-def save_weights(path: Path, net: ViewTrust, recipe: dict[str, Any], figures: dict[str, float]) -> None:
-    """Write what `nets.load` reads."""
+def save_weights(path: Path, net: Any, module: Any, recipe: dict[str, Any], figures: dict[str, float]) -> None:
+    """Write what `nets.load` reads, by the `module` that builds the network."""
     metadata = {
-        "net": view_trust.NAME, "schema": str(view_trust.SCHEMA), "config": json.dumps(net.config.to_dict()),
+        "net": module.NAME, "schema": str(module.SCHEMA), "config": json.dumps(net.config.to_dict()),
         "recipe": json.dumps(recipe), "metrics": json.dumps(figures),
     }  # fmt: skip
     save_file({name: value.contiguous() for name, value in net.state_dict().items()}, path, metadata=metadata)

@@ -29,7 +29,7 @@ class RigErrors:
 
 
 class Scene(NamedTuple):
-    """What is seen and the truth (B, J, 3), metres, and the true visibility (B, V, J) before errors."""
+    """What is seen, and the truth (B, J, 3), metres."""
 
     views: Views
     truth: Tensor
@@ -61,6 +61,11 @@ def film(people: Tensor, count: int, g: torch.Generator, errors: captures.Errors
     height = people[:, :25, 2].amax(1) - people[:, :25, 2].amin(1)
     height = (height.clamp_min(0.9) * (1 + rig.height * torch.randn(batch, generator=g))).clamp(0.7, 2.4)
     return Scene(Views(seen / focal[..., None, None], score, turn, place, height), people)
+
+
+def part(scene: Scene, which: slice) -> Scene:
+    """Some of the frames."""
+    return Scene(Views(*(value[which] for value in scene.views)), scene.truth[which])
 
 
 def _cameras(batch: int, count: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
