@@ -232,4 +232,3 @@ def performance_of(motion: BodyMotion, *, raw: bool = False) -> Performance:
         contacts=motion.contacts, confidence=motion.bone_confidence,
         name=str(motion.header.get("name", "")), header=motion.header,
     )  # fmt: skip
-
