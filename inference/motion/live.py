@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.artifacts import Keypoints2D
 from ..core.skeletons import BODY, HUMANOID_NAMES, HUMANOID_PARENTS, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
-from ..protocol.errors import InputError
+from ..protocol.errors import Cancelled, InputError
 from ..protocol.events import Reporter
 from ..protocol.folder import JobFolder
 from ..protocol.requests import LiveRequest, MotionRequest
@@ -74,6 +74,8 @@ def _play(source: Source, show: _Show, folder: JobFolder, report: Reporter) -> N
     if show.request.record:
         folder.ask_to_record()
     while not source.has_ended and not folder.stop.exists():
+        if folder.cancel.exists():  # `progress` looks more seldom
+            raise Cancelled()
         report.progress("live", show.frames, source.frames)
         picture = source.next()
         if picture is not None:

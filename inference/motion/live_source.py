@@ -156,7 +156,7 @@ class _Camera:
             found, self._newest = self._newest, None
         if found is None:
             if clock_ns() - self._last_ns > 1e9 * _SILENT_S:
-                text = f"Camera {self._device} gave no picture for {_SILENT_S:.0f} seconds."
+                text = f"Camera {self._device} gave no picture for {_SILENT_S:g} seconds."
                 raise InputError(text, "Check its cable, and that no other program uses it; then start again.")
             return None
         picture, taken_ns = found

@@ -96,6 +96,11 @@ class LiveRequest:
     ] = "real-time"
     threads: Annotated[int, About("Processor threads behind detection; 0 takes one.", 0, 1024)] = 0
 
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        if self.video is None and not self.camera.strip():
+            raise RequestError("no camera and no film", "Give --camera 0 or --video FILE.", field="camera")
+
 
 @dataclass(frozen=True)
 class SelftestRequest:
