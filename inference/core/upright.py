@@ -28,18 +28,18 @@ _TO_Z = {
 }  # fmt: skip
 
 
-def find_up(trunks: Array) -> str:
+def find_up(directions: Array, *, share: float = 0.3) -> str:
     """Tell the axis, as in "+Y", along which (T, 3) directions from feet or hips to the head lie most of the time.
 
-    "" where they favour none.
+    "" where they favour none: their mean, each of length 1, is shorter than `share` along it.
     """
-    length = np.linalg.norm(trunks, axis=-1)
+    length = np.linalg.norm(directions, axis=-1)
     known = np.isfinite(length) & (length > 0)
     if not known.any():
         return ""
-    mean = unit(trunks[known]).mean(axis=0)
+    mean = unit(directions[known]).mean(axis=0)
     axis = int(np.argmax(np.abs(mean)))
-    clear = np.linalg.norm(mean) > 0 and abs(unit(mean)[axis]) > _CLEAR and abs(mean[axis]) > 0.3
+    clear = np.linalg.norm(mean) > 0 and abs(unit(mean)[axis]) > _CLEAR and abs(mean[axis]) > share
     return _AXES[axis, int(np.sign(mean[axis]))] if clear else ""
 
 
@@ -71,15 +71,14 @@ def standing_height(rig: Rig, mapping: Mapping) -> float:
     return float(np.mean(legs)) / _LEG_OF_HEIGHT if legs else float(np.ptp(rig.heads, axis=0).max())
 
 
-def trunks(performance: Performance) -> Array:
-    """(T, 3) from the hips to the head or, without one, to the last joint of neck or spine."""
-    rig, mapping = performance.rig, performance.mapping
+def trunks(heads: Array, rig: Rig, mapping: Mapping) -> Array:
+    """(T, 3) of (T, B, 3) joints: from the hips to the head or, without one, to the last joint of neck or spine."""
     chains = [mapping.chain(role, rig) for role in ("head", "neck", "spine")]
     top = next((chain[-1] for chain in chains if chain), None)
     hips = mapping.first("hips", rig)
     if top is None or hips is None:
-        return np.zeros((len(performance.times), 3))
-    return performance.heads[:, top] - performance.heads[:, hips]
+        return np.zeros((len(heads), 3))
+    return heads[:, top] - heads[:, hips]
 
 
 def turned(performance: Performance, turn: Array) -> Performance:
@@ -112,11 +111,15 @@ def grounded(rig: Rig, mapping: Mapping) -> Rig:
 
 
 def made_upright(performance: Performance) -> tuple[Performance, list[str]]:
-    """Turn Z up whatever clearly stands along another axis; also give what was done."""
-    axis = find_up(trunks(performance))
-    if axis in ("", "+Z"):
+    """Turn Z up what stands along another axis in most frames, and not along Z at rest; also give what was done.
+
+    Who lies or crawls in every frame stands at rest.
+    """
+    rig, mapping = performance.rig, performance.mapping
+    axis = find_up(trunks(performance.heads, rig, mapping))
+    if axis in ("", "+Z") or find_up(trunks(rig.heads[None], rig, mapping)) == "+Z":
         return performance, []
-    note = f"{performance.name} stands along {axis}, as most of its frames show; it was turned to stand along Z."
+    note = f"{performance.name} stands along {axis} in most of its frames; it was turned to stand along Z."
     return turned(performance, to_z_up(axis)), [note]
 
 

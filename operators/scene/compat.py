@@ -41,6 +41,24 @@ def _channelbag(datablock: bpy.types.ID, animation: bpy.types.AnimData, action: 
     return strip.channelbag(slot, ensure=True)
 
 
+def curves_in(action: bpy.types.Action, datablock: bpy.types.ID) -> list[bpy.types.FCurve]:
+    """F-curves that an action holds for a datablock; nothing is assigned. The first branch can go with 4.2.
+
+    The slot is the one that is in use, else the one of the datablock's name, else the first of its kind.
+    """
+    if not hasattr(action, "slots"):
+        return list(action.fcurves)
+    animation = datablock.animation_data
+    used = animation.action_slot if animation and animation.action == action else None
+    fitting = [slot for slot in action.slots if slot.target_id_type in (datablock.id_type, "UNSPECIFIED")]
+    named = [slot for slot in fitting if slot.identifier[2:] == datablock.name]
+    slot = used or next(iter(named or fitting), None)
+    if slot is None:
+        return []
+    bags = [strip.channelbag(slot) for layer in action.layers for strip in layer.strips if strip.type == "KEYFRAME"]
+    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+
+
 # Paths that may begin with "//" must say so where Blender can hear it. The test can go with 4.2.
 PATH_OPTIONS = (
     {"PATH_SUPPORTS_BLEND_RELATIVE"}

@@ -121,7 +121,7 @@ def read_smpl(path: Path, *, fps: float | None = None) -> Performance:
     rate = fps or _rate(arrays) or DEFAULT_FPS
     if not (fps or _rate(arrays)):
         notes.append(f"{path.name} does not say its frames a second; {rate:g} were taken.")
-    return _perform(locals_, place, rate, path, notes)
+    return _perform(locals_, place, rate, path, notes, mocap=any("mocap" in key for key in group.arrays))
 
 
 def _load(path: Path) -> dict[str, Array]:
@@ -312,7 +312,9 @@ def smpl_mapping(names: tuple[str, ...]) -> Mapping:
     return Mapping("SMPL", bones)
 
 
-def _perform(locals_: Array, place: Array | None, fps: float, path: Path, notes: list[str]) -> Performance:
+def _perform(
+    locals_: Array, place: Array | None, fps: float, path: Path, notes: list[str], *, mocap: bool
+) -> Performance:
     names, parents = zip(*_JOINTS[locals_.shape[1]], strict=True)
     rest = np.tile(np.eye(4), (len(names), 1, 1))
     rest[:, :3, :3], rest[:, :3, 3] = _FROM_SMPL, rest_joints(names)
@@ -323,7 +325,7 @@ def _perform(locals_: Array, place: Array | None, fps: float, path: Path, notes:
             offset = _FROM_SMPL.T @ (rest[row, :3, 3] - rest[parent, :3, 3])
             heads[:, row] = heads[:, parent] + turns[:, parent] @ offset
     heads += 0.0 if place is None else place[:, None]
-    turn = upright.to_z_up(_up(names, heads, path.name, notes))
+    turn = upright.to_z_up(_up(names, heads, path.name, notes, mocap=mocap))
     mapping, parents = smpl_mapping(names), np.array(parents)
     rig = Rig(names, parents, rest, _lengths(rest, parents), name="SMPL")
     times = np.arange(len(heads)) / fps
@@ -332,14 +334,18 @@ def _perform(locals_: Array, place: Array | None, fps: float, path: Path, notes:
     return _stand(performance, moving=place is not None)
 
 
-def _up(names: tuple[str, ...], heads: Array, name: str, notes: list[str]) -> str:
+def _up(names: tuple[str, ...], heads: Array, name: str, notes: list[str], *, mocap: bool) -> str:
+    """The axis along which the person stands; AMASS has Z up, so there only whoever always stands otherwise counts."""
     at = {joint: heads[:, row] for row, joint in enumerate(names)}
-    axis = upright.find_up(at["head"] - 0.5 * (at["left_ankle"] + at["right_ankle"]))
+    standing = at["head"] - 0.5 * (at["left_ankle"] + at["right_ankle"])
+    axis = upright.find_up(standing, share=0.9 if mocap else 0.3)
     if axis:
         notes.append(f"{axis} is up in {name}: along it the head is over the feet.")
         return axis
-    notes.append(f"The person in {name} does not stand; Z was taken to be up, as in AMASS.")
-    return "+Z"
+    axis = "+Z" if mocap else "+Y"
+    source = "AMASS" if mocap else "SMPL"
+    notes.append(f"The person in {name} does not stand along any axis; {axis} was taken to be up, as in {source}.")
+    return axis
 
 
 def _lengths(rest: Array, parents: Array) -> Array:
