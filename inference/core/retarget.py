@@ -1,0 +1,357 @@
+"""A performance lands on a character: world rotations since rest are carried over, bone by bone.
+
+    target(t) = delta_source(t) @ correction @ target_rest
+
+Rolls, axes and the facing of either rest pose do not matter. What does not depend on a slider is computed once; what
+a slider changes is computed for all frames at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..protocol.retarget import RetargetSettings
+from .body import Body, checked_body
+from .correspondence import corrections, follow_chains
+from .limbs import Limb, limb_of, reach, share_twist, still
+from .posing import Tree, keys_of, location_of, spread, tree_of
+from .rig import FINGERS, SIDES, Mapping, Performance, Rig, RigMotion
+from .rotations import (
+    conjugate,
+    cross,
+    matrix_from_quaternion,
+    multiply,
+    quaternion_from_rotvec,
+    rotate,
+    rotvec_from_quaternion,
+    unit,
+)
+from .transfer import Transfer, differences, hinges_in_motion, same_skeleton
+
+Array = np.ndarray
+_ARM = ("upper_arm", "forearm", "hand", *FINGERS, "upper_arm_twist", "forearm_twist")
+_POSE = (
+    "scale", "hip_height", "arm_reach", "arm_spread", "leg_spread", "spine_bend", "shoulders", "fingers", "twist",
+)  # fmt: skip
+_DEFAULTS = RetargetSettings()
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is read off a performance: world rotations (N, T, 4) of the target's pieces since rest, corrected.
+
+    pelvis (T, 3); shoulders (T, 3) their middle; tips: (T, 3) by side, where hands should reach.
+    """
+
+    deltas: Array
+    pelvis: Array
+    shoulders: Array
+    tips: dict[str, Array]
+
+
+class Retargeter:
+    """Carries one performance over to one rig, again and again as settings change.
+
+    keyed (K,) and moved (M,) are the rows of the bones that get rotations and locations. notes: what the user should
+    know. Raises InputError where a role that nothing can do without is missing.
+    """
+
+    def __init__(self, performance: Performance, rig: Rig, mapping: Mapping) -> None:
+        self.rig, self.mapping, self._performance = rig, mapping, performance
+        self._theirs = checked_body(performance.rig, performance.mapping, "performance")
+        self._ours = checked_body(rig, mapping, "character")
+        self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
+        theirs, ours = self._theirs, self._ours
+        follows = sorted(follow_chains(theirs, ours), key=lambda f: f.row)
+        beside = [row for role, chain in ours.chains.items() if "_twist" in role for row in chain]
+        self.keyed = np.array(sorted({f.row for f in follows} | set(beside)))
+        self._tree: Tree = tree_of(rig, self.keyed)
+        self._piece = {int(row): n for n, row in enumerate(self._tree.rows)}
+        turned = corrections(theirs, ours, hinges_in_motion(performance, theirs))
+        self._transfer = Transfer(follows, turned, (theirs, ours), self._piece)
+        self._limbs = self._find_limbs()
+        self.moved = self._find_moved()
+        self.ratio = ours.leg / theirs.leg
+        self.notes = differences(theirs, ours, mapping)
+        self._source = self._read(performance.turns, performance.heads)
+
+    @classmethod
+    def for_rig(cls, source_rig: Rig, source_mapping: Mapping, rig: Rig, mapping: Mapping) -> Retargeter:
+        """Make one for a performance that is still to come; it goes through `pose`, frame by frame."""
+        bones = len(source_rig.names)
+        nothing = Performance(
+            source_rig, source_mapping, np.zeros((0, bones, 3, 3)), np.zeros((0, bones, 3)), np.zeros(0)
+        )  # fmt: skip
+        return cls(nothing, rig, mapping)
+
+    def pose(self, turns: Array, heads: Array, settings: RetargetSettings = _DEFAULTS) -> tuple[Array, Array]:
+        """Rotations (K, 4) of `keyed` and locations (M, 3) of `moved` for one frame: turns (B, 3, 3), heads (B, 3).
+
+        Feet are not held and the root is not moved, since both need to know what comes next.
+        """
+        source = self._read(np.asarray(turns)[None], np.asarray(heads)[None])
+        deltas, _, _, locations = self._place(source, settings)
+        return keys_of(self._tree, deltas, self.keyed)[0], locations[0]
+
+    def solve(self, settings: RetargetSettings) -> RigMotion:
+        """Pose, hold the feet and move the root; a stage whose settings have not changed is not repeated."""
+        motion, key = self.unlocked(settings), _key(settings)
+        if settings.lock_feet > 0 or settings.floor:
+            key = (*key, settings.lock_feet, settings.floor)
+            standing = motion
+            motion = self._stage("feet", key, lambda: self._on_feet(standing, settings))
+        if settings.root == "hips" and not settings.root_turn:
+            return motion
+        key, ready = (*key, settings.root, settings.root_axes, settings.root_turn), motion
+        return self._stage("root", key, lambda: _travel(ready, settings))
+
+    def _on_feet(self, motion: RigMotion, settings: RetargetSettings) -> RigMotion:
+        from . import feet
+
+        if settings.lock_feet > 0:
+            motion = feet.lock(motion, self.feet, self.contacts, settings.lock_feet)
+        return feet.lift(motion, self.feet) if settings.floor else motion
+
+    def unlocked(self, settings: RetargetSettings) -> RigMotion:
+        """The motion before feet are held and the root is moved."""
+        return self._stage("pose", _key(settings), lambda: self._motion(settings))
+
+    @property
+    def contacts(self) -> Array:
+        """(T, 4) contacts of the performance, its own or found."""
+        from . import feet
+
+        performance = self._performance
+        return self._stage("contacts", (), lambda: feet.source_contacts(performance))
+
+    @property
+    def feet(self) -> Sequence[Any]:
+        """The target's feet."""
+        from . import feet
+
+        return self._stage("found feet", (), lambda: feet.find_feet(self.rig, self.mapping))
+
+    def _stage(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != key:
+            kept = self._kept[name] = (key, make())
+        return kept[1]
+
+    def _find_limbs(self) -> dict[str, Limb]:
+        same = same_skeleton(self._theirs, self._ours)
+        found: dict[str, Limb] = {}
+        for side in SIDES:
+            for name, arm in (("arm", True), ("leg", False)):
+                limb = limb_of(self._ours, self._piece, side, arm=arm)
+                if limb is not None:
+                    found[f"{name}.{side}"] = still(limb) if same else limb
+        return found
+
+    def _find_moved(self) -> Array:
+        """The hips, and whatever mapped bone does not hang from them."""
+        hips = self._ours.chains["hips"][0]
+        loose = [
+            int(row) for row in self.keyed
+            if row != hips and hips not in (above := list(self.rig.ancestors(int(row))))
+            and not any(int(other) in self._piece for other in above)
+        ]  # fmt: skip
+        return np.array(sorted([hips, *loose]))
+
+    def _read(self, turns: Array, heads: Array) -> _Source:
+        theirs = self._theirs
+        tips = {side: self._tip_of(theirs, side, turns, heads) for side in SIDES}
+
+        def middle(role: str) -> Array:
+            return (heads[:, theirs.chains[f"{role}.L"][0]] + heads[:, theirs.chains[f"{role}.R"][0]]) / 2
+
+        deltas = self._transfer(turns, len(self._tree.rows))
+        return _Source(deltas, middle("thigh"), middle("upper_arm"), tips)
+
+    def _tip_of(self, body: Body, side: str, turns: Array, heads: Array) -> Array:
+        """(T, 3) the fingertip that should reach, or the end of the hand or forearm."""
+        row, point = _reaching(body, self._reaching_role(side))
+        local = body.rig.rest[row, :3, :3].T @ (point - body.rig.heads[row])
+        return heads[:, row] + turns[:, row] @ local
+
+    def _reaching_role(self, side: str) -> str:
+        roles = (*(f"{finger}.{side}" for finger in ("middle", "index", "ring")), f"hand.{side}", f"forearm.{side}")
+        return next(role for role in roles if role in self._ours.chains and role in self._theirs.chains)
+
+    def _motion(self, settings: RetargetSettings) -> RigMotion:
+        deltas, matrices, heads, locations = self._place(self._source, settings)
+        turns, all_heads = spread(self._tree, matrices, heads)
+        return RigMotion(
+            self.rig, self.mapping, turns, all_heads, self.keyed, keys_of(self._tree, deltas, self.keyed),
+            self.moved, locations, self._performance.times, confidence=self._confidence(),
+        )  # fmt: skip
+
+    def _place(self, source: _Source, settings: RetargetSettings) -> tuple[Array, Array, Array, Array]:
+        """World rotations since rest (N, T, 4) and as matrices, heads (N, T, 3), and locations (T, M, 3)."""
+        deltas = source.deltas.copy()
+        self._bend(deltas, settings)
+        self._spread_limbs(deltas, settings)
+        if settings.arm_reach > 0:
+            matrices = matrix_from_quaternion(deltas)
+            heads, _ = self._stand(source, settings, matrices)
+            for side in SIDES:
+                self._reach(deltas, side, source, settings.arm_reach, (matrices, heads))
+        for limb in self._limbs.values():
+            share_twist(deltas, limb, settings.twist)
+        matrices = matrix_from_quaternion(deltas)
+        heads, locations = self._stand(source, settings, matrices)
+        return deltas, matrices, heads, locations
+
+    def _pieces(self, *roles: str) -> list[int]:
+        rows = [row for role in roles for row in self._ours.chains.get(role, [])]
+        return [self._piece[row] for row in rows if row in self._piece]
+
+    def _bend(self, deltas: Array, settings: RetargetSettings) -> None:
+        """Take over more or less of the bending of the spine, the shoulders and the fingers."""
+        chest = self._pieces("spine")[-1]
+        if settings.spine_bend != 1.0:
+            before = deltas[chest].copy()
+            _scale_chain(deltas, [self._pieces("hips")[-1], *self._pieces("spine")], settings.spine_bend)
+            carry = multiply(deltas[chest], conjugate(before))
+            above = [f"{role}.{side}" for side in SIDES for role in ("shoulder", *_ARM)]
+            pieces = self._pieces("neck", "head", *above)
+            deltas[pieces] = multiply(carry, deltas[pieces])
+        for side in SIDES:
+            if settings.shoulders != 1.0:
+                _scale_chain(deltas, [chest, *self._pieces(f"shoulder.{side}")], settings.shoulders)
+            hand = self._pieces(f"hand.{side}")
+            if settings.fingers != 1.0 and hand:
+                for finger in FINGERS:
+                    _scale_chain(deltas, [hand[-1], *self._pieces(f"{finger}.{side}")], settings.fingers)
+
+    def _spread_limbs(self, deltas: Array, settings: RetargetSettings) -> None:
+        """Turn arms and thighs away from the body, about the way that chest and hips face."""
+        legs = ("thigh", "shin", "thigh_twist", "shin_twist")
+        for angle, above, parts in (
+            (settings.arm_spread, self._pieces("spine")[-1], _ARM),
+            (settings.leg_spread, self._pieces("hips")[-1], legs),
+        ):
+            if angle == 0.0:
+                continue
+            ahead = rotate(deltas[above], self._ahead)
+            for side, sign in (("L", 1.0), ("R", -1.0)):
+                turn = quaternion_from_rotvec(sign * angle * ahead)
+                pieces = self._pieces(*(f"{part}.{side}" for part in parts))
+                deltas[pieces] = multiply(turn, deltas[pieces])
+
+    @property
+    def _ahead(self) -> Array:
+        """(3,) the way that the target faces at rest."""
+        ours = self._ours
+        return unit(cross(ours.hip_line, unit(ours.shoulders - ours.pelvis)))
+
+    def _stand(self, source: _Source, settings: RetargetSettings, matrices: Array) -> tuple[Array, Array]:
+        """Heads (N, T, 3) of all pieces, and locations (T, M, 3): the pelvis is where the legs' lengths put it."""
+        tree, ours = self._tree, self._ours
+        chain = self._pieces("hips")
+        wanted = source.pelvis * self.ratio
+        if settings.scale is not None:
+            wanted[:, :2] = source.pelvis[:, :2] * settings.scale
+        wanted[:, 2] += self.rig.ground + settings.hip_height * ours.leg
+        below = matrices[chain[-1]] @ (ours.pelvis - self.rig.heads[tree.rows[chain[-1]]])
+        for first, second in zip(chain[-2::-1], chain[:0:-1], strict=True):
+            below = below + matrices[first] @ (self.rig.heads[tree.rows[second]] - self.rig.heads[tree.rows[first]])
+        return self._hang_all(matrices, chain[0], wanted - below)
+
+    def _hang_all(self, matrices: Array, hips: int, head: Array) -> tuple[Array, Array]:
+        tree, rest = self._tree, self.rig.heads
+        heads = np.empty((*matrices.shape[:2], 3))
+        locations = np.zeros((matrices.shape[1], len(self.moved), 3))
+        moved = {int(row): m for m, row in enumerate(self.moved)}
+        heads[hips] = head
+        for n, row in enumerate(tree.rows.tolist()):
+            if n == hips:
+                locations[:, moved[row]] = location_of(tree, matrices, heads, row, head)
+                continue
+            above = int(tree.above[n])
+            if row in moved:  # it hangs from nothing that moves: let it go along with the hips
+                above = hips
+            if above < 0:
+                heads[n] = rest[row]
+                continue
+            heads[n] = heads[above] + matrices[above] @ (rest[row] - rest[tree.rows[above]])
+            if row in moved:
+                locations[:, moved[row]] = location_of(tree, matrices, heads, row, heads[n])
+        return heads, locations
+
+    def _reach(self, deltas: Array, side: str, source: _Source, amount: float, posed: tuple[Array, Array]) -> None:
+        """Bring a hand to the source's place, seen from between the shoulders and scaled."""
+        matrices, heads = posed
+        limb = self._limbs.get(f"arm.{side}")
+        if limb is None:
+            return
+        tree, ours, rest = self._tree, self._ours, self.rig.heads
+        row, point = _reaching(ours, self._reaching_role(side))
+        holder = self._piece[row]
+        tip = heads[holder] + matrices[holder] @ (point - rest[row])
+        upper, lower = limb.upper[0], limb.lower[0]
+        last = limb.lower[-1]
+        wrist = heads[limb.end] if limb.end is not None else (
+            heads[last] + matrices[last] @ (ours.joints(f"forearm.{side}")[-1] - rest[tree.rows[last]])
+        )  # fmt: skip
+        if limb.end is None:
+            tip = wrist
+        both = [heads[self._pieces(f"upper_arm.{other}")[0]] for other in SIDES]
+        place = (both[0] + both[1]) / 2 + self.ratio * (source.tips[side] - source.shoulders)
+        goal = wrist + amount * (place - tip)
+        bend = matrices[limb.upper[-1]] @ self._elbow(matrices, limb)
+        turn_upper, turn_lower = reach((heads[upper], heads[lower], wrist), goal, bend)
+        arm = [*limb.upper, *limb.upper_twist]
+        forearm = [*limb.lower, *limb.lower_twist]
+        deltas[arm] = multiply(turn_upper, deltas[arm])
+        deltas[forearm] = multiply(turn_lower, deltas[forearm])
+
+    def _elbow(self, matrices: Array, limb: Limb) -> Array:
+        """(3,) axis at rest about which the target's elbow bends: as its motion shows, else forwards."""
+        upper = matrices[limb.upper[-1]]
+        directions = upper @ limb.upper_axis, matrices[limb.lower[0]] @ limb.lower_axis
+        local = np.einsum("tji,tj->ti", upper, cross(*directions)).sum(axis=0)
+        if np.linalg.norm(local) > 1e-3:
+            return unit(local)
+        return unit(cross(limb.upper_axis, self._ahead))
+
+    def _confidence(self) -> Array | None:
+        """(T, K) of the source bones that the keyed bones follow."""
+        if self._performance.confidence is None:
+            return None
+        nearest = self._transfer.nearest(len(self._tree.rows))[[self._piece[int(row)] for row in self.keyed]]
+        return np.where(nearest >= 0, self._performance.confidence[:, np.maximum(nearest, 0)], 1.0)
+
+
+def retarget(performance: Performance, rig: Rig, mapping: Mapping, settings: RetargetSettings = _DEFAULTS) -> RigMotion:
+    """Carry a performance over to a rig."""
+    return Retargeter(performance, rig, mapping).solve(settings)
+
+
+def _key(settings: RetargetSettings) -> tuple[Any, ...]:
+    return tuple(getattr(settings, name) for name in _POSE)
+
+
+def _travel(motion: RigMotion, settings: RetargetSettings) -> RigMotion:
+    from . import travel
+
+    return travel.move(motion, settings)
+
+
+def _scale_chain(deltas: Array, pieces: list[int], amount: float) -> None:
+    """Scale how far each piece of a chain is turned against the one before, in place; the first is left as it is."""
+    before = deltas[pieces[0]].copy()
+    for last, piece in itertools.pairwise(pieces):
+        now = deltas[piece].copy()
+        bend = rotvec_from_quaternion(multiply(conjugate(before), now))
+        deltas[piece] = multiply(deltas[last], quaternion_from_rotvec(bend * amount))
+        before = now
+
+
+def _reaching(body: Body, role: str) -> tuple[int, Array]:
+    """The bone, and the (3,) point of it at rest, that should come to the source's place."""
+    return body.chains[role][-1], body.joints(role)[-1]
