@@ -67,7 +67,6 @@ LANDMARKS: dict[str, tuple[float, float, float]] = {
     "little4": (0.853, 0.056, 1.438),
 }
 ARM = ("shoulder", "elbow", "wrist", "palm", "weapon", "thumb", "index", "middle", "ring", "little")
-LEG = ("knee", "ankle", "ball", "toe_end", "heel")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
 
