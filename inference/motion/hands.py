@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ..core import ik
@@ -18,21 +20,29 @@ _PRECISION = 1.0 / 0.005**2
 _STEPS = 2
 
 
-def solve_fingers(skeleton: Skeleton, world: Array, positions: Array, weights: Array, side: str) -> tuple[Array, Array]:
-    """Local rotations (T, 15, 3, 3) of one hand's finger bones, thumb first, and where each is shown (T, 15).
+def solve_fingers(skeleton: Skeleton, world: Array, positions: Array, weights: Array) -> tuple[Array, Array]:
+    """Local rotations (T, 2, 15, 3, 3) of the left and right hand's finger bones, and where each is shown (T, 2, 15).
 
-    `world` (T, B, 3, 3): orientations of the bones, of which the hand's is used.
+    Thumbs come first. `world` (T, B, 3, 3): orientations of the bones, of which the hands' are used.
     """
-    index = np.array([[keypoint(f"{side}Hand{name.capitalize()}{i}") for i in (1, 2, 3, 4)] for name in FINGERS])
-    first = np.array([bone(f"{finger}.01.{side}") for finger in FINGERS])
-    seen = (weights[:, index] > 0).all(axis=2)
-    base = world[:, None, bone(f"hand.{side}")] @ skeleton.local_turn[first]
+    count, index, first, hands = len(world), *_tables()
+    seen = (weights[:, index] > 0).all(axis=3)
+    base = world[:, hands, None] @ skeleton.local_turn[first]
     straight = np.arange(4.0)[:, None] * base[..., None, :, 1]
     joints = np.where(seen[..., None, None], positions[:, index], straight)
-    local = np.einsum("tfji,tfkj->tfki", base, joints - joints[:, :, :1])
-    lengths = np.tile(skeleton.lengths[first[1:, None] + np.arange(3)], (len(world), 1))
-    fingers = _finger(local[:, 1:].reshape(-1, 4, 3), lengths).reshape(-1, 12, 3, 3)  # (4 T) rows, then (T, 12)
-    return np.concatenate([_thumb(local[:, 0]), fingers], axis=1), np.repeat(seen, 3, axis=1)
+    local = np.einsum("tsfji,tsfkj->tsfki", base, joints - joints[..., :1, :])
+    lengths = np.tile(skeleton.lengths[first[:, 1:, None] + np.arange(3)].reshape(-1, 3), (count, 1))
+    thumbs = _thumb(local[:, :, 0].reshape(-1, 4, 3)).reshape(count, 2, 3, 3, 3)  # (2 T) rows, then (T, 2)
+    fingers = _finger(local[:, :, 1:].reshape(-1, 4, 3), lengths).reshape(count, 2, 12, 3, 3)
+    return np.concatenate([thumbs, fingers], axis=2), np.repeat(seen, 3, axis=2)
+
+
+@cache
+def _tables() -> tuple[Array, Array, Array]:
+    """Keypoints (2, 5, 4) of the fingers of both hands, their first bones (2, 5), and the hands' bones (2,)."""
+    index = [[[keypoint(f"{s}Hand{name.capitalize()}{i}") for i in (1, 2, 3, 4)] for name in FINGERS] for s in "LR"]
+    first = [[bone(f"{finger}.01.{side}") for finger in FINGERS] for side in "LR"]
+    return np.array(index), np.array(first), np.array([bone("hand.L"), bone("hand.R")])
 
 
 def fill_fingers(turns: Array, known: Array, relaxed: Array, *, gap: int, decay: float) -> Array:

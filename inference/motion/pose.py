@@ -225,9 +225,8 @@ def _arm(b: Builder, side: str, *, hands: bool) -> None:
     else:
         turn, _, known = _stiff(b, hand, [f"{side}Hand{name}" for name in HAND_POINTS], b.base(hand))
         _pronate(b, side, turn, known)
-    for finger in FINGERS:
-        for i in (1, 2, 3):
-            b.set_local(f"{finger}.{i:02d}.{side}", still, np.zeros(len(elbow), bool))
+    fingers = slice(first := bone(f"thumb.01.{side}"), first + 3 * len(FINGERS))
+    b.local[:, fingers] = matrix_from_quaternion(b.relaxed[fingers])  # `hands.py` solves them
 
 
 def _pronate(b: Builder, side: str, hand_turn: Array, known: Array) -> None:

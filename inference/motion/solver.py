@@ -72,22 +72,22 @@ class Solver:
         targets = self._targets(positions[:, self.keypoints], self._body_weights(weights))
         pose = ik.refine(self.tree, ik.Pose(turns, root), targets, self.freedom, steps=2)
         world, _ = ik.place(self.tree, pose)
-        for side in "LR":
-            first = bone(f"thumb.01.{side}")
-            fingers, shown = solve_fingers(self.skeleton, world, positions, weights, side)
-            known[first : first + 15] = shown[0]
-            pose.turns[0, first : first + 15] = np.where(shown[0, :, None, None], fingers[0], held[first : first + 15])
+        fingers, shown = solve_fingers(self.skeleton, world, positions, weights)
+        for hand, side in enumerate("LR"):
+            rows = slice(first := bone(f"thumb.01.{side}"), first + 15)
+            known[rows] = shown[0, hand]
+            pose.turns[0, rows] = np.where(shown[0, hand, :, None, None], fingers[0, hand], held[rows])
         return pose, known
 
     def _with_fingers(self, pose: ik.Pose, positions: Array) -> ik.Pose:
         """The pose with its fingers turned to (T, 137, 3) keypoints."""
         world, _ = ik.place(self.tree, pose)
-        turns = pose.turns
-        for side in "LR":
-            first = bone(f"thumb.01.{side}")
-            fingers, known = solve_fingers(self.skeleton, world, positions, self.seen.weights, side)
-            relaxed = self.builder.relaxed[first : first + 15]
-            turns[:, first : first + 15] = fill_fingers(fingers, known, relaxed, gap=self.gap, decay=self.builder.decay)
+        turns, gap, decay = pose.turns, self.gap, self.builder.decay
+        fingers, known = solve_fingers(self.skeleton, world, positions, self.seen.weights)
+        for hand, side in enumerate("LR"):
+            rows = slice(first := bone(f"thumb.01.{side}"), first + 15)
+            relaxed = self.builder.relaxed[rows]
+            turns[:, rows] = fill_fingers(fingers[:, hand], known[:, hand], relaxed, gap=gap, decay=decay)
         return ik.Pose(turns, pose.root)
 
     def smooth(self, raw: ik.Pose, amount: float) -> ik.Pose:
