@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from ..protocol.errors import InputError
-from .rig import FINGERS, SIDES, Mapping, Rig
+from .rig import FINGERS, LIMBS, SIDES, Mapping, Rig
 from .rotations import cross, unit
 
 Array = np.ndarray
@@ -25,6 +25,7 @@ _NEXT = {
     "shoulder": "upper_arm",
 }
 _ASTRAY = np.cos(np.radians(65.0))  # an end further off the chain's direction is an artefact of the importer
+_RUNS_ALONG = np.cos(np.radians(30.0))
 _BOTH_SIDES_ALIKE = 0.03  # shares of the trunk's length by which a symmetric rest pose may be off
 _UPRIGHT = np.cos(np.radians(35.0))
 
@@ -39,6 +40,12 @@ class Body:
             chain = mapping.chain(role, rig)
             if chain:
                 self.chains[role] = chain
+        for role, chain in self.chains.items():
+            part, _, side = role.partition(".")
+            after = self.chains.get(f"{_NEXT[part]}.{side}") if part in LIMBS else None
+            if after:  # segments are told apart by where they are: not every rig has them in one line of parents
+                far = np.linalg.norm(rig.heads[chain] - rig.heads[after[0]], axis=-1)
+                self.chains[role] = [chain[i] for i in np.argsort(-far, kind="stable")]
         self._joints: dict[str, Array] = {}
 
     def head(self, role: str) -> Array:
@@ -92,9 +99,7 @@ class Body:
                 chain = self.chains.get(role, [])
                 if not chain:
                     continue
-                heads = self.rig.heads[chain]
-                near = len(chain) > 2 and hand in self.chains and _in_palm(heads, self.head(hand))
-                found[role] = int(len(chain) > 3 or near)
+                found[role] = int(hand in self.chains and _in_palm(self.rig.heads[chain], self.head(hand)))
         return found
 
     def knuckle(self, role: str) -> Array:
@@ -109,8 +114,8 @@ class Body:
         side = unit(self.hip_line * [1.0, 1.0, 0.0])
         if size < 1e-6 or abs(self.hip_line[2]) > 0.05 or unit(trunk) @ UP < _UPRIGHT:
             return False
-        points = [self.joints(role) for role in ("spine", "neck", "head") if role in self.chains]
-        off = np.abs((np.concatenate(points) - self.pelvis) @ side).max() / size
+        rows = [row for role in ("spine", "neck", "head") for row in self.chains.get(role, [])]
+        off = np.abs((self.rig.heads[rows] - self.pelvis) @ side).max() / size
         bones = np.diff(self.joints("spine"), axis=0)
         bent = (unit(bones[np.linalg.norm(bones, axis=-1) > 1e-3 * size]) @ UP).min(initial=1.0)
         skew = float(np.linalg.norm(self.shoulder_line - side))
@@ -147,8 +152,10 @@ class Body:
         return float(np.mean([self._leg(side) for side in SIDES]))
 
     def _leg(self, side: str) -> float:
-        foot = f"foot.{side}"
-        bones = self.length(f"thigh.{side}") + self.length(f"shin.{side}")
+        foot, bones = f"foot.{side}", 0.0
+        for role in ("thigh", "shin"):
+            joints = self.joints(f"{role}.{side}")
+            bones += float(np.linalg.norm(joints[-1] - joints[0]))
         if foot not in self.chains:
             return bones
         if self.flat(side):
@@ -170,6 +177,13 @@ class Body:
                 return self.head(other)
         return self.shoulders if part == "spine" else self._tip(role, last)
 
+    @cached_property
+    def tails_tell(self) -> bool:
+        """Whether the bones of this rig run along their y axis, as Blender's do and those of importers need not."""
+        roles = [role for role in (f"{part}.{side}" for part in LIMBS for side in SIDES) if role in self.chains]
+        along = [self.rig.rest[self.chains[role][0], :3, 1] @ self.direction(role) for role in roles]
+        return bool(np.median(along) > _RUNS_ALONG)
+
     def _tip(self, role: str, bone: int) -> Array:
         """(3,) end of a chain's last bone: an only child's head, its own tail, or straight on."""
         along, step = self._before(role, bone)
@@ -177,7 +191,10 @@ class Body:
         ends = [self.rig.heads[child] for child in self.rig.children(bone)]
         if role.startswith("head"):
             ends = []  # eyes and jaws are no end
-        for end in ([ends[0]] if len(ends) == 1 else []) + [self.rig.tail(bone)]:
+        ends = ends if len(ends) == 1 else []
+        if along is None or self.tails_tell:
+            ends = [*ends, self.rig.tail(bone)]
+        for end in ends:
             if along is None or unit(end - head) @ along > _ASTRAY:
                 return end
         return head + (along if along is not None else UP) * (step or self.rig.lengths[bone])
@@ -238,4 +255,7 @@ def checked_body(rig: Rig, mapping: Mapping, whose: str) -> Body:
 
 def _in_palm(heads: Array, wrist: Array) -> bool:
     """Whether a finger's first bone lies in the palm: its joint is far nearer to the wrist than the next."""
-    return bool(np.linalg.norm(heads[0] - wrist) < 0.45 * np.linalg.norm(heads[1] - wrist))
+    if len(heads) < 3:
+        return False
+    near, far = np.linalg.norm(heads[:2] - wrist, axis=-1)
+    return bool(near < (0.45 if len(heads) == 3 else 0.6) * far)

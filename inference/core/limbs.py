@@ -16,59 +16,96 @@ _SWUNG, _OVER = np.cos(np.radians(60.0)), np.cos(np.radians(85.0))  # of half th
 
 
 @dataclass(frozen=True)
-class Limb:
-    """One arm or leg as pieces of a target's `posing.Tree`.
+class Segment:
+    """One bone of a limb, or beside it: a piece of a target's `posing.Tree`.
 
-    above: what the upper bones hang from; upper, lower: segments; end: hand or foot, None where there is none;
-    upper_twist, lower_twist: bones beside; *_axis (3,) rest directions; *_at: where each is along the limb, 0 to 1, as
-    the share of the turning that it takes. `same`: the source is this very limb, whose turning stays as it is.
+    axis (3,): where it points at rest; at: how much of the limb's turning it takes, 0 to 1, by where it sits.
+    """
+
+    piece: int
+    axis: Array
+    at: float
+
+
+@dataclass(frozen=True)
+class Limb:
+    """One arm or leg.
+
+    above: the piece that the upper bones hang from; upper, lower: along the limb; beside_upper, beside_lower: bones
+    that only turn with it; end: the piece of the hand or foot, None where there is none. `same`: the source is this
+    very limb, whose turning stays as it is.
     """
 
     arm: bool
     above: int
-    upper: list[int]
-    lower: list[int]
+    upper: tuple[Segment, ...]
+    lower: tuple[Segment, ...]
+    beside_upper: tuple[Segment, ...]
+    beside_lower: tuple[Segment, ...]
     end: int | None
-    upper_twist: list[int]
-    lower_twist: list[int]
-    upper_axis: Array
-    lower_axis: Array
-    upper_at: Array
-    lower_at: Array
-    upper_twist_at: Array
-    lower_twist_at: Array
     same: bool = False
+
+    @property
+    def upper_pieces(self) -> list[int]:
+        """Everything that turns with the upper bone."""
+        return [segment.piece for segment in (*self.upper, *self.beside_upper)]
+
+    @property
+    def lower_pieces(self) -> list[int]:
+        """Everything that turns with the lower bone."""
+        return [segment.piece for segment in (*self.lower, *self.beside_lower)]
 
 
 def limb_of(body: Body, pieces: dict[int, int], side: str, *, arm: bool) -> Limb | None:
     """Describe a limb; `pieces` by row. None where its bones are not driven."""
-    names = ("upper_arm", "forearm", "hand") if arm else ("thigh", "shin", "foot")
-    upper, lower, end = ([pieces[r] for r in body.chains.get(f"{n}.{side}", []) if r in pieces] for n in names)
-    if not upper or not lower:
-        return None
+    upper, lower, end = ("upper_arm", "forearm", "hand") if arm else ("thigh", "shin", "foot")
     above = (f"shoulder.{side}", "spine") if arm else ("hips",)
     row = next(body.chains[role][-1] for role in above if role in body.chains and body.chains[role][-1] in pieces)
-    roles, twists = [f"{name}.{side}" for name in names[:2]], [f"{name}_twist.{side}" for name in names[:2]]
-    upper_twist, lower_twist = ([pieces[r] for r in body.chains.get(t, []) if r in pieces] for t in twists)
-    middles = [_places(body, role, body.chains[role], middle=True) for role in roles]
-    lower_at = middles[1] if len(lower) > 1 else np.array([0.0 if lower_twist else 0.5])
-    beside = [_places(body, role, body.chains.get(twist, [])) for role, twist in zip(roles, twists, strict=True)]
+    parts = []
+    for role in (upper, lower):
+        along = _along(body, f"{role}.{side}", pieces)
+        parts.append((along, _beside(body, f"{role}.{side}", body.chains.get(f"{role}_twist.{side}", []), pieces)))
+    ends = [pieces[r] for r in body.chains.get(f"{end}.{side}", []) if r in pieces]
+    (upper_bones, upper_beside), (lower_bones, lower_beside) = parts
+    if not upper_bones or not lower_bones:
+        return None
+    last = upper_bones[-1].at  # the bone that carries the elbow turns as the limb does
+    upper_bones = tuple(replace(bone, at=bone.at / last) for bone in upper_bones)
+    if len(lower_bones) == 1:
+        lower_bones = (replace(lower_bones[0], at=0.0 if lower_beside else 0.5),)
     return Limb(
-        arm, pieces[row], upper, lower, end[0] if end else None, upper_twist, lower_twist,
-        body.direction(roles[0]), body.direction(roles[1]), middles[0] / middles[0][-1], lower_at, beside[0], beside[1],
+        arm, pieces[row], upper_bones, lower_bones, upper_beside, lower_beside, ends[0] if ends else None
     )  # fmt: skip
 
 
-def _places(body: Body, role: str, rows: list[int], *, middle: bool = False) -> Array:
-    """(n,) where bones are along a role, 0 to 1: by their heads, or by their middles."""
+def _along(body: Body, role: str, pieces: dict[int, int]) -> tuple[Segment, ...]:
+    """The bones of a chain, by their middles."""
+    if role not in body.chains:
+        return ()
+    joints = body.joints(role)
+    steps = np.diff(joints, axis=0)
+    axes = np.where(np.linalg.norm(steps, axis=-1, keepdims=True) < 1e-6, body.direction(role), unit(steps))
+    at = np.maximum(_places(body, role, (joints[1:] + joints[:-1]) / 2), 0.02)
+    rows = body.chains[role]
+    return tuple(Segment(pieces[r], a, float(s)) for r, a, s in zip(rows, axes, at, strict=True) if r in pieces)
+
+
+def _beside(body: Body, role: str, rows: list[int], pieces: dict[int, int]) -> tuple[Segment, ...]:
+    """Bones beside a limb, by their heads."""
+    if role not in body.chains or not rows:
+        return ()
+    at = _places(body, role, body.rig.heads[rows])
+    if np.ptp(at) < 1e-3 and (len(at) > 1 or (at[0] < 0.05 and role.startswith(("forearm", "shin")))):
+        at = (np.arange(len(at)) + 0.5) / len(at)  # all in one place: bones as long as the limb
+    axis = body.direction(role)
+    return tuple(Segment(pieces[r], axis, float(s)) for r, s in zip(rows, at, strict=True) if r in pieces)
+
+
+def _places(body: Body, role: str, points: Array) -> Array:
+    """(n,) where (n, 3) points are along a role, 0 to 1."""
     joints = body.joints(role)
     step = joints[-1] - joints[0]
-    heads = body.rig.heads[rows]
-    points = (joints[1:] + joints[:-1]) / 2 if middle else heads
-    at = np.clip((points - joints[0]) @ step / max(float(step @ step), 1e-12), 0.0, 1.0)
-    if not middle and len(at) and np.ptp(at) < 1e-3 and (len(at) > 1 or at[0] < 0.05):
-        at = (np.arange(len(at)) + 0.5) / len(at)  # all in one place: bones as long as the limb
-    return np.maximum(at, 0.02) if middle else at
+    return np.clip((points - joints[0]) @ step / max(float(step @ step), 1e-12), 0.0, 1.0)
 
 
 def still(limb: Limb) -> Limb:
@@ -76,41 +113,38 @@ def still(limb: Limb) -> Limb:
     return replace(limb, same=True)
 
 
-def share_twist(deltas: Array, limb: Limb, amount: float) -> list[int]:
-    """Share the turning of a limb about itself along its bones, in place; gives the pieces that were changed.
+def share_twist(deltas: Array, limb: Limb, amount: float) -> None:
+    """Share the turning of a limb about itself along its bones, in place.
 
     deltas: (N, T, 4) world rotations from rest. Only turns about the limb change, so that it points where it did, and
     neither its hand nor the bone that carries its elbow is touched.
     """
     if limb.same:
-        return []
-    changed: list[int] = []
-    upper = deltas[limb.upper[-1]].copy()
-    if len(limb.upper) > 1 or limb.upper_twist:
-        turning = conjugate(deltas[limb.above])
-        turning = multiply(turning, upper)
-        counter = amount * _tapered(twist_angle(turning, limb.upper_axis)) * _near_rest(turning, limb.upper_axis)
-        for piece, at in [
-            *zip(limb.upper, limb.upper_at, strict=True),
-            *zip(limb.upper_twist, limb.upper_twist_at, strict=True),
-        ]:
-            deltas[piece] = _turned(upper, limb.upper_axis, -(1.0 - at) * counter)
-        changed += [*limb.upper, *limb.upper_twist]
-    alone = len(limb.lower) == 1 and not limb.lower_twist
+        return
+    carrier = limb.upper[-1]
+    upper = deltas[carrier.piece].copy()
+    if len(limb.upper) > 1 or limb.beside_upper:
+        turning = multiply(conjugate(deltas[limb.above]), upper)
+        counter = amount * _tapered(twist_angle(turning, carrier.axis)) * _near_rest(turning, carrier.axis)
+        for bone in limb.upper[:-1]:
+            deltas[bone.piece] = _turned(deltas[bone.piece], bone.axis, (bone.at - 1.0) * counter)
+        for bone in limb.beside_upper:
+            deltas[bone.piece] = _turned(upper, carrier.axis, (bone.at - 1.0) * counter)
+    alone = len(limb.lower) == 1 and not limb.beside_lower
     if alone and (limb.end is None or not limb.arm):
-        return changed
-    lower = deltas[limb.lower[0]].copy()
-    own = twist_angle(multiply(conjugate(upper), lower), limb.lower_axis)
-    whole = own
+        return
+    first, last = limb.lower[0], limb.lower[-1]
+    lower = deltas[first.piece].copy()
+    own = twist_angle(multiply(conjugate(upper), lower), first.axis)
+    whole = twist_angle(multiply(conjugate(upper), deltas[last.piece]), last.axis)
     if limb.end is not None:
-        whole = whole + twist_angle(multiply(conjugate(lower), deltas[limb.end]), limb.lower_axis)
+        whole = whole + twist_angle(multiply(conjugate(deltas[last.piece]), deltas[limb.end]), last.axis)
     whole = _tapered((whole + np.pi) % (2.0 * np.pi) - np.pi)
-    for piece, at in [
-        *zip(limb.lower, limb.lower_at, strict=True),
-        *zip(limb.lower_twist, limb.lower_twist_at, strict=True),
-    ]:
-        deltas[piece] = _turned(lower, limb.lower_axis, amount * (at * whole - own))
-    return [*changed, *limb.lower, *limb.lower_twist]
+    for bone in limb.lower:
+        now = twist_angle(multiply(conjugate(upper), deltas[bone.piece]), bone.axis)
+        deltas[bone.piece] = _turned(deltas[bone.piece], bone.axis, amount * (bone.at * whole - now))
+    for bone in limb.beside_lower:
+        deltas[bone.piece] = _turned(lower, first.axis, amount * (bone.at * whole - own))
 
 
 def _turned(deltas: Array, axis: Array, angle: Array) -> Array:

@@ -293,8 +293,7 @@ class Retargeter:
         row, point = _reaching(ours, self._reaching_role(side))
         holder = self._piece[row]
         tip = heads[holder] + matrices[holder] @ (point - rest[row])
-        upper, lower = limb.upper[0], limb.lower[0]
-        last = limb.lower[-1]
+        upper, lower, last = limb.upper[0].piece, limb.lower[0].piece, limb.lower[-1].piece
         wrist = heads[limb.end] if limb.end is not None else (
             heads[last] + matrices[last] @ (ours.joints(f"forearm.{side}")[-1] - rest[tree.rows[last]])
         )  # fmt: skip
@@ -303,21 +302,19 @@ class Retargeter:
         both = [heads[self._pieces(f"upper_arm.{other}")[0]] for other in SIDES]
         place = (both[0] + both[1]) / 2 + self.ratio * (source.tips[side] - source.shoulders)
         goal = wrist + amount * (place - tip)
-        bend = matrices[limb.upper[-1]] @ self._elbow(matrices, limb)
+        bend = matrices[limb.upper[-1].piece] @ self._elbow(matrices, limb)
         turn_upper, turn_lower = reach((heads[upper], heads[lower], wrist), goal, bend)
-        arm = [*limb.upper, *limb.upper_twist]
-        forearm = [*limb.lower, *limb.lower_twist]
-        deltas[arm] = multiply(turn_upper, deltas[arm])
-        deltas[forearm] = multiply(turn_lower, deltas[forearm])
+        deltas[limb.upper_pieces] = multiply(turn_upper, deltas[limb.upper_pieces])
+        deltas[limb.lower_pieces] = multiply(turn_lower, deltas[limb.lower_pieces])
 
     def _elbow(self, matrices: Array, limb: Limb) -> Array:
         """(3,) axis at rest about which the target's elbow bends: as its motion shows, else forwards."""
-        upper = matrices[limb.upper[-1]]
-        directions = upper @ limb.upper_axis, matrices[limb.lower[0]] @ limb.lower_axis
+        upper = matrices[limb.upper[-1].piece]
+        directions = upper @ limb.upper[-1].axis, matrices[limb.lower[0].piece] @ limb.lower[0].axis
         local = np.einsum("tji,tj->ti", upper, cross(*directions)).sum(axis=0)
         if np.linalg.norm(local) > 1e-3:
             return unit(local)
-        return unit(cross(limb.upper_axis, self._ahead))
+        return unit(cross(limb.upper[-1].axis, self._ahead))
 
     def _confidence(self) -> Array | None:
         """(T, K) of the source bones that the keyed bones follow."""
