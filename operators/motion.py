@@ -100,7 +100,9 @@ class UNDERSTUDY_OT_start_motion(Guarded):
         if SESSION.running is not None:
             return "A capture is running; wait for it or cancel it"
         if not motion.views:
-            return "Add a clip first"
+            return "" if motion.markers else "Add a clip first"
+        if motion.markers:
+            return "Remove the views, or the file of markers"
         lacking = _lacking(motion.views)
         if not lacking and len(motion.views) > 1 and not motion.calibration:
             return f"{len(motion.views)} views need a calibration file"

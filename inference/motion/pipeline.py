@@ -1,7 +1,7 @@
 """The road of the motion wing: clips or keypoint files -> 2D -> 3D -> skeleton -> report.
 
-Every stage reads artifacts and writes one; an artifact that was made from the same inputs by the same settings
-is used again.
+Markers enter it at 3D. Every stage reads artifacts and writes one; an artifact that was made from the same inputs by
+the same settings is used again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ..core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, CameraSet
 from ..core.formats.calibration import read_calibration
 from ..core.formats.keypoints2d import read_keypoints
+from ..core.formats.markers import read_markers
 from ..core.skeletons import FACE, LEFT_HAND, RIGHT_HAND
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter, SilentReporter
@@ -35,6 +36,7 @@ from .views import check_image_sizes, match_cameras
 ALGORITHM = 3  # raise when a stage's result changes for the same inputs
 MAX_NAME = 60  # letters of a view's name: artifacts are called after it
 _A = TypeVar("_A", bound=Artifact)
+_K = TypeVar("_K", Keypoints2D, Keypoints3D)
 
 
 @dataclass
@@ -87,10 +89,13 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
         UnderstudyError: see `protocol.errors`.
     """
     job = _Job(request, Path(folder) / "artifacts", report)
-    cameras = None if request.calibration is None else read_calibration(request.calibration)
-    check_doors(request, cameras)
-    views = capture_views(job)
-    keypoints = to_space(job, views, cameras)
+    if request.markers is not None:
+        views, keypoints = [], from_markers(job, request.markers)
+    else:
+        cameras = None if request.calibration is None else read_calibration(request.calibration)
+        check_doors(request, cameras)
+        views = capture_views(job)
+        keypoints = to_space(job, views, cameras)
     settings = FitSettings(
         smoothing=request.smoothing, fill_gap_s=request.fill_gap_s, floor=request.floor, hands=request.hands
     )
@@ -234,6 +239,20 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
     return job.stage(Keypoints3D, "keypoints_3d", "lift", [lifting, seen, rig, net], make)
 
 
+def from_markers(job: _Job, path: Path) -> Keypoints3D:
+    """Find the joints among markers; what had to be guessed becomes a warning."""
+    request = job.request
+
+    def make() -> Keypoints3D:
+        found = read_markers(path, fps=request.fps)
+        for note in found.header["notes"]:
+            job.warning("markers", note)
+        return _trimmed(found, request.start, request.stop)
+
+    inputs = [_content(path), path.name, request.fps, request.start, request.stop]
+    return job.stage(Keypoints3D, "keypoints_3d", "markers", inputs, make)
+
+
 def present(job: _Job, capture: Capture) -> dict[str, Any]:
     """Make what people look at: overlay movies and the report page."""
     folder, pictures = job.artifacts.parent, []
@@ -287,13 +306,14 @@ def _at_rate(keypoints: Keypoints2D, fps: float | None) -> Keypoints2D:
     return replace(keypoints, times=times).with_header(fps=fps)
 
 
-def _trimmed(keypoints: Keypoints2D, start: int, stop: int | None) -> Keypoints2D:
+def _trimmed(keypoints: _K, start: int, stop: int | None) -> _K:
     if start == 0 and stop is None:
         return keypoints
     total, rows = len(keypoints.positions), slice(start, stop)
     if not len(keypoints.positions[rows]):
         raise InputError(f"Frames {start} to {stop} were asked for; the keypoints hold {total} frames.")
-    arrays = {name: getattr(keypoints, name) for name in ("positions", "confidence", "times", "world_m")}
+    names = ("positions", "confidence", "times", "world_m", "validity")
+    arrays = {name: getattr(keypoints, name, None) for name in names}
     return replace(keypoints, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 

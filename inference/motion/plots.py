@@ -43,7 +43,7 @@ def draw_plots(capture: Capture) -> list[tuple[str, str]]:
         ("Height above the floor, m", 2.6, _plot_heights),
     )
     out = []
-    for title, height, paint in painters:
+    for title, height, paint in painters[0 if capture.views else 1 :]:
         figure = plt.figure(figsize=(9.6, height), layout="constrained")
         paint(capture, figure)
         stream = io.BytesIO()

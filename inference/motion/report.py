@@ -44,7 +44,8 @@ def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: S
     parts.append("<h1>Understudy: what this capture is worth</h1>")
     parts += [f"<p class='warn'>{html.escape(warning['text'])}</p>" for warning in numbers["warnings"]]
     parts.append("".join(_figure(path) for path in pictures))
-    parts += [_table(_overview(numbers)), "<h2>Views</h2>", _view_table(numbers["views"])]
+    parts += [_table(_overview(numbers))]
+    parts += ["<h2>Views</h2>", _view_table(numbers["views"])] if numbers["views"] else []
     for title, picture in plots:
         note = f"<p class='note'>{html.escape(_NOTES[title])}</p>" if title in _NOTES else ""
         alt = html.escape(title, quote=True)

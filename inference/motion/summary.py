@@ -36,6 +36,8 @@ def reprojection_errors(capture: Capture) -> Array:
     """(N, T, J) pixels between what each view saw and the 3D keypoints, before any truncation; NaN where unseen."""
     if capture.keypoints.error_px is not None:
         return np.asarray(capture.keypoints.error_px, float)
+    if not capture.views:  # markers
+        return np.full((0, *capture.keypoints.confidence.shape), np.nan)
     rows = []
     for view, camera in zip(capture.views, capture.cameras, strict=True):
         difference = project(camera, capture.keypoints.positions) - view.positions

@@ -26,6 +26,9 @@ class MotionRequest:
         tuple[Path, ...], About("A file or folder of 2D keypoints in place of detection; once for each view.")
     ] = ()
     calibration: Annotated[Path | None, About("The calibration of the cameras; needed for several views.")] = None
+    markers: Annotated[
+        Path | None, About("A C3D or TRC file of markers on the person, in place of clips and keypoints.")
+    ] = None
     image_size: Annotated[
         tuple[int, int] | None,
         About("Size of the images, where keypoint files do not say it.", 16, 16384, "px", ("W", "H")),
@@ -55,7 +58,9 @@ class MotionRequest:
     def __post_init__(self) -> None:
         """Refuse settings that are each fine and do not fit together."""
         views = max(len(self.video), len(self.keypoints))
-        if not views:
+        if views and self.markers is not None:
+            raise RequestError("given beside clips or keypoints", "Give one or the other.", field="markers")
+        if not views and self.markers is None:
             raise RequestError("no clip and no keypoints", "Give --video FILE or --keypoints FOLDER.", field="video")
         if self.video and self.keypoints and len(self.video) != len(self.keypoints):
             count = f"{len(self.keypoints)} given for {len(self.video)} videos"

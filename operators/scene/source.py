@@ -177,12 +177,14 @@ def _performance(
 ) -> Performance:
     bones, here = evaluate.world_matrices(rig, action, frames)
     skeleton = _rest_rig(rig, here[0], unit)
-    mapping = map_rig(skeleton).mapping
+    deform = np.array([bone.use_deform for bone in evaluate.bone_order(rig)])
+    match = map_rig(skeleton, deform=deform, evaluated=True)
+    mapping = match.mapping
     turns = bones[..., :3, :3]
     performance = Performance(
         upright.grounded(skeleton, mapping), mapping, _rotations(turns), bones[..., :3, 3] / unit,
         (frames - frames[0]) / fps, name=rig.name if action is None else action.name,
-        header={"fps": fps if len(frames) < 2 else fps / float(np.mean(np.diff(frames))), "notes": []},
+        header={"fps": fps if len(frames) < 2 else fps / float(np.mean(np.diff(frames))), "notes": list(match.notes)},
     )  # fmt: skip
     return replace(performance, **_annotations(rig, action, frames, performance))
 

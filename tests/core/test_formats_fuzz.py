@@ -18,6 +18,9 @@ from inference.core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoint
 from inference.core.cameras import CameraSet
 from inference.core.formats.calibration import read_calibration
 from inference.core.formats.keypoints2d import read_keypoints, write_openpose
+from inference.core.formats.markers import read_markers
+from inference.core.formats.smpl import read_smpl
+from inference.core.formats.trc import write_trc
 from inference.core.skeletons import OPENPOSE_137
 from inference.protocol.errors import InputError
 
@@ -225,3 +228,42 @@ def test_damaged_calibrations(tmp_path: Path) -> None:
             assert all(np.isfinite(c.matrix).all() and np.isfinite(c.translation).all() for c in cameras)
 
         _survives(read)
+
+
+@pytest.mark.parametrize("name", ["walk_floats.c3d", "walk_whole.c3d", "walk_analog.c3d", "text.trc"])
+def test_damaged_markers(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name.endswith(".trc"):
+        write_trc(path, read_markers(ROOT / "tests/golden/walk_floats.c3d"))
+        content = path.read_bytes()
+    else:
+        content = (ROOT / "tests/golden" / name).read_bytes()
+    for seed in range(5 * ROUNDS):
+        path.write_bytes(_torn(content, random.Random(seed)))
+
+        def read() -> None:
+            found = read_markers(path)
+            assert not np.isinf(found.positions).any() and np.isfinite(found.times).all()
+
+        _survives(read)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_poses_of_smpl(tmp_path: Path, packed: bool) -> None:
+    path = tmp_path / "poses.npz"
+    arrays: dict[str, Any] = {"poses": np.zeros((FRAMES, 156)), "trans": np.zeros((FRAMES, 3)), "mocap_framerate": 60.0}
+    (np.savez_compressed if packed else np.savez)(path, **arrays)
+    content = path.read_bytes()
+    assert len(read_smpl(path).times) == FRAMES
+    for seed in range(2 * ROUNDS):
+        path.write_bytes(_torn(content, random.Random(seed)))
+        _survives(lambda: read_smpl(path))
+    chance = random.Random(0)
+    for _ in range(2 * ROUNDS):
+        given = dict(arrays)
+        odd = [np.array(1.0), np.zeros(0), np.zeros((0, 72)), np.array("a"), np.full((2, 3), np.nan), np.zeros((1, 72)),
+               np.full((FRAMES, 72), 1e300), np.zeros((2, 2, 2, 2)), np.array([None])]  # fmt: skip
+        for key in chance.sample(["poses", "trans", "mocap_framerate", "body_pose", "global_orient", "Rh"], 2):
+            given[key] = chance.choice(odd)
+        np.savez(path, **given)
+        _survives(lambda: read_smpl(path))

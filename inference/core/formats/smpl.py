@@ -27,7 +27,7 @@ Array = np.ndarray
 DEFAULT_FPS = 30.0
 MAX_FRAMES = 1_000_000
 MAX_BYTES = 8 << 30
-_LARGEST_RAD, _FARTHEST_M = 20.0, 1e4
+_LARGEST, _LARGEST_RAD, _FARTHEST_M = 1e6, 20.0, 1e4
 _BODY = (
     ("pelvis", -1), ("left_hip", 0), ("right_hip", 0), ("spine1", 0), ("left_knee", 1), ("right_knee", 2),
     ("spine2", 3), ("left_ankle", 4), ("right_ankle", 5), ("spine3", 6), ("left_foot", 7), ("right_foot", 8),
@@ -162,7 +162,7 @@ def _poses(group: _Group, name: str, notes: list[str]) -> Array:
     whole, root, body = group.first(_FULL), group.first(_ROOT), group.first(_BODY_POSE)
     if whole is not None and (body is None or root is None):
         turns = _matrices(whole, tuple(_JOINTS), "poses", name)
-        if root is not None and np.abs(turns[:, 0] - np.eye(3)).max() < 1e-6:  # EasyMocap keeps the root apart
+        if root is not None and np.abs(turns[:, 0] - np.eye(3)).max(initial=0.0) < 1e-6:  # EasyMocap keeps the root apart
             turns[:, :1] = _matched(_matrices(root, (1,), "root orientations", name), len(turns), name)
         return turns
     assert body is not None, "a group is chosen for what it holds"
@@ -198,8 +198,8 @@ def _matched(turns: Array, count: int, name: str) -> Array:
 def _matrices(array: Array, joints: tuple[int, ...], what: str, name: str) -> Array:
     """(T, J, 3, 3) of rotation vectors, matrices or the first two columns of them, however they are laid out."""
     array = np.asarray(array, float)
-    if not np.isfinite(array).all():
-        raise InputError(f"{name}: its {what} hold values that are not finite.")
+    if not np.isfinite(array).all() or np.abs(array).max(initial=0.0) > _LARGEST:
+        raise InputError(f"{name}: its {what} hold values that are not finite, or far too large.")
     kinds = {count * size: (count, size) for count in joints for size in (3, 6, 9)}
     batch = [array.shape[1:]] if array.shape[:1] == (1,) else []
     for shape in (array.shape, *batch, (1, *array.shape)):  # as it is; a batch of one; a single frame
