@@ -59,6 +59,13 @@ def curves_in(action: bpy.types.Action, datablock: bpy.types.ID) -> list[bpy.typ
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]
 
 
+def import_fbx(path: str) -> set[str]:
+    """Import an FBX file. Blender's own reader is there from 4.5 on, and reads text too; the other can go with 4.2."""
+    if "fbx_import" in dir(bpy.ops.wm):
+        return bpy.ops.wm.fbx_import(filepath=path)
+    return bpy.ops.import_scene.fbx(filepath=path, use_image_search=False)
+
+
 # Paths that may begin with "//" must say so where Blender can hear it. The test can go with 4.2.
 PATH_OPTIONS = (
     {"PATH_SUPPORTS_BLEND_RELATIVE"}

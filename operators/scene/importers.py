@@ -12,6 +12,7 @@ from typing import Any
 import bpy
 
 from ...inference.protocol.errors import InputError
+from .compat import import_fbx
 from .evaluate import channels
 
 MAX_BYTES = 2 << 30
@@ -95,7 +96,7 @@ def _read(path: Path, scene: bpy.types.Scene) -> Imported:
 @contextmanager
 def _shown(scene: bpy.types.Scene) -> Iterator[None]:
     """Let the window show a scene: importers ask it, and not the context, for the active object."""
-    window = bpy.context.window
+    window = bpy.context.window or bpy.context.window_manager.windows[0]  # a timer's context has none
     theirs = window.scene
     window.scene = scene
     try:
@@ -147,7 +148,7 @@ def _number(text: str) -> float:
 
 
 def _fbx(path: Path, scene: bpy.types.Scene) -> set[str]:  # noqa: ARG001
-    return bpy.ops.import_scene.fbx(filepath=str(path), use_image_search=False)
+    return import_fbx(str(path))
 
 
 def _gltf(path: Path, scene: bpy.types.Scene) -> set[str]:
