@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def humanoid(scale: float = 1.0) -> Rig:
     return Rig(HUMANOID_NAMES, np.array(HUMANOID_PARENTS), rest, person.lengths * scale, name="humanoid")
 
 
-def posed(rig: Rig, rotations: dict[str, Array]) -> Rig:
+def posed(rig: Rig, rotations: dict[str, Any]) -> Rig:
     """A rig whose rest pose is another one: rotation vectors (3,) by bone, in the world's axes."""
     local = np.tile(IDENTITY, (1, len(rig.names), 1))
     for name, vector in rotations.items():
@@ -150,7 +151,7 @@ def random_performance(frames: int, seed: int = 0, spread: float = 0.5, *, rig: 
     return performance(rotations, rig=rig, root=rig.heads[0] + random.normal(size=(frames, 3)) * 0.2)
 
 
-def gesture(rotations: dict[str, Array], frames: int = 1, *, rig: Rig | None = None) -> Performance:
+def gesture(rotations: dict[str, Any], frames: int = 1, *, rig: Rig | None = None) -> Performance:
     """Some bones turned from the T-pose by rotation vectors (3,) or (T, 3), in the axes of their rest pose."""
     rig = rig or humanoid()
     local = np.tile(IDENTITY, (frames, len(rig.names), 1))

@@ -187,8 +187,8 @@ def _read_limb(value: Any, key: str) -> IkLimb:
     table = _table(value, key, {"role", "target", "pole", "follow", "fk", "ik"}, ("role", "target"))
     follow = _items(table.get("follow", []), f"{key}.follow", MAX_CHAIN)
     role = _role(table["role"], f"{key}.role")
-    if not role.startswith(("hand.", "foot.")):
-        raise _WrongKey(f"{key}.role: {role} is not the end of a limb; it is hand.L, hand.R, foot.L or foot.R.")
+    if not role.startswith(("hand.", "foot.", "toe.")):
+        raise _WrongKey(f"{key}.role: {role} is not the end of a limb, which is a hand, a foot or a toe.")
     return IkLimb(
         role,
         _name(table["target"], f"{key}.target"),
