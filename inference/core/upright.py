@@ -123,6 +123,16 @@ def made_upright(performance: Performance) -> tuple[Performance, list[str]]:
     return turned(performance, to_z_up(axis)), [note]
 
 
+def upright_rest(rig: Rig, mapping: Mapping) -> Rig:
+    """Turn a rest pose that lies, as some files have it, upright; how bones move in the world does not depend on it."""
+    axis = find_up(trunks(rig.heads[None], rig, mapping))
+    if axis in ("", "+Z"):
+        return rig
+    whole = np.eye(4)
+    whole[:3, :3] = to_z_up(axis)
+    return replace(rig, rest=whole @ rig.rest)
+
+
 def made_metric(performance: Performance, *, said: bool) -> tuple[Performance, list[str]]:
     """Scale a performance to a person's size where it is none; `said`: the file claims to be in metres."""
     height = standing_height(performance.rig, performance.mapping)
@@ -159,9 +169,12 @@ def stood(performance: Performance) -> tuple[Performance, list[str]]:
 
 
 def settled(performance: Performance, *, said: bool) -> Performance:
-    """Make a performance upright, a person's size and standing on z = 0; its header's notes say what was guessed."""
+    """Make a performance a person's size, upright and standing on z = 0; its header's notes say what was guessed.
+
+    `said`: the file says in which unit and along which axis it is; then who lies is left lying.
+    """
     notes = list(performance.header.get("notes", ()))
-    performance, turned_notes = made_upright(performance)
+    performance, turned_notes = (performance, []) if said else made_upright(performance)
     performance, size_notes = made_metric(performance, said=said)
     performance, floor_notes = stood(performance)
     header = {**performance.header, "notes": [*notes, *turned_notes, *size_notes, *floor_notes]}

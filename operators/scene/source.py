@@ -54,7 +54,9 @@ def read_performance(
         raise InputError(f"{rig.name} is not an armature.", "Choose an armature with an action.")
     scene = bpy.context.scene
     frames = _frames(rig, action, scene) if frames is None else np.asarray(frames, float)
-    return _performance(rig, action, frames, fps=scene_fps(scene), unit=units_per_m(scene))
+    performance = _performance(rig, action, frames, fps=scene_fps(scene), unit=units_per_m(scene))
+    performance = _mapped(performance, _deforming(rig))
+    return replace(performance, **_annotations(rig, action, frames, performance))
 
 
 def import_source(path: Path, *, fps: float | None = None) -> Performance:
@@ -131,7 +133,8 @@ def _takes(path: Path, file: Imported) -> list[Performance]:
         name = path.stem if len(takes) == 1 else f"{path.stem} {action.name}"
         performance = _performance(rig, action, _key_frames(rig, action, fps), fps=fps, unit=1.0)
         performance = replace(performance, name=name, header={**performance.header, "source": path.name})
-        out.append(upright.settled(performance, said=path.suffix.lower() != ".bvh"))
+        performance = upright.settled(performance, said=path.suffix.lower() != ".bvh")
+        out.append(_mapped(performance, _deforming(rig)))
     return out
 
 
@@ -177,16 +180,26 @@ def _performance(
 ) -> Performance:
     bones, here = evaluate.world_matrices(rig, action, frames)
     skeleton = _rest_rig(rig, here[0], unit)
-    deform = np.array([bone.use_deform for bone in evaluate.bone_order(rig)])
-    match = map_rig(skeleton, deform=deform, evaluated=True)
-    mapping = match.mapping
+    mapping = map_rig(skeleton, deform=_deforming(rig), evaluated=True).mapping
     turns = bones[..., :3, :3]
-    performance = Performance(
+    return Performance(
         upright.grounded(skeleton, mapping), mapping, _rotations(turns), bones[..., :3, 3] / unit,
         (frames - frames[0]) / fps, name=rig.name if action is None else action.name,
-        header={"fps": fps if len(frames) < 2 else fps / float(np.mean(np.diff(frames))), "notes": list(match.notes)},
+        header={"fps": fps if len(frames) < 2 else fps / float(np.mean(np.diff(frames))), "notes": []},
     )  # fmt: skip
-    return replace(performance, **_annotations(rig, action, frames, performance))
+
+
+def _mapped(performance: Performance, deform: Array) -> Performance:
+    """Find the roles for good, on a rest pose that stands: who is left and right is told by it."""
+    rig = upright.upright_rest(performance.rig, performance.mapping)
+    match = map_rig(rig, deform=deform, evaluated=True)
+    header = {**performance.header, "notes": [*match.notes, *performance.header["notes"]]}
+    rig = upright.grounded(rig, match.mapping)
+    return replace(performance, rig=rig, mapping=match.mapping, header=header)
+
+
+def _deforming(rig: bpy.types.Object) -> Array:
+    return np.array([bone.use_deform for bone in evaluate.bone_order(rig)])
 
 
 def _rest_rig(rig: bpy.types.Object, here: Array, unit: float) -> Rig:
