@@ -18,7 +18,8 @@ from bpy.props import (
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import RequestError
-from ..inference.protocol.requests import MotionRequest
+from ..inference.protocol.requests import LiveRequest, MotionRequest
+from ..inference.protocol.retarget import RetargetSettings
 from .scene.compat import PATH_OPTIONS
 
 RATES = (
@@ -50,6 +51,19 @@ APPLY: dict[str, Any] = {
     ),
 }
 
+# The options of retargeting, for the panel and the redo panel alike.
+RETARGET: dict[str, Any] = {
+    "take": StringProperty(name="Name", description="Name of the action; empty for the clip's"),
+    "frame_start": APPLY["frame_start"],
+    "rate": APPLY["rate"],
+    "stash": BoolProperty(
+        name="Stash Previous",
+        description="Keep the action that the character had on a muted track of its NLA",
+        default=True,
+    ),
+    "asset": BoolProperty(name="Mark as Asset", description="Show the new action in the Asset Browser"),
+}
+
 
 class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
     """One view of the capture: a clip, its keypoints, and who is followed in it."""
@@ -77,11 +91,14 @@ class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
 
 
 # What a number that may be absent shows when it is switched on.
-_SUGGESTED = {"height_m": 1.75, "focal_px": 1500.0, "fps": 30.0, "image_size": (1920, 1080), "stop": 250}
+_SUGGESTED = {
+    "height_m": 1.75, "focal_px": 1500.0, "fps": 30.0, "image_size": (1920, 1080), "camera_size": (1280, 720),
+    "stop": 250, "scale": 1.0,
+}  # fmt: skip
 
 
-def _property(item: schema.Property) -> Any:
-    keywords = dict(item.keywords, description=item.keywords["description"].removesuffix("."))
+def _property(item: schema.Property, **others: Any) -> Any:
+    keywords = dict(item.keywords, description=item.keywords["description"].removesuffix("."), **others)
     if item.name in _SUGGESTED:
         keywords["default"] = _SUGGESTED[item.name]
     if keywords.get("subtype") == "FILE_PATH":
@@ -102,6 +119,119 @@ UNDERSTUDY_PG_motion = type(
     },
 )
 
+UNDERSTUDY_PG_live = type(
+    "UNDERSTUDY_PG_live",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "What a live capture is asked for, and what it drives.",
+        "__annotations__": {
+            "rig": PointerProperty(
+                name="Character",
+                description="The armature that is driven; empty for a new one",
+                type=bpy.types.Object,
+                poll=lambda _, item: item.type == "ARMATURE",
+            ),
+            "keep_pose": BoolProperty(
+                name="Keep Pose", description="Leave the character in its last pose when the capture is stopped"
+            ),
+            **{item.name: _property(item) for item in schema.properties(LiveRequest)},
+        },
+    },
+)
+
+_OVERRIDABLE = {"LIBRARY_OVERRIDABLE"}
+
+
+def _tuned(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
+    """Let the character's last retargeting follow a slider at once."""
+    from .landing import LANDINGS
+
+    LANDINGS.follow(self.id_data)
+
+
+def _mapped(self: Any, context: bpy.types.Context) -> None:  # noqa: ARG001
+    """Give the other side its bone, too."""
+    from .mapping import bone_changed
+
+    bone_changed(self)
+
+
+UNDERSTUDY_PG_tuning = type(
+    "UNDERSTUDY_PG_tuning",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "How performances land on a character.",
+        "__annotations__": {
+            item.name: _property(item, update=_tuned, override=_OVERRIDABLE)
+            for item in schema.properties(RetargetSettings)
+        },
+    },
+)
+
+
+class UNDERSTUDY_PG_bone(bpy.types.PropertyGroup):
+    """One bone of one role; a role with a chain of bones has several, from the root outwards."""
+
+    role: StringProperty(name="Role", description="What the bone does", override=_OVERRIDABLE)
+    bone: StringProperty(
+        name="Bone", description="The bone that does it; empty where the character has none",
+        update=_mapped, override=_OVERRIDABLE,
+    )  # fmt: skip
+
+
+class UNDERSTUDY_PG_character(bpy.types.PropertyGroup):
+    """What Understudy keeps with an armature: which bones do what, and its sliders."""
+
+    bones: CollectionProperty(type=UNDERSTUDY_PG_bone, override={"LIBRARY_OVERRIDABLE", "USE_INSERTION"})
+    active_bone: IntProperty(name="Bone", description="The bone of the mapping that buttons act on")
+    mapping: StringProperty(name="Mapping", description="What the mapping is called", override=_OVERRIDABLE)
+    controls: StringProperty(
+        description="Inverse kinematics and switches, as in a mapping's file", override=_OVERRIDABLE
+    )
+    tuning: PointerProperty(type=UNDERSTUDY_PG_tuning, override=_OVERRIDABLE)
+
+
+class UNDERSTUDY_PG_source(bpy.types.PropertyGroup):
+    """A file or folder of clips."""
+
+    path: StringProperty(
+        name="Clip", description="A clip, or a folder of clips", subtype="FILE_PATH", options=PATH_OPTIONS
+    )
+
+
+def _is_armature(self: Any, item: bpy.types.Object) -> bool:  # noqa: ARG001
+    return item.type == "ARMATURE"
+
+
+RetargetOptions = type(
+    "RetargetOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": RETARGET}
+)
+
+
+class UNDERSTUDY_PG_retarget(RetargetOptions, bpy.types.PropertyGroup):
+    """What is to land on which character."""
+
+    rig: PointerProperty(
+        name="Character", description="The armature that is to move; empty for the active one",
+        type=bpy.types.Object, poll=_is_armature,
+    )  # fmt: skip
+    source: EnumProperty(
+        name="Source",
+        description="What it is to do",
+        items=(
+            ("CAPTURE", "Last Capture", "The capture that was finished last"),
+            ("ARMATURE", "Armature", "Another armature of the scene, as it moves"),
+            ("FILES", "Files", "Captures, BVH, FBX, glTF and SMPL files, and folders of them; an action for each clip"),
+        ),
+    )
+    armature: PointerProperty(
+        name="Armature", description="The armature whose motion is taken", type=bpy.types.Object, poll=_is_armature
+    )
+    files: CollectionProperty(type=UNDERSTUDY_PG_source)
+    active_file: IntProperty(name="Clip", description="The clip or folder that buttons act on")
+    mirror: BoolProperty(name="Mirror", description="Map the other side of the body at once", default=True)
+
+
 ApplyOptions = type("ApplyOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": APPLY})
 
 
@@ -114,9 +244,27 @@ class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
 
     motion: PointerProperty(type=UNDERSTUDY_PG_motion)
     apply: PointerProperty(type=UNDERSTUDY_PG_apply)
+    live: PointerProperty(type=UNDERSTUDY_PG_live)
+    retarget: PointerProperty(type=UNDERSTUDY_PG_retarget)
 
 
-CLASSES = (UNDERSTUDY_PG_view, UNDERSTUDY_PG_motion, UNDERSTUDY_PG_apply, UNDERSTUDY_PG_scene)
+CLASSES = (
+    UNDERSTUDY_PG_view,
+    UNDERSTUDY_PG_motion,
+    UNDERSTUDY_PG_apply,
+    UNDERSTUDY_PG_live,
+    UNDERSTUDY_PG_tuning,
+    UNDERSTUDY_PG_bone,
+    UNDERSTUDY_PG_character,
+    UNDERSTUDY_PG_source,
+    UNDERSTUDY_PG_retarget,
+    UNDERSTUDY_PG_scene,
+)
+
+
+def retarget_settings(tuning: Any) -> RetargetSettings:
+    """Make the settings of a character's sliders."""
+    return schema.from_properties(RetargetSettings, lambda name: getattr(tuning, name))
 
 
 def motion_request(settings: Any) -> MotionRequest:

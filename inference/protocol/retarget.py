@@ -39,5 +39,5 @@ class RetargetSettings:
     ik: Annotated[bool, About("Key the targets and poles of inverse kinematics, where the rig has them.")] = True
     mode: Annotated[Literal["keep", "fk", "ik"], About("What limbs with a switch follow afterwards.")] = "fk"
     reduce: Annotated[bool, About("Keep only the keys that are needed within the tolerances.")] = False
-    tolerance_deg: Annotated[float, About("Error of a reduced rotation.", 0.01, 20, "degrees")] = 0.5
-    tolerance_mm: Annotated[float, About("Error of a reduced location.", 0.01, 100, "mm")] = 2.0
+    tolerance_deg: Annotated[float, About("Largest error of a reduced rotation.", 0.01, 20, "deg")] = 0.5
+    tolerance_mm: Annotated[float, About("Largest error of a reduced location.", 0.01, 100, "mm")] = 2.0

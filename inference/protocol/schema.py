@@ -338,7 +338,10 @@ def _is_used(setting: Setting, value_of: Callable[[str], Any]) -> bool:
 
 
 _KINDS = {"bool": "Bool", "int": "Int", "float": "Float", "str": "String", "path": "String", "choice": "Enum"}
-_UNITS = {"m": {"unit": "LENGTH"}, "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"}}
+_UNITS = {
+    "m": {"unit": "LENGTH"}, "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"},
+    "rad": {"subtype": "ANGLE", "unit": "ROTATION"},
+}  # fmt: skip
 
 
 def _property(setting: Setting) -> Property:
@@ -351,7 +354,7 @@ def _property(setting: Setting) -> Property:
     if setting.kind == "path":
         keywords["subtype"] = "FILE_PATH"
     if setting.kind == "choice":
-        keywords["items"] = [(choice, choice.replace("_", " ").title(), "") for choice in setting.choices]
+        keywords["items"] = [(choice, _words(choice), "") for choice in setting.choices]
     if setting.shape:
         keywords["size"] = setting.shape[0]
     if setting.default not in (None, MISSING):
@@ -362,8 +365,18 @@ def _property(setting: Setting) -> Property:
 
 
 def _label(setting: Setting) -> str:
-    words = setting.name.removesuffix(f"_{setting.about.unit}") if setting.about.unit else setting.name
-    return words.replace("_", " ").title()
+    """Name a setting for people; a unit that Blender does not show itself stands behind it."""
+    unit = setting.about.unit
+    shown = f" ({unit})" if unit and unit not in _UNITS else ""
+    return _words(setting.name.removesuffix(f"_{unit}") if unit else setting.name) + shown
+
+
+def _words(name: str) -> str:
+    """Write a name as a title; axes and the like (xy, fk) in capitals."""
+    return " ".join(word.upper() if word in _ACRONYMS else word.title() for word in name.split("_"))
+
+
+_ACRONYMS = {"cpu", "fk", "ik", "x", "y", "z", "xy", "xyz"}
 
 
 def table(request: type) -> str:

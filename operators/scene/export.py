@@ -1,4 +1,4 @@
-"""An armature with its action to BVH, FBX or glTF, by Blender's own exporters."""
+"""An armature with its action, or a whole character, to BVH, FBX or glTF, by Blender's own exporters."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
 _Y_UP = Matrix.Rotation(-math.pi / 2, 4, "X")
 
 
-def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene) -> Path:
+def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene, *, meshes: bool = False) -> Path:
     """Write one armature and its action; the suffix follows `kind` (BVH, FBX, GLTF).
 
-    The exporters act on a selection, so they get a scene of their own, and the user's stays as it is.
+    With `meshes`, what the armature deforms and carries comes along, where the format has meshes. The exporters act
+    on a selection, so they get a scene of their own, and the user's stays as it is.
 
     Raises:
         InputError: the armature has no action.
@@ -38,7 +39,8 @@ def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Sc
     except OSError as error:
         raise storage_error(path.parent, error) from error
     before = path.stat().st_mtime_ns if path.exists() else None
-    with _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item, _alone(item, action, scene):
+    others = skins(rig) if meshes and kind != "BVH" else []
+    with _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item, _alone([item, *others], action, scene):
         _EXPORTERS[kind](str(path), action)
     if not path.exists() or path.stat().st_mtime_ns == before or path.stat().st_size == 0:
         raise ResourceError(f"{path.name} was not written.", "Look into the console for the exporter's own words.")
@@ -58,27 +60,40 @@ def _turned(rig: bpy.types.Object, turn: Matrix) -> Iterator[bpy.types.Object]:
         bpy.data.armatures.remove(copy.data)  # and the copy with it
 
 
+def skins(rig: bpy.types.Object) -> list[bpy.types.Object]:
+    """Meshes of the present scene that an armature deforms or carries."""
+    return [
+        item for item in bpy.context.scene.objects
+        if item.type == "MESH" and (item.find_armature() == rig or item.parent == rig) and not item.hide_render
+        and not item.name.startswith("WGT-")
+    ]  # fmt: skip
+
+
 @contextmanager
-def _alone(rig: bpy.types.Object, action: bpy.types.Action, scene: bpy.types.Scene) -> Iterator[None]:
-    was_selected = rig.name in bpy.context.view_layer.objects and rig.select_get()
+def _alone(items: list[bpy.types.Object], action: bpy.types.Action, scene: bpy.types.Scene) -> Iterator[None]:
+    rig, theirs = items[0], bpy.context.view_layer
+    selected = [item.name in theirs.objects and item.select_get() for item in items]
     own = bpy.data.scenes.new("Understudy Export")
     layer = own.view_layers[0]
     try:
         own.render.fps, own.render.fps_base = scene.render.fps, scene.render.fps_base
         own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
-        own.collection.objects.link(rig)
+        for item in items:
+            own.collection.objects.link(item)
+            item.select_set(True, view_layer=layer)
         layer.objects.active = rig
-        rig.select_set(True, view_layer=layer)
         with bpy.context.temp_override(
-            scene=own, view_layer=layer, active_object=rig, object=rig, selected_objects=[rig]
+            scene=own, view_layer=layer, active_object=rig, object=rig, selected_objects=items
         ):
             yield
     finally:
-        rig.select_set(was_selected, view_layer=layer)  # what is selected here would be so everywhere
+        for item, was_selected in zip(items, selected, strict=True):
+            item.select_set(was_selected, view_layer=layer)  # what is selected here would be so everywhere
         bpy.data.scenes.remove(own)
         bpy.context.view_layer.update()
-        if rig.name in bpy.context.view_layer.objects:
-            rig.select_set(was_selected)
+        for item, was_selected in zip(items, selected, strict=True):
+            if item.name in bpy.context.view_layer.objects:
+                item.select_set(was_selected)
 
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
@@ -88,7 +103,7 @@ def _bvh(path: str, action: bpy.types.Action) -> None:
 
 def _fbx(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
     bpy.ops.export_scene.fbx(
-        filepath=path, use_selection=True, object_types={"ARMATURE"}, add_leaf_bones=False, bake_anim=True,
+        filepath=path, use_selection=True, object_types={"ARMATURE", "MESH"}, add_leaf_bones=False, bake_anim=True,
         bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False,
         bake_anim_simplify_factor=0.0,
     )  # fmt: skip

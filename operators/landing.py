@@ -1,0 +1,253 @@
+"""Performances on characters: landed once, and landed again while sliders move."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+from bpy.app.handlers import persistent
+
+from ..inference.protocol.errors import InputError, UnderstudyError
+from ..inference.protocol.retarget import RetargetSettings
+from .base import sentence
+from .mapping import count_roles, mapping_of
+from .session import redraw
+from .settings import RETARGET, retarget_settings
+
+if TYPE_CHECKING:  # numpy comes with the first use
+    from ..inference.core.retarget import Retargeter
+    from ..inference.core.rig import Mapping, Performance
+
+MARK = "understudy_landing"  # custom property of our actions: tells one landing from all others
+_SETTLED_S = 0.3  # after this long without a change, the feet are measured again
+
+
+@dataclass(frozen=True)
+class Landing:
+    """What is asked for beside the settings; see `settings.RETARGET`."""
+
+    take: str = ""
+    frame_start: int = 1
+    rate: Any = "SCENE"
+    stash: bool = True
+    asset: bool = False
+
+
+@dataclass
+class Landed:
+    """A performance on a character. Datablocks are kept by name: they do not survive an undo."""
+
+    rig: str
+    action: str
+    mark: str
+    clip: str
+    retargeter: Retargeter
+    result: Any
+    settings: RetargetSettings
+    notes: tuple[str, ...]
+    seconds: float
+    recognised: str
+    before: Any = None
+    after: Any = None
+    measured: RetargetSettings | None = None
+
+    @property
+    def mapping(self) -> Mapping:
+        """Which bones did what."""
+        return self.retargeter.mapping
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the feet's figures are those of the present settings."""
+        return self.measured == self.settings
+
+    def measure(self) -> None:
+        """Measure the feet as they would be by themselves, and as they are."""
+        from ..inference.core import feet
+
+        motions = self.retargeter.unlocked(self.settings), self.retargeter.solve(self.settings)
+        found, contacts = self.retargeter.feet, self.retargeter.contacts
+        self.before, self.after = (feet.measure(motion, found, contacts) for motion in motions)
+        self.measured = self.settings
+
+    def figures(self) -> list[tuple[str, float, float, str]]:
+        """Give what feet do to the floor: name, before, after and unit."""
+        if self.before is None or self.after is None:
+            return []
+        return [
+            ("Slide a frame", self.before.slide_mm[0], self.after.slide_mm[0], "mm"),
+            ("Slide at most", self.before.slide_mm[2], self.after.slide_mm[2], "mm"),
+            ("In the floor", self.before.depth_mm[2], self.after.depth_mm[2], "mm"),
+        ]
+
+    def plot(self) -> str:
+        """Draw the feet before and after, as SVG."""
+        from ..inference.core import contact_report
+
+        motions = self.retargeter.unlocked(self.settings), self.retargeter.solve(self.settings)
+        return contact_report.plot_svg(*motions, self.retargeter.feet, self.retargeter.contacts)
+
+
+def land(
+    rig: bpy.types.Object,
+    performance: Performance,
+    scene: bpy.types.Scene,
+    *,
+    landing: Landing = Landing(),
+    settings: RetargetSettings | None = None,
+    mapping: Mapping | None = None,
+) -> Landed:
+    """Carry a performance over to a character: a new action, all of it or nothing.
+
+    Settings are those of the character's sliders, and the mapping its own, unless given.
+
+    Raises:
+        InputError: the character or the performance cannot be used; names the bone and says what to do.
+    """
+    from ..inference.core.retarget import Retargeter
+    from ..inference.core.timing import place
+    from .scene.bake import bake
+    from .scene.rig import check_character, read_character
+    from .scene.take import scene_fps
+
+    start = time.perf_counter()
+    settings = settings or retarget_settings(rig.understudy.tuning)
+    mapping = mapping or mapping_of(rig)
+    character = read_character(rig)
+    notes = check_character(character, mapping)
+    retargeter = Retargeter(performance, character.rig, mapping)
+    motion = retargeter.solve(settings)
+    timing = place(performance.times, scene_fps=scene_fps(scene), start=landing.frame_start, rate=landing.rate)
+    name = landing.take or performance.name or "Motion"
+    result = bake(character, motion, settings, timing, name=name, stash=landing.stash, asset=landing.asset)
+    mark = secrets.token_hex(8)
+    bpy.data.actions[result.action][MARK] = mark
+    said = (*performance.header.get("notes", ()), *notes, *retargeter.notes, *result.notes)
+    landed = Landed(
+        rig.name, result.action, mark, performance.name, retargeter, result, settings, tuple(dict.fromkeys(said)),
+        time.perf_counter() - start, count_roles(mapping.name, mapping.bones),
+    )  # fmt: skip
+    landed.measure()
+    LANDINGS.keep(landed)
+    return landed
+
+
+class Landings:
+    """The last landing of each character, which its sliders change at once."""
+
+    def __init__(self) -> None:
+        self.trouble = ""  # why the last change of a slider could not be followed
+        self._of: dict[str, Landed] = {}
+        self._is_held = False
+        self._changed_s = 0.0
+
+    def open(self) -> None:
+        """Begin with the registration."""
+        bpy.app.handlers.load_pre.append(_before_load)
+
+    def close(self) -> None:
+        """End with the registration."""
+        self._of.clear()
+        if bpy.app.timers.is_registered(_settle):
+            bpy.app.timers.unregister(_settle)
+        if _before_load in bpy.app.handlers.load_pre:
+            bpy.app.handlers.load_pre.remove(_before_load)
+
+    def keep(self, landed: Landed) -> None:
+        """Let a character's sliders change this landing from now on."""
+        self.trouble = ""
+        self._of[landed.rig] = landed
+
+    def forget(self) -> None:
+        """Let go of all landings."""
+        self._of.clear()
+
+    def of(self, rig: bpy.types.Object | None) -> Landed | None:
+        """Give the landing that a character plays; None where it plays something else, or that was undone."""
+        landed = self._of.get(rig.name) if rig is not None else None
+        action = rig.animation_data.action if landed and rig and rig.animation_data else None
+        return landed if landed and action is not None and action.get(MARK) == landed.mark else None
+
+    def hold(self) -> _Held:
+        """Give a context in which several sliders may change before the character follows."""
+        return _Held(self)
+
+    def follow(self, rig: bpy.types.Object) -> None:
+        """Make a character's landing again with its present sliders; nothing where it has none."""
+        landed = self.of(rig)
+        if landed is None or self._is_held:
+            return
+        self.trouble = ""
+        try:
+            _land_again(landed, rig)
+        except UnderstudyError as error:
+            self.trouble = sentence(error)
+        self._changed_s = time.monotonic()
+        if not bpy.app.background and not bpy.app.timers.is_registered(_settle):
+            bpy.app.timers.register(_settle, first_interval=_SETTLED_S)
+
+    def settle(self) -> float | None:
+        """Measure the feet again once the sliders rest; give the seconds until the next look."""
+        if time.monotonic() - self._changed_s < _SETTLED_S:
+            return _SETTLED_S
+        for landed in self._of.values():
+            if not landed.is_measured:
+                landed.measure()
+        redraw()
+        return None
+
+
+class _Held:
+    def __init__(self, landings: Landings) -> None:
+        self._landings = landings
+
+    def __enter__(self) -> None:
+        self._landings._is_held = True
+
+    def __exit__(self, *_: object) -> None:
+        self._landings._is_held = False
+
+
+def _land_again(landed: Landed, rig: bpy.types.Object) -> None:
+    from .scene.bake import update
+
+    settings = retarget_settings(rig.understudy.tuning)
+    if settings == landed.settings:
+        return
+    update(landed.result, landed.retargeter.solve(settings), settings)
+    landed.settings = settings
+
+
+def _settle() -> float | None:
+    return LANDINGS.settle()
+
+
+@persistent
+def _before_load(*_: Any) -> None:
+    LANDINGS.forget()
+
+
+LANDINGS = Landings()
+
+
+def options_of(holder: Any) -> Landing:
+    """Read the options from the panel's settings or from an operator."""
+    return Landing(**{name: getattr(holder, name) for name in RETARGET})
+
+
+def retarget_result(path: Path, rig: str, scene: bpy.types.Scene) -> Landed:
+    """Land a body motion on the character of that name, as the panel's options say.
+
+    Raises:
+        InputError: there is no such character, or it cannot take the motion.
+    """
+    from .scene.source import import_source
+
+    character = bpy.data.objects.get(rig)
+    if character is None or character.type != "ARMATURE":
+        raise InputError(f"There is no armature {rig!r}.", "Choose the character again.")
+    return land(character, import_source(path), scene, landing=options_of(scene.understudy.retarget))
