@@ -18,7 +18,9 @@ from ..protocol.errors import InputError
 from .bone_names import is_helper, is_tip, is_twist, key, mirror_name
 from .mappings import mappings, read_mapping, user_mappings, write_mapping
 from .rig import FINGERS, LIMBS, NEEDED_ROLES, SIDES, IkLimb, Mapping, Property, Rig, other_side
-from .structure import UP, NotAPersonError, Structure, find_structure
+from .structure import Structure, find_structure
+from .structure_joints import NotAPersonError
+from .structure_limbs import UP
 
 __all__ = ["Match", "map_rig", "mappings", "mirror_name", "read_mapping", "user_mappings", "write_mapping"]
 
@@ -30,6 +32,7 @@ _LINES = (  # roles that follow each other, and to whom an unnamed bone between 
     (("hips", "spine"), "spine"), (("spine", "neck"), "spine"), (("neck", "head"), "neck"),
     *(((f"{a}.{side}", f"{b}.{side}"), f"{a}.{side}") for side in SIDES for a, b in _NEXT.items()),
 )  # fmt: skip
+_MINOR = ("root", *FINGERS)
 _ARM = ("shoulder", "upper_arm", "upper_arm_twist", "forearm", "forearm_twist", "hand", *FINGERS)
 _LEG = ("thigh", "thigh_twist", "shin", "shin_twist", "foot", "toe")
 
@@ -180,7 +183,7 @@ def _found(rig: Rig, preset: Mapping, names: dict[str, str], held: Array | None,
     for role, chain in preset.bones.items():
         here = [names[bone] for bone in chain if names[bone] and names[bone] not in taken]
         taken |= set(here)
-        weight = 2.0 if role in NEEDED_ROLES else 0.2 if role == "root" or "_twist" in role else 1.0
+        weight = 2.0 if role in NEEDED_ROLES else 0.3 if role.startswith(_MINOR) or "_twist" in role else 1.0
         total += weight
         got += weight * bool(here)
         value += weight * (1.0 if here else -0.3) + 0.05 * len(here) - 0.02 * (len(chain) - len(here))
@@ -319,7 +322,7 @@ def _named(rig: Rig, structure: Structure) -> Mapping:
 def _filled(rig: Rig, mapping: Mapping, structure: Structure) -> tuple[Mapping, tuple[str, ...]]:
     """Fill the roles that names left empty from the structure, where the two agree elsewhere."""
     bones = dict(mapping.bones)
-    seen = {role: {rig.names[row] for row in rows} for role, rows in structure.bones.items()}
+    seen = {role: _standing(rig, rows) for role, rows in structure.bones.items()}
     crossed = sum(bool(set(bones.get(role, ())) & seen.get(other_side(role), set())) for role in NEEDED_ROLES)
     if crossed > 3:  # left and right are exchanged: the sides are judged later
         seen = {other_side(role): names for role, names in seen.items()}
@@ -338,6 +341,13 @@ def _filled(rig: Rig, mapping: Mapping, structure: Structure) -> tuple[Mapping, 
         bones[role] = names
         mapped |= set(names)
     return replace(mapping, bones=bones), ()
+
+
+def _standing(rig: Rig, rows: Sequence[int]) -> set[str]:
+    """Names of some bones and of all that stand in their joints, as a rig's copies of a limb do."""
+    near = 0.002 * max(float(np.ptp(rig.heads[:, 2])), 1e-6)
+    apart = np.linalg.norm(rig.heads[:, None] - rig.heads[list(rows)], axis=-1).min(axis=1)
+    return {rig.names[row] for row in np.flatnonzero(apart < near)}
 
 
 def _hangs_right(rig: Rig, bones: dict[str, tuple[str, ...]], role: str, names: Sequence[str]) -> bool:

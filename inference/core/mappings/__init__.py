@@ -91,9 +91,8 @@ def dumps(mapping: Mapping) -> str:
     parts = [f'  "{key}": {json.dumps(table[key], ensure_ascii=False)}' for key in ("format", "version", "name")]
     roles = [f"    {json.dumps(role)}: {_line(chain)}" for role, chain in table["bones"].items()]
     parts.append('  "bones": {\n' + ",\n".join(roles) + "\n  }")
-    for key in ("ik", "settings"):
-        if key in table:
-            parts.append(f'  "{key}": [\n' + ",\n".join(f"    {_line(item)}" for item in table[key]) + "\n  ]")
+    lists = {key: [f"    {_line(item)}" for item in table.get(key, ())] for key in ("ik", "settings")}
+    parts += [f'  "{key}": [\n' + ",\n".join(lines) + "\n  ]" for key, lines in lists.items() if lines]
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
