@@ -233,16 +233,18 @@ def fill_rotations(rotations: Array, known: Array, relaxed: Array, *, max_gap: i
 class OneEuro:
     """How far a causal filter of (C,) channels follows each new value: the faster it moves, the nearer (Casiez 2012).
 
-    cutoff_hz: of a channel at rest; rise_hz: added for each unit a second; both may differ by channel.
+    cutoff_hz: of a channel at rest; rise_hz: added for each unit a second. What leaps faster than `fastest` units a
+    second is a mistake rather than a motion, and opens the filter no further.
     """
 
-    def __init__(self, cutoff_hz: Array | float, rise_hz: Array | float) -> None:
-        self._cutoff_hz, self._rise_hz = cutoff_hz, rise_hz
+    def __init__(self, cutoff_hz: float, rise_hz: float, fastest: float = np.inf) -> None:
+        self._cutoff_hz, self._rise_hz, self._fastest = cutoff_hz, rise_hz, fastest
         self._speed: Array | float = 0.0
 
     def gain(self, distance: Array, step_s: float) -> Array:
         """(C,) share in [0, 1] of the (C,) distances to new values, `step_s` after the last, that is to be gone."""
-        self._speed = self._speed + _follow(_SPEED_HZ, step_s) * (distance / step_s - self._speed)
+        speed = np.minimum(distance / step_s, self._fastest)
+        self._speed = self._speed + _follow(_SPEED_HZ, step_s) * (speed - self._speed)
         return _follow(self._cutoff_hz + self._rise_hz * self._speed, step_s)
 
 

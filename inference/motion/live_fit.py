@@ -40,7 +40,8 @@ _PAST_S = 0.25  # how much of the past the pose of a frame looks at
 _HOLD_S, _RELAX_S = 0.3, 0.6  # how long what is not seen stays, and how soon it then relaxes
 _CUTOFF_HZ, _RISE_HZ = 1.5, 1.2  # of rotations: at rest, and for each radian a second
 _ROOT_CUTOFF_HZ, _ROOT_RISE_HZ = 1.5, 8.0  # of the root: at rest, and for each metre a second
-_CLEAR = 0.3  # confidence under which a bone follows more slowly
+_FASTEST, _ROOT_FASTEST = 8.0, 4.0  # radians and metres a second
+_CLEAR = 0.6  # confidence under which a bone follows more slowly
 _STEP_M = 0.2  # what is higher above the floor flies, and is no drift of the floor
 _FLOOR_S = 0.3  # how soon the floor follows a foot that bears the body
 _BEAR_FRAMES = 5  # over which it shows whether a foot does
@@ -134,8 +135,8 @@ class _Steady:
     def __init__(self, smoothing: float) -> None:
         share = 16.0 ** (0.5 - smoothing)
         self._keep = smoothing > 0
-        self._turning = OneEuro(_CUTOFF_HZ * share, _RISE_HZ * share)
-        self._moving = OneEuro(_ROOT_CUTOFF_HZ * share, _ROOT_RISE_HZ * share)
+        self._turning = OneEuro(_CUTOFF_HZ * share, _RISE_HZ * share, _FASTEST)
+        self._moving = OneEuro(_ROOT_CUTOFF_HZ * share, _ROOT_RISE_HZ * share, _ROOT_FASTEST)
         self._rotations = relaxed_pose().copy()
         self._unseen_s = np.full(len(HUMANOID_NAMES), np.inf)
         self._root: Array | None = None

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inference.core.filters import (
+    OneEuro,
     fill_gaps,
     fill_rotations,
     find_spikes,
@@ -179,3 +180,35 @@ def test_clips_of_a_few_frames_pass_through(frames):
     values = wave(frames)
     np.testing.assert_array_equal(smooth_positions(values, np.ones(values.shape[:2]), FPS), values)
     assert not find_spikes(values, np.ones(values.shape[:2], bool)).any()
+
+
+def followed(values, step_s, **options):
+    """(T,) values through a causal filter."""
+    euro, now, out = OneEuro(**options), values[0], []
+    for value in values:
+        now = now + float(euro.gain(np.abs(np.array([value - now])), step_s)[0]) * (value - now)
+        out.append(now)
+    return np.array(out)
+
+
+def test_a_causal_filter_calms_what_rests_and_follows_what_moves():
+    noise = np.random.default_rng(0).normal(scale=0.01, size=300)
+    options = {"cutoff_hz": 1.0, "rise_hz": 3.0}
+    still = followed(noise, 1 / FPS, **options)
+    assert still[30:].std() < 0.5 * noise.std()
+    moving = np.arange(300) * 0.1  # three units a second
+    assert np.abs(followed(moving, 1 / FPS, **options) - moving)[60:].max() < 0.1 * 1.5, "little more than a frame late"
+
+
+def test_a_causal_filter_is_the_same_at_any_rate():
+    ends = [followed(np.ones(round(2 * fps)) * np.r_[0.0, np.ones(round(2 * fps) - 1)], 1 / fps,
+                     cutoff_hz=1.0, rise_hz=0.0)[round(fps / 4)] for fps in (30, 60, 240)]  # fmt: skip
+    assert np.ptp(ends) < 0.03
+
+
+def test_a_leap_opens_a_causal_filter_no_further_than_the_fastest_motion():
+    leap = np.zeros(60)
+    leap[30] = 5.0
+    wild = followed(leap, 1 / FPS, cutoff_hz=1.0, rise_hz=1.0).max()
+    tame = followed(leap, 1 / FPS, cutoff_hz=1.0, rise_hz=1.0, fastest=5.0).max()
+    assert tame < 0.6 * wild
