@@ -18,11 +18,13 @@ from .jobs import draw_job
 # Shown at once; every other setting of the request stands under Advanced, in the request's order.
 _FIRST = ("smoothing", "height_m", "hands", "face", "floor")
 _FIRST_OPTIONS = ("take", "rate")
-_ELSEWHERE = ("calibration", "image_size", "fps")
+_ELSEWHERE = ("calibration", "markers", "image_size", "fps")
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)
 
 
-class _Sidebar(bpy.types.Panel):
+class Sidebar(bpy.types.Panel):
+    """Base of the panels in the tab; unlike them it is not registered."""
+
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "Understudy"
@@ -51,7 +53,7 @@ class UNDERSTUDY_UL_views(bpy.types.UIList):
         layout.label(text=f"{index + 1}  {name}", icon="FILE_MOVIE" if item.video else "POINTCLOUD_DATA")
 
 
-class UNDERSTUDY_PT_clips(_Sidebar):
+class UNDERSTUDY_PT_clips(Sidebar):
     """Step 1: the clips."""
 
     bl_label = "Clips"
@@ -66,6 +68,8 @@ class UNDERSTUDY_PT_clips(_Sidebar):
         buttons.operator("understudy.add_clips", text="", icon="FILE_FOLDER")
         buttons.operator("understudy.add_view", text="", icon="ADD")
         buttons.operator("understudy.remove_view", text="", icon="REMOVE")
+        if motion.markers or not motion.views:
+            layout.prop(motion, "markers")
         if not motion.views:
             layout.operator("understudy.add_clips", icon="FILE_MOVIE")
             return
@@ -74,11 +78,11 @@ class UNDERSTUDY_PT_clips(_Sidebar):
         if len(motion.views) > 1 or motion.calibration:
             layout.prop(motion, "calibration")
         if any(view.keypoints for view in motion.views):
-            _draw_optional(layout, motion, "image_size")
-            _draw_optional(layout, motion, "fps")
+            draw_optional(layout, motion, "image_size")
+            draw_optional(layout, motion, "fps")
 
 
-class UNDERSTUDY_PT_capture(_Sidebar):
+class UNDERSTUDY_PT_capture(Sidebar):
     """Step 2: the capture."""
 
     bl_label = "Capture"
@@ -90,7 +94,7 @@ class UNDERSTUDY_PT_capture(_Sidebar):
         column = layout.column()
         column.enabled = SESSION.running is None
         for name in _FIRST:
-            _draw_optional(column, motion, name)
+            draw_optional(column, motion, name)
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.start_motion", icon="PLAY")
@@ -98,7 +102,7 @@ class UNDERSTUDY_PT_capture(_Sidebar):
             draw_job(layout, SESSION.latest)
 
 
-class UNDERSTUDY_PT_advanced(_Sidebar):
+class UNDERSTUDY_PT_advanced(Sidebar):
     """The other settings of the capture."""
 
     bl_label = "Advanced"
@@ -111,10 +115,10 @@ class UNDERSTUDY_PT_advanced(_Sidebar):
         layout.enabled = SESSION.running is None
         for name in _NAMES:
             if name not in (*_FIRST, *_ELSEWHERE):
-                _draw_optional(layout, motion, name)
+                draw_optional(layout, motion, name)
 
 
-class UNDERSTUDY_PT_apply(_Sidebar):
+class UNDERSTUDY_PT_apply(Sidebar):
     """Step 3: the result."""
 
     bl_label = "Apply"
@@ -136,7 +140,7 @@ class UNDERSTUDY_PT_apply(_Sidebar):
         column.operator("understudy.export_motion", icon="EXPORT")
 
 
-class UNDERSTUDY_PT_apply_options(_Sidebar):
+class UNDERSTUDY_PT_apply_options(Sidebar):
     """The other options of applying."""
 
     bl_label = "Options"
@@ -168,7 +172,7 @@ def _draw_parts(layout: bpy.types.UILayout, group: Any, name: str, labels: Seque
         column.prop(group, name, index=index, text=label)
 
 
-def _draw_optional(layout: bpy.types.UILayout, group: Any, name: str) -> None:
+def draw_optional(layout: bpy.types.UILayout, group: Any, name: str) -> None:
     """Draw a property; one that may be absent behind its switch."""
     switch = f"use_{name}"
     if not hasattr(group, switch):

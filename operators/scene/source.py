@@ -139,17 +139,15 @@ def _takes(path: Path, file: Imported) -> list[Performance]:
 
 
 def _frames(rig: bpy.types.Object, action: bpy.types.Action | None, scene: bpy.types.Scene) -> Array:
-    """Whole frames of what moves an armature."""
+    """Whole frames of all that moves an armature."""
     animation = rig.animation_data
     played = action or (animation.action if animation else None)
-    if played is not None:
-        first, last = played.frame_range
-    elif animation is not None and any(track.strips for track in animation.nla_tracks):
+    spans = [tuple(played.frame_range)] if played is not None else []
+    if action is None and animation is not None and animation.use_nla:
         strips = [strip for track in animation.nla_tracks if not track.mute for strip in track.strips]
-        first = min((strip.frame_start for strip in strips), default=scene.frame_start)
-        last = max((strip.frame_end for strip in strips), default=scene.frame_end)
-    else:
-        first, last = scene.frame_start, scene.frame_end
+        spans += [(strip.frame_start, strip.frame_end) for strip in strips if not strip.mute]
+    spans = spans or [(scene.frame_start, scene.frame_end)]
+    first, last = min(span[0] for span in spans), max(span[1] for span in spans)
     return _raster(float(np.floor(first)), float(np.ceil(last)), 1.0, rig.name)
 
 

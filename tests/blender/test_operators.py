@@ -12,6 +12,8 @@ from understudy.operators import settings
 from understudy.operators.pick import to_pixel
 from understudy.tests.blender import motions
 
+MARKERS = Path(__file__).parents[1] / "golden" / "walk_floats.c3d"
+
 
 @pytest.fixture
 def result(addon, motion, tmp_path):
@@ -41,6 +43,15 @@ def counts():
 
 def test_capture_is_grey_without_clips_and_says_so(addon):
     assert "Add a clip first" in why_grey(bpy.ops.understudy.start_motion)
+
+
+def test_markers_stand_in_for_clips(addon):
+    motion = bpy.context.scene.understudy.motion
+    motion.markers = str(MARKERS)
+    assert bpy.ops.understudy.start_motion() == {"FINISHED"}
+    assert bpy.ops.understudy.apply_motion(filepath=str(addon.last_result)) == {"FINISHED"}
+    bpy.ops.understudy.add_view()
+    assert "Remove the views, or the file of markers" in why_grey(bpy.ops.understudy.start_motion)
 
 
 def test_capture_is_grey_without_a_file_and_says_so(addon):
