@@ -238,6 +238,11 @@ class Session:
         self._watch()
         return len(found)
 
+    def forget(self, job: Job) -> None:
+        """Take a job that is over out of the list; its folder stays."""
+        if job in self.jobs:
+            self.jobs.remove(job)
+
     def start_check(self, check: Check) -> None:
         """Follow a check of the environment."""
         self.check, self.check_lines = check, []
@@ -280,13 +285,13 @@ def _stem(request: Any) -> str:
 def _tick() -> float | None:
     """Pump the session from Blender's timer, and redraw the panels that show it."""
     if SESSION.pump():
-        _redraw()
+        redraw()
     return PUMP_S if SESSION.is_busy else None
 
 
 def _first_look() -> None:
     SESSION.scan()
-    _redraw()
+    redraw()
 
 
 @persistent
@@ -294,7 +299,8 @@ def _after_load(*_: Any) -> None:
     SESSION.scan()
 
 
-def _redraw() -> None:
+def redraw() -> None:
+    """Draw the panels that show jobs again."""
     for window in bpy.context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):

@@ -139,18 +139,18 @@ def bench_blender(_: Path) -> list[Table]:
         note="Target: at most 50, and none of torch, mediapipe, cv2, scipy and numpy.",
     )
     for python in sorted(ROOT.glob(".venv*/bin/python")) + sorted(ROOT.glob(".venv*/Scripts/python.exe")):
-        found = _ask(python, "bench_registration.py")
+        found = ask(python, "bench_registration.py")
         if found is None:
             continue  # an environment without bpy
         register.add(found["blender"], found["import_ms"], found["register_ms"], ", ".join(found["heavy"]) or "none")
-        found = _ask(python, "bench_keys.py")
+        found = ask(python, "bench_keys.py")
         if found is not None:
             names = ("blender", "bulk_s", "keyframe_insert_s", "times_faster", "largest_difference")
             keys.add(*(found[name] for name in names))
     return [keys, register]
 
 
-def _ask(python: Path, script: str) -> dict[str, Any] | None:
+def ask(python: Path, script: str) -> dict[str, Any] | None:
     """Run one of the Blender suite's benchmark scripts and read the JSON line that it prints."""
     command = [python, ROOT / "tests" / "blender" / script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)

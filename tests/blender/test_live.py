@@ -1,0 +1,277 @@
+"""A film played to a real worker drives a character in a real Blender; the pump is worked by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import bpy
+import numpy as np
+import pytest
+from understudy.inference.core.artifacts import BodyMotion
+from understudy.inference.core.humanoid import make_skeleton
+from understudy.inference.core.rotations import unit
+from understudy.inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
+from understudy.inference.protocol.requests import LiveRequest
+from understudy.operators import session as session_module
+from understudy.operators.environment import PACKAGE
+from understudy.operators.live import LIVE
+from understudy.operators.scene.armature import Placement, create_armature
+
+DEMO = PACKAGE / "inference" / "demo" / "front.mp4"
+MODES = ("QUATERNION", "XYZ", "AXIS_ANGLE", "ZXY")
+
+
+@pytest.fixture(scope="module")
+def session(worker_python, tmp_path_factory):
+    """The add-on with one warm worker for all tests, its jobs in a folder of its own."""
+    from understudy.blender_addon import register, unregister
+    from understudy.operators import environment, session
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(environment.VARIABLE, worker_python)
+        folder = tmp_path_factory.mktemp("jobs")
+        patch.setattr(session, "output_folder", lambda: folder)
+        register()
+        yield session.SESSION
+        unregister()
+
+
+@pytest.fixture
+def live(session):
+    """The live preview, ended after the test."""
+    yield LIVE
+    LIVE.stop()
+    follow(until=lambda: not LIVE.is_busy, timeout_s=10)
+
+
+def follow(*, until, timeout_s=90.0):
+    """Pump as the timer does; give how long the slowest call took, ms."""
+    deadline, slowest = time.monotonic() + timeout_s, 0.0
+    while not until():
+        assert time.monotonic() < deadline, (LIVE.status, LIVE.message)
+        start = time.perf_counter()
+        LIVE.pump()
+        slowest = max(slowest, 1e3 * (time.perf_counter() - start))
+        time.sleep(0.004)
+    return slowest
+
+
+def seen(count):
+    return lambda: LIVE.figures.frames >= count or not LIVE.is_running
+
+
+def character(name="Hero", modes=("QUATERNION",)):
+    """A rig of the user's own: other lengths, a pose, and bones in all rotation modes."""
+    skeleton, bones = make_skeleton(), len(HUMANOID_NAMES)
+    rest = skeleton.rest.copy()
+    rest[:, :3, 3] *= 1.3
+    header = {"bones": list(HUMANOID_NAMES), "lengths_m": (1.3 * skeleton.lengths).tolist(), "fps": 30.0}
+    motion = BodyMotion(
+        header, np.zeros((0, bones, 4)), np.zeros((0, 3)), rest, np.array(HUMANOID_PARENTS), np.zeros((0, bones)),
+        np.zeros(0), np.zeros((0, 4)),
+    )  # fmt: skip
+    rig = create_armature(motion, name, bpy.context.scene.collection, Placement(np.eye(4)))
+    for number, bone in enumerate(rig.pose.bones):
+        bone.rotation_mode = modes[number % len(modes)]
+        if bone.rotation_mode == "QUATERNION":
+            bone.rotation_quaternion = (0.99, 0.0, 0.141, 0.0)
+        elif bone.rotation_mode == "AXIS_ANGLE":
+            bone.rotation_axis_angle = (0.2, 0.0, 1.0, 0.0)
+        else:
+            bone.rotation_euler = (0.1, 0.2, 0.3)
+    rig.pose.bones["hips"].location = (0.1, 0.2, 0.3)
+    bpy.context.view_layer.update()
+    return rig
+
+
+def pose_of(rig):
+    """Everything that a pose consists of."""
+    return {
+        bone.name: (bone.rotation_mode, *bone.rotation_quaternion, *bone.rotation_euler, *bone.rotation_axis_angle,
+                    *bone.location, *bone.scale)
+        for bone in rig.pose.bones
+    }  # fmt: skip
+
+
+def directions(rig):
+    """World directions of the limbs, by bone."""
+    bpy.context.view_layer.update()
+    bones = rig.evaluated_get(bpy.context.evaluated_depsgraph_get()).pose.bones
+    limbs = [name for name in HUMANOID_NAMES if name.split(".")[0] in ("upper_arm", "forearm", "thigh", "shin")]
+    return unit(np.array([bones[name].tail - bones[name].head for name in limbs]))
+
+
+def test_a_new_armature_moves_with_the_film_and_goes_when_it_is_stopped(live):
+    before = (len(bpy.data.objects), len(bpy.data.armatures))
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene)
+    assert live.status == "Starting..." and live.rig == "Live"
+    poses = []
+    slowest = follow(until=lambda: seen(20)() or poses.append(pose_of(bpy.data.objects["Live"])))
+    assert live.figures.frames == 20 and live.figures.fps > 1 and "fps" in live.status
+    assert 0 < live.figures.cost_ms < 15.0 and live.figures.cost_ms <= live.figures.latency_ms < 2000
+    assert slowest < 400, "the interface never waits for the worker"
+    arm = np.array([pose["forearm.L"][1:5] for pose in poses])
+    assert np.ptp(arm, axis=0).max() > 0.01, "it moves"
+    start = time.perf_counter()
+    live.stop()
+    assert time.perf_counter() - start < 0.2 and not live.is_running
+    assert (len(bpy.data.objects), len(bpy.data.armatures)) == before
+    follow(until=lambda: not live.is_busy, timeout_s=10)
+    assert not list(session_module.output_folder().iterdir()), "nothing is kept that was not recorded"
+
+
+@pytest.mark.parametrize("modes", [("QUATERNION",), MODES], ids=["quaternions", "all modes"])
+def test_a_character_follows_in_its_rotation_modes_and_gets_its_pose_back(live, modes):
+    rig = character(modes=modes)
+    other = character("Other")
+    before, others = pose_of(rig), pose_of(other)
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(8))
+    assert pose_of(rig) != before and pose_of(other) == others
+    assert {name: pose[0] for name, pose in pose_of(rig).items()} == {name: pose[0] for name, pose in before.items()}
+    assert directions(rig)[:, 2].min() < -0.8, "legs point down, or arms do"
+    live.stop()
+    assert pose_of(rig) == before
+
+
+def test_all_rotation_modes_show_the_same_pose(live):
+    plain, mixed = character("Plain"), character("Mixed", MODES)
+    shown = []
+    for rig in (plain, mixed):
+        live.start(LiveRequest(video=DEMO, pace="all", hands=False), bpy.context.scene, rig=rig.name)
+        follow(until=seen(1))
+        shown.append(directions(rig))
+        live.stop()
+        follow(until=lambda: not live.is_busy, timeout_s=10)
+    assert np.abs(shown[0] - shown[1]).max() < 0.35, "the first frames that are caught are near each other"
+
+
+def test_the_pose_is_kept_where_that_is_asked_for(live):
+    rig = character()
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(5))
+    shown = pose_of(rig)
+    bpy.context.scene.understudy.live.keep_pose = True
+    assert bpy.ops.understudy.stop_live() == {"FINISHED"}
+    assert pose_of(rig) == shown
+
+
+def test_a_character_that_is_deleted_ends_the_capture_with_a_sentence(live):
+    rig = character()
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(3))
+    bpy.data.objects.remove(rig)
+    follow(until=lambda: not live.is_running, timeout_s=5)
+    assert "Hero is not there any more" in live.message
+
+
+def test_a_bone_that_is_deleted_ends_the_capture_with_its_name(live):
+    rig = character()
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(3))
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    rig.data.edit_bones.remove(rig.data.edit_bones["forearm.L"])
+    bpy.ops.object.mode_set(mode="OBJECT")
+    follow(until=lambda: not live.is_running, timeout_s=10)
+    assert "'forearm.L'" in live.message
+
+
+def test_undo_in_the_middle_hurts_nobody(live):
+    character()
+    bpy.ops.ed.undo_push(message="before")
+    before = pose_of(bpy.data.objects["Hero"])
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(3))
+    bpy.ops.mesh.primitive_cube_add()
+    bpy.ops.ed.undo_push(message="cube")
+    follow(until=seen(6))
+    bpy.ops.ed.undo()
+    follow(until=seen(9))
+    assert live.is_running and live.figures.frames >= 9, live.message
+    live.stop()
+    assert pose_of(bpy.data.objects["Hero"]) == before
+
+
+def test_an_undo_that_takes_the_armature_ends_the_capture(live):
+    bpy.ops.ed.undo_push(message="nothing")
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene)
+    bpy.ops.ed.undo_push(message="live")
+    follow(until=seen(3))
+    bpy.ops.ed.undo()
+    follow(until=lambda: not live.is_running, timeout_s=5)
+    assert "Live is not there any more" in live.message
+
+
+def test_opening_another_file_ends_the_capture(live):
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene)
+    follow(until=seen(2))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    assert not live.is_running and not live.message
+    follow(until=lambda: not live.is_busy, timeout_s=10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_worker_that_dies_is_told_and_the_pose_comes_back(live, session):
+    rig = character()
+    before = pose_of(rig)
+    live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
+    follow(until=seen(3))
+    os.kill(session._client.pid, signal.SIGKILL)
+    follow(until=lambda: not live.is_running, timeout_s=10)
+    assert "SIGKILL" in live.message
+    assert pose_of(rig) == before
+
+
+def test_a_camera_that_is_not_there_is_a_sentence(live):
+    live.start(LiveRequest(camera="97"), bpy.context.scene)
+    follow(until=lambda: not live.is_running)
+    assert live.message.startswith("Camera 97 cannot be opened.")
+    assert "Live" not in bpy.data.objects
+
+
+def test_a_recording_becomes_an_action(live):
+    live.start(LiveRequest(video=DEMO, pace="all", hands=False), bpy.context.scene)
+    follow(until=seen(3))
+    bpy.ops.understudy.record_live()
+    assert live.is_recording
+    follow(until=lambda: live.figures.recorded >= 15)
+    assert "frames recorded" in live.status
+    live.stop()
+    assert live.is_finishing and "Live" not in bpy.data.objects
+    follow(until=lambda: not live.is_finishing)
+    assert not live.message
+    made = [rig for rig in bpy.data.objects if rig.type == "ARMATURE"]
+    assert len(made) == 1 and made[0].animation_data.action.frame_range[1] >= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("stop_live", "No live capture is running"), ("record_live", "Start a live capture first")],
+)
+def test_a_grey_button_says_why(live, name, reason):
+    operator = getattr(bpy.ops.understudy, name)
+    assert not operator.poll()
+    with pytest.raises(RuntimeError, match=reason):
+        operator()
+
+
+def test_in_background_the_button_plays_the_film_to_its_end(live):
+    settings = bpy.context.scene.understudy.live
+    settings.video, settings.hands = str(DEMO), False
+    assert bpy.ops.understudy.live() == {"FINISHED"}
+    assert live.figures.frames > 10 and not live.is_running and not live.message
+
+
+def test_a_character_that_cannot_be_driven_is_refused_before_the_camera_is_opened(live):
+    data = bpy.data.armatures.new("Box")
+    rig = bpy.data.objects.new("Box", data)
+    bpy.context.scene.collection.objects.link(rig)
+    settings = bpy.context.scene.understudy.live
+    settings.rig = rig
+    with pytest.raises(RuntimeError, match="Box"):
+        bpy.ops.understudy.live()
+    assert not live.is_busy
