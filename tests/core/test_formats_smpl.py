@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from understudy.tests.motion import bodies
 
 from inference.core.formats import smpl
 from inference.core.formats.smpl import read_smpl
+from inference.core.humanoid import bone
 from inference.core.rig import NEEDED_ROLES, Performance
-from inference.core.rotations import matrix_from_rotvec
+from inference.core.rotations import matrix_from_rotvec, rotvec_from_quaternion
 from inference.protocol.errors import InputError
 
 FRAMES = 20
@@ -138,6 +140,22 @@ def test_without_a_translation_the_lower_foot_stands(tmp_path: Path) -> None:
     assert np.allclose(low, 0.0, atol=1e-9)
     assert np.abs(np.ptp(found.heads[:, 0, :2], axis=0)).max() < 1e-9
     assert any("30 were taken" in note for note in found.header["notes"])
+
+
+@pytest.mark.parametrize("size", [0.85, 1.0, 1.15])
+def test_the_length_of_steps_tells_the_persons_size(tmp_path: Path, size: float) -> None:
+    motion, standing = bodies.walking(120)
+    vectors = np.zeros((120, 24, 3))
+    turns = rotvec_from_quaternion(motion.rotations)
+    for side, letter in (("left", "L"), ("right", "R")):
+        for theirs, ours in (("hip", "thigh"), ("knee", "shin"), ("ankle", "foot")):
+            vectors[:, NAMES[24].index(f"{side}_{theirs}")] = turns[:, bone(f"{ours}.{letter}")]
+    place = size * motion.root @ Z_UP  # to y up
+    found = read(tmp_path, poses=vectors.reshape(120, 72), trans=place, fps=30)
+    ankle = found.heads[:, found.rig.index["left_ankle"]]
+    slide = np.linalg.norm(np.diff(ankle[:, :2], axis=0), axis=-1)[standing[1:, 0] & standing[:-1, 0]]
+    assert np.median(slide) < 0.003
+    assert found.rig.heads[found.rig.index["head"], 2] == pytest.approx(1.55 * size, rel=0.03)
 
 
 def test_mocap_of_amass_with_a_gender_and_betas_is_read(tmp_path: Path) -> None:

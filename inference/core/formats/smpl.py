@@ -55,6 +55,7 @@ _LIMBS = {
     "elbow": "forearm", "wrist": "hand",
 }  # fmt: skip
 _PELVIS_OVER_HIPS_M = 0.09
+_WALKED_M, _SIZES = 1.0, (0.7, 1.4)  # from how far a walk on a person's size is told by it, and which are believed
 _SPINE = {"spine1": 0.22, "spine2": 0.48, "spine3": 0.62}  # of the way from the pelvis to the neck
 _IN_HEAD = {"jaw": (0.0, -0.02, 0.0), "left_eye": (0.032, -0.09, 0.105), "right_eye": (-0.032, -0.09, 0.105)}
 _FROM_SMPL = upright.to_z_up("+Y")  # SMPL's axes, standing in our world: facing -Y
@@ -162,7 +163,9 @@ def _poses(group: _Group, name: str, notes: list[str]) -> Array:
     whole, root, body = group.first(_FULL), group.first(_ROOT), group.first(_BODY_POSE)
     if whole is not None and (body is None or root is None):
         turns = _matrices(whole, tuple(_JOINTS), "poses", name)
-        if root is not None and np.abs(turns[:, 0] - np.eye(3)).max(initial=0.0) < 1e-6:  # EasyMocap keeps the root apart
+        if (
+            root is not None and np.abs(turns[:, 0] - np.eye(3)).max(initial=0.0) < 1e-6
+        ):  # EasyMocap keeps the root apart
             turns[:, :1] = _matched(_matrices(root, (1,), "root orientations", name), len(turns), name)
         return turns
     assert body is not None, "a group is chosen for what it holds"
@@ -324,8 +327,15 @@ def _perform(
         if parent >= 0:
             offset = _FROM_SMPL.T @ (rest[row, :3, 3] - rest[parent, :3, 3])
             heads[:, row] = heads[:, parent] + turns[:, parent] @ offset
-    heads += 0.0 if place is None else place[:, None]
     turn = upright.to_z_up(_up(names, heads, path.name, notes, mocap=mocap))
+    if place is not None:
+        feet = [names.index(f"{side}_{part}") for side in ("left", "right") for part in ("ankle", "foot")]
+        size = _size_by_steps(place @ turn.T, heads[:, feet] @ turn.T)
+        heads, rest[:, :3, 3] = place[:, None] + size * heads, size * rest[:, :3, 3]
+        if size != 1.0:
+            notes.append(
+                f"By the length of its steps, {path.name} shows somebody of {100 * size:.0f} % of our average."
+            )
     mapping, parents = smpl_mapping(names), np.array(parents)
     rig = Rig(names, parents, rest, _lengths(rest, parents), name="SMPL")
     times = np.arange(len(heads)) / fps
@@ -346,6 +356,32 @@ def _up(names: tuple[str, ...], heads: Array, name: str, notes: list[str], *, mo
     source = "AMASS" if mocap else "SMPL"
     notes.append(f"The person in {name} does not stand along any axis; {axis} was taken to be up, as in {source}.")
     return axis
+
+
+def _size_by_steps(place: Array, feet: Array) -> float:
+    """Tell how large a person is by what keeps standing feet still; 1 where too few steps are made to tell.
+
+    place (T, 3) of the pelvis; feet (T, 4, 3) from it on the average person, Z up. Of a foot that stands, what the
+    pelvis moves is what the foot moves under it, in proportion to the size: least squares over the lowest foot point,
+    those frames counting less that do not agree (as Geman and McClure weigh).
+    """
+    low = feet[..., 2].argmin(axis=1)
+    rows = np.arange(len(place) - 1)
+    body = np.diff(place[:, :2], axis=0)
+    under = (feet[1:] - feet[:-1])[rows, low[:-1], :2]
+    kept = low[1:] == low[:-1]
+    if not kept.any() or np.linalg.norm(body[kept], axis=-1).sum() < _WALKED_M:
+        return 1.0
+    size, spread = 1.0, 0.3 * float(np.median(np.linalg.norm(body[kept], axis=-1))) + 1e-6
+    for _ in range(20):
+        off = np.linalg.norm(body + size * under, axis=-1) / spread
+        weight = kept / (1.0 + off**2) ** 2
+        total = float(np.sum(weight * np.sum(under**2, axis=-1)))
+        if total <= 0:
+            return 1.0
+        size = -float(np.sum(weight * np.sum(body * under, axis=-1))) / total
+    agreeing = float(weight.sum() / kept.sum())
+    return size if _SIZES[0] < size < _SIZES[1] and agreeing > 0.4 else 1.0
 
 
 def _lengths(rest: Array, parents: Array) -> Array:
