@@ -184,11 +184,20 @@ class _Corrections:
 
     def _hand(self, side: str) -> None:
         role = f"hand.{side}"
-        frames = [_palm(body, side, self._common(side)) for body in (self.source, self.target)]
+        common = self._common(side)
+        frames = [_palm(body, side, common) for body in (self.source, self.target)]
         if frames[0] is not None and frames[1] is not None:
             self.found[role] = [frames[0] @ frames[1].T] * len(self.target.chains[role])
+            return
+        base, long = self._last(f"forearm.{side}", f"upper_arm.{side}"), [f for f in common if f[:5] != "thumb"]
+        if role in self.source.chains and long:
+            there, here = (
+                unit(np.mean([body.knuckle(finger) for finger in long], axis=0) - body.head(role))
+                for body in (self.source, self.target)
+            )
+            self.found[role] = [_turned(base, there, here)] * len(self.target.chains[role])
         else:
-            self._follow(role, f"forearm.{side}", f"upper_arm.{side}")
+            self._follow(role, base=base)
 
     def _common(self, side: str) -> list[str]:
         return [r for f in FINGERS if (r := f"{f}.{side}") in self.source.chains and r in self.target.chains]

@@ -140,6 +140,37 @@ def out_of_rest(rig: Rig, row: int, rotations: Array) -> Array:
     return np.concatenate([rotations[..., :1], rotations[..., 1:] @ rig.rest[row, :3, :3].T], axis=-1)
 
 
+def part_of(rig: Rig, rows: Array) -> Rig:
+    """The rig of some bones, (R,) sorted rows: each hangs from the nearest bone above it that is kept.
+
+    All bones that do not turn with their parents have to be among them.
+    """
+    new = {int(row): place for place, row in enumerate(rows)}
+    parents = [next((new[above] for above in rig.ancestors(int(row)) if above in new), -1) for row in rows]
+    return replace(
+        rig, names=tuple(rig.names[row] for row in rows), parents=np.array(parents), rest=rig.rest[rows],
+        lengths=rig.lengths[rows],
+        inherit_rotation=None if rig.inherit_rotation is None else rig.inherit_rotation[rows],
+    )  # fmt: skip
+
+
+def on_whole(motion: RigMotion, rig: Rig, rows: Array) -> RigMotion:
+    """A motion of `part_of(rig, rows)` as one of the whole rig."""
+    if len(rows) == len(rig.names):
+        return replace(motion, rig=rig)
+    keyed, moved = rows[motion.keyed], rows[motion.moved]
+    tree = tree_of(rig, np.union1d(keyed, moved))
+    place = np.searchsorted(rows, tree.rows)
+    deltas = np.empty((len(tree.rows), len(motion.times), 3, 3))
+    heads = np.empty(deltas.shape[:3])
+    for n, (row, small) in enumerate(zip(tree.rows, place, strict=True)):
+        turns = motion.turns[:, small].reshape(-1, 3)
+        np.matmul(turns, rig.rest[row, :3, :3].T, out=deltas[n].reshape(-1, 3))
+        heads[n] = motion.heads[:, small]
+    turns, heads = spread(tree, deltas, heads)
+    return replace(motion, rig=rig, turns=turns, heads=heads, keyed=keyed, moved=moved)
+
+
 def repose(motion: RigMotion, turns: Named[int, Array], heads: Named[int, Array] = _NOTHING) -> RigMotion:
     """Give some bones of a motion other world orientations (T, 3, 3) or heads (T, 3), by row.
 

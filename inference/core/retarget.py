@@ -9,17 +9,18 @@ a slider changes is computed for all frames at once.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..protocol.retarget import RetargetSettings
+from . import feet, travel
 from .body import Body, checked_body
 from .correspondence import corrections, follow_chains
 from .limbs import Limb, limb_of, reach, share_twist, still
-from .posing import Tree, keys_of, location_of, spread, tree_of
+from .posing import Tree, keys_of, location_of, on_whole, part_of, spread, tree_of
 from .rig import FINGERS, SIDES, Mapping, Performance, Rig, RigMotion
 from .rotations import (
     conjugate,
@@ -63,19 +64,22 @@ class Retargeter:
 
     def __init__(self, performance: Performance, rig: Rig, mapping: Mapping) -> None:
         self.rig, self.mapping, self._performance = rig, mapping, performance
+        self._rows = _needed(rig, mapping)
+        self._part = part_of(rig, self._rows) if len(self._rows) < len(rig.names) else rig
         self._theirs = checked_body(performance.rig, performance.mapping, "performance")
-        self._ours = checked_body(rig, mapping, "character")
+        self._ours = checked_body(self._part, mapping, "character")
         self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
         theirs, ours = self._theirs, self._ours
         follows = sorted(follow_chains(theirs, ours), key=lambda f: f.row)
         beside = [row for role, chain in ours.chains.items() if "_twist" in role for row in chain]
-        self.keyed = np.array(sorted({f.row for f in follows} | set(beside)))
-        self._tree: Tree = tree_of(rig, self.keyed)
+        self._keyed = np.array(sorted({f.row for f in follows} | set(beside)))
+        self._tree: Tree = tree_of(self._part, self._keyed)
         self._piece = {int(row): n for n, row in enumerate(self._tree.rows)}
         turned = corrections(theirs, ours, hinges_in_motion(performance, theirs))
         self._transfer = Transfer(follows, turned, (theirs, ours), self._piece)
         self._limbs = self._find_limbs()
-        self.moved = self._find_moved()
+        self._moved = self._find_moved()
+        self.keyed, self.moved = self._rows[self._keyed], self._rows[self._moved]
         self.ratio = ours.leg / theirs.leg
         self.notes = differences(theirs, ours, mapping)
         self._source = self._read(performance.turns, performance.heads)
@@ -96,44 +100,44 @@ class Retargeter:
         """
         source = self._read(np.asarray(turns)[None], np.asarray(heads)[None])
         deltas, _, _, locations = self._place(source, settings)
-        return keys_of(self._tree, deltas, self.keyed)[0], locations[0]
+        return keys_of(self._tree, deltas, self._keyed)[0], locations[0]
 
     def solve(self, settings: RetargetSettings) -> RigMotion:
         """Pose, hold the feet and move the root; a stage whose settings have not changed is not repeated."""
-        motion, key = self.unlocked(settings), _key(settings)
         if settings.lock_feet > 0 or settings.floor:
-            key = (*key, settings.lock_feet, settings.floor)
-            standing = motion
-            motion = self._stage("feet", key, lambda: self._on_feet(standing, settings))
-        if settings.root == "hips" and not settings.root_turn:
+            key = (*_key(settings), settings.lock_feet, settings.floor)
+            motion = self._stage("feet", key, lambda: self._whole(self._on_feet(settings)))
+        else:
+            key, motion = _key(settings), self.unlocked(settings)
+        if settings.root == "hips":
             return motion
-        key, ready = (*key, settings.root, settings.root_axes, settings.root_turn), motion
-        return self._stage("root", key, lambda: _travel(ready, settings))
-
-    def _on_feet(self, motion: RigMotion, settings: RetargetSettings) -> RigMotion:
-        from . import feet
-
-        if settings.lock_feet > 0:
-            motion = feet.lock(motion, self.feet, self.contacts, settings.lock_feet)
-        return feet.lift(motion, self.feet) if settings.floor else motion
+        key = (*key, settings.root, settings.root_axes, settings.root_turn)
+        return self._stage("root", key, lambda: travel.move(motion, settings))
 
     def unlocked(self, settings: RetargetSettings) -> RigMotion:
         """The motion before feet are held and the root is moved."""
+        return self._stage("unlocked", _key(settings), lambda: self._whole(self._posed(settings)))
+
+    def _posed(self, settings: RetargetSettings) -> RigMotion:
         return self._stage("pose", _key(settings), lambda: self._motion(settings))
+
+    def _on_feet(self, settings: RetargetSettings) -> RigMotion:
+        motion = self._posed(settings)
+        soles = self._stage("soles", (), lambda: feet.find_feet(self._part, self.mapping))
+        levels = self._stage("levels", (), lambda: feet.source_levels(self._performance) * self.ratio)
+        return feet.settle(motion, soles, self.contacts, settings.lock_feet, floor=settings.floor, levels=levels)
+
+    def _whole(self, motion: RigMotion) -> RigMotion:
+        return on_whole(motion, self.rig, self._rows)
 
     @property
     def contacts(self) -> Array:
         """(T, 4) contacts of the performance, its own or found."""
-        from . import feet
-
-        performance = self._performance
-        return self._stage("contacts", (), lambda: feet.source_contacts(performance))
+        return self._stage("contacts", (), lambda: feet.source_contacts(self._performance))
 
     @property
-    def feet(self) -> Sequence[Any]:
+    def feet(self) -> tuple[feet.Foot, ...]:
         """The target's feet."""
-        from . import feet
-
         return self._stage("found feet", (), lambda: feet.find_feet(self.rig, self.mapping))
 
     def _stage(self, name: str, key: tuple[Any, ...], make: Callable[[], Any]) -> Any:
@@ -156,8 +160,8 @@ class Retargeter:
         """The hips, and whatever mapped bone does not hang from them."""
         hips = self._ours.chains["hips"][0]
         loose = [
-            int(row) for row in self.keyed
-            if row != hips and hips not in (above := list(self.rig.ancestors(int(row))))
+            int(row) for row in self._keyed
+            if row != hips and hips not in (above := list(self._part.ancestors(int(row))))
             and not any(int(other) in self._piece for other in above)
         ]  # fmt: skip
         return np.array(sorted([hips, *loose]))
@@ -186,8 +190,8 @@ class Retargeter:
         deltas, matrices, heads, locations = self._place(self._source, settings)
         turns, all_heads = spread(self._tree, matrices, heads)
         return RigMotion(
-            self.rig, self.mapping, turns, all_heads, self.keyed, keys_of(self._tree, deltas, self.keyed),
-            self.moved, locations, self._performance.times, confidence=self._confidence(),
+            self._part, self.mapping, turns, all_heads, self._keyed, keys_of(self._tree, deltas, self._keyed),
+            self._moved, locations, self._performance.times, confidence=self._confidence(),
         )  # fmt: skip
 
     def _place(self, source: _Source, settings: RetargetSettings) -> tuple[Array, Array, Array, Array]:
@@ -256,17 +260,17 @@ class Retargeter:
         wanted = source.pelvis * self.ratio
         if settings.scale is not None:
             wanted[:, :2] = source.pelvis[:, :2] * settings.scale
-        wanted[:, 2] += self.rig.ground + settings.hip_height * ours.leg
-        below = matrices[chain[-1]] @ (ours.pelvis - self.rig.heads[tree.rows[chain[-1]]])
+        wanted[:, 2] += self._part.ground + settings.hip_height * ours.leg
+        below = matrices[chain[-1]] @ (ours.pelvis - self._part.heads[tree.rows[chain[-1]]])
         for first, second in zip(chain[-2::-1], chain[:0:-1], strict=True):
-            below = below + matrices[first] @ (self.rig.heads[tree.rows[second]] - self.rig.heads[tree.rows[first]])
+            below = below + matrices[first] @ (self._part.heads[tree.rows[second]] - self._part.heads[tree.rows[first]])
         return self._hang_all(matrices, chain[0], wanted - below)
 
     def _hang_all(self, matrices: Array, hips: int, head: Array) -> tuple[Array, Array]:
-        tree, rest = self._tree, self.rig.heads
+        tree, rest = self._tree, self._part.heads
         heads = np.empty((*matrices.shape[:2], 3))
-        locations = np.zeros((matrices.shape[1], len(self.moved), 3))
-        moved = {int(row): m for m, row in enumerate(self.moved)}
+        locations = np.zeros((matrices.shape[1], len(self._moved), 3))
+        moved = {int(row): m for m, row in enumerate(self._moved)}
         heads[hips] = head
         for n, row in enumerate(tree.rows.tolist()):
             if n == hips:
@@ -289,7 +293,7 @@ class Retargeter:
         limb = self._limbs.get(f"arm.{side}")
         if limb is None:
             return
-        tree, ours, rest = self._tree, self._ours, self.rig.heads
+        tree, ours, rest = self._tree, self._ours, self._part.heads
         row, point = _reaching(ours, self._reaching_role(side))
         holder = self._piece[row]
         tip = heads[holder] + matrices[holder] @ (point - rest[row])
@@ -320,7 +324,7 @@ class Retargeter:
         """(T, K) of the source bones that the keyed bones follow."""
         if self._performance.confidence is None:
             return None
-        nearest = self._transfer.nearest(len(self._tree.rows))[[self._piece[int(row)] for row in self.keyed]]
+        nearest = self._transfer.nearest(len(self._tree.rows))[[self._piece[int(row)] for row in self._keyed]]
         return np.where(nearest >= 0, self._performance.confidence[:, np.maximum(nearest, 0)], 1.0)
 
 
@@ -329,14 +333,22 @@ def retarget(performance: Performance, rig: Rig, mapping: Mapping, settings: Ret
     return Retargeter(performance, rig, mapping).solve(settings)
 
 
+def _needed(rig: Rig, mapping: Mapping) -> Array:
+    """(R,) rows that matter: mapped bones, what tells where they end, and bones that turn by themselves.
+
+    A production rig has ten times as many, which go along rigidly and are placed last. All rows where most matter.
+    """
+    mapped = np.zeros(len(rig.names), bool)
+    for role in mapping.bones:
+        mapped[mapping.chain(role, rig)] = True
+    needed = mapped | (mapped[rig.parents] & (np.asarray(rig.parents) >= 0))
+    if rig.inherit_rotation is not None:
+        needed |= ~np.asarray(rig.inherit_rotation, bool)
+    return np.flatnonzero(needed) if needed.mean() < 0.6 else np.arange(len(needed))
+
+
 def _key(settings: RetargetSettings) -> tuple[Any, ...]:
     return tuple(getattr(settings, name) for name in _POSE)
-
-
-def _travel(motion: RigMotion, settings: RetargetSettings) -> RigMotion:
-    from . import travel
-
-    return travel.move(motion, settings)
 
 
 def _scale_chain(deltas: Array, pieces: list[int], amount: float) -> None:

@@ -138,6 +138,16 @@ def load(data: Path, split: str, rest_directions: Array) -> Motions:
     return Motions(*(np.concatenate(a) for a in (rotations, root, clips, weights)), names=tuple(names))
 
 
+def read_clip(data: Path, label: str, rest_directions: Array) -> tuple[Array, Array]:
+    """Read one clip, "rig/clip": rotations (N, 22, 3, 3), and root (N, 3) in units of the leg's length; 60 fps."""
+    name, _, clip = label.partition("/")
+    file = read_npz(data / "motion" / f"motion_{name}.npz")
+    index = [str(known) for known in file["clip_names"]].index(clip)
+    start = int(file["clip_start"][index])
+    frames = slice(start, start + int(file["clip_len"][index]))
+    return _retarget(RIGS[name], file, frames, int(file["clip_skeleton"][index]), rest_directions)
+
+
 def split_of(label: str) -> str:
     """Tell the split of "rig/clip"."""
     if label.startswith(VALIDATION):

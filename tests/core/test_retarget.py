@@ -308,13 +308,13 @@ def test_a_slider_is_answered_at_once() -> None:
     assert len(there.keyed) >= 70
     times = []
     for step in range(7):
-        start = time.perf_counter()
+        start = time.process_time()
         there.solve(replace(POSE, arm_spread=0.01 * step))
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert min(times) < 0.025
-    start = time.perf_counter()
+    start = time.process_time()
     again = there.solve(replace(POSE, arm_spread=0.06))
-    assert time.perf_counter() - start < 0.001
+    assert time.process_time() - start < 0.001
     assert again is there.solve(replace(POSE, arm_spread=0.06))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inference.core.humanoid import make_skeleton
+from inference.core.humanoid import Proportions, make_skeleton
 from inference.core.kinematics import forward
 from inference.core.rig import HUMANOID_MAPPING, Mapping, Performance, Rig
 from inference.core.rotations import cross, matrix_from_quaternion, quaternion_from_rotvec, unit
@@ -23,6 +23,34 @@ def humanoid(scale: float = 1.0) -> Rig:
     rest = person.rest.copy()
     rest[:, :3, 3] *= scale
     return Rig(HUMANOID_NAMES, np.array(HUMANOID_PARENTS), rest, person.lengths * scale, name="humanoid")
+
+
+def person(kind: str) -> Rig:
+    """An adult, a child and a giant, each with proportions of its own; T-pose."""
+    adult = Proportions()
+    foot, palm, fingers, head = (adult.table(name) for name in ("foot", "palm", "fingers", "head"))
+    people = {
+        "adult": Proportions(torso=0.52, shoulders=0.38, upper_arm=0.30, forearm=0.26, thigh=0.45, shin=0.41),
+        "child": Proportions(
+            torso=0.34, hips=0.13, shoulders=0.24, upper_arm=0.16, forearm=0.14, thigh=0.22, shin=0.21, neck=0.08,
+            head=head * 0.9, palm=palm * 0.6, foot=foot * 0.6, fingers=fingers * 0.6,
+        ),
+        "giant": Proportions(
+            torso=1.7, hips=0.55, shoulders=1.3, upper_arm=1.1, forearm=1.0, thigh=1.0, shin=1.2, neck=0.3,
+            head=head * 2.0, palm=palm * 3.0, foot=foot * 3.0, fingers=fingers * 3.0,
+        ),
+    }  # fmt: skip
+    body = make_skeleton(people[kind])
+    rest = body.rest.copy()
+    rest[:, 2, 3] -= rest[HUMANOID_NAMES.index("foot.L"), 2, 3] + people[kind].table("foot")[0, 2]
+    return Rig(HUMANOID_NAMES, np.array(HUMANOID_PARENTS), rest, body.lengths, name=kind)
+
+
+def scaled(rig: Rig, scale: float) -> Rig:
+    """A rig of another size."""
+    rest = rig.rest.copy()
+    rest[:, :3, 3] *= scale
+    return replace(rig, rest=rest, lengths=rig.lengths * scale, ground=rig.ground * scale)
 
 
 def posed(rig: Rig, rotations: dict[str, Any]) -> Rig:
