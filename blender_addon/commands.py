@@ -17,6 +17,7 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
+from . import retarget_command
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -66,6 +67,7 @@ def make_parser() -> argparse.ArgumentParser:
     apply.set_defaults(run=_apply)
     for command in (capture, apply):
         _add_scene_flags(command)
+    retarget_command.add(commands, _say)
     return parser
 
 

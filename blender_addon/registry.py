@@ -6,19 +6,29 @@ import contextlib
 
 import bpy
 
-from ..operators import jobs, motion, pick, settings
+from ..operators import jobs, live, mapping_tools, motion, pick, retarget, settings
+from ..operators.landing import LANDINGS
+from ..operators.live import LIVE
+from ..operators.mapping import RECOGNISER
 from ..operators.session import SESSION
 from . import commands, menus, preferences
 from .ui import jobs as jobs_panels
+from .ui import live as live_panels
 from .ui import motion as motion_panels
+from .ui import retarget as retarget_panels
 
 CLASSES = (
     preferences.UNDERSTUDY_AP_preferences,
     *settings.CLASSES,
     *motion.CLASSES,
     *pick.CLASSES,
+    *mapping_tools.CLASSES,
+    *retarget.CLASSES,
+    *live.CLASSES,
     *jobs.CLASSES,
     *motion_panels.CLASSES,
+    *retarget_panels.CLASSES,
+    *live_panels.CLASSES,
     *jobs_panels.CLASSES,
 )
 
@@ -29,6 +39,9 @@ PARTS = (
     (menus.add, menus.remove),
     (commands.add, commands.remove),
     (SESSION.open, SESSION.close),
+    (LIVE.open, LIVE.close),
+    (LANDINGS.open, LANDINGS.close),
+    (RECOGNISER.forget, RECOGNISER.forget),
 )
 
 
@@ -40,6 +53,10 @@ def register() -> None:
             undo.callback(bpy.utils.unregister_class, cls)
         bpy.types.Scene.understudy = bpy.props.PointerProperty(type=settings.UNDERSTUDY_PG_scene)
         undo.callback(delattr, bpy.types.Scene, "understudy")
+        bpy.types.Object.understudy = bpy.props.PointerProperty(
+            type=settings.UNDERSTUDY_PG_character, override={"LIBRARY_OVERRIDABLE"}
+        )
+        undo.callback(delattr, bpy.types.Object, "understudy")
         for begin, end in PARTS:
             begin()
             undo.callback(end)
@@ -50,6 +67,7 @@ def unregister() -> None:
     """Undo `register`, last things first; the worker ends here."""
     for _, end in reversed(PARTS):
         end()
+    del bpy.types.Object.understudy
     del bpy.types.Scene.understudy
     for cls in reversed(CLASSES):
         bpy.utils.unregister_class(cls)

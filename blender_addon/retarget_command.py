@@ -27,6 +27,7 @@ from ..operators.retarget import find_character, read_clips
 from ..operators.settings import retarget_settings
 
 if TYPE_CHECKING:  # numpy comes with the first use
+    from ..inference.core.mapper import Match
     from ..inference.core.rig import Mapping, Performance
 
 _KINDS = {".bvh": "BVH", ".fbx": "FBX", ".glb": "GLTF"}
@@ -80,13 +81,13 @@ def _run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     _check(options)
     rig = _character(options.rig)
     settings = _settings(options, rig)
-    mapping = fit(find_mapping(options.mapping), rig) if options.mapping else None
+    match = _given(fit(find_mapping(options.mapping), rig)) if options.mapping else None
     performances, skipped = read_clips([path.absolute() for path in options.source])
     for text in skipped:
         say(f"Skipped: {text}")
     with _all_or_nothing() as files:
         outcomes = [
-            _land(options, rig, performance, settings, mapping, several=len(performances) > 1, files=files)
+            _land(options, rig, performance, settings, match, several=len(performances) > 1, files=files)
             for performance in performances
         ]
         for text in dict.fromkeys(note for item in outcomes for note in item.landed.notes):
@@ -128,6 +129,12 @@ def _character(name: str) -> bpy.types.Object:
     return rigs[0]
 
 
+def _given(mapping: Mapping) -> Match:
+    from ..inference.core.mapper import Match
+
+    return Match(mapping, 1.0, "given")
+
+
 def _settings(options: argparse.Namespace, rig: bpy.types.Object) -> RetargetSettings:
     """Take the character's sliders, and above them the flags that were given."""
     given = schema.from_flags(RetargetSettings, options)
@@ -137,11 +144,11 @@ def _settings(options: argparse.Namespace, rig: bpy.types.Object) -> RetargetSet
 
 def _land(
     options: argparse.Namespace, rig: bpy.types.Object, performance: Performance, settings: RetargetSettings,
-    mapping: Mapping | None, *, several: bool, files: _Files,
+    match: Match | None, *, several: bool, files: _Files,
 ) -> _Outcome:  # fmt: skip
     take = f"{options.name} {performance.name}" if several and options.name else options.name
     landing = Landing(take, options.frame_start, options.rate.upper(), stash=not options.no_stash, asset=options.asset)
-    landed = land(rig, performance, bpy.context.scene, landing=landing, settings=settings, mapping=mapping)
+    landed = land(rig, performance, bpy.context.scene, landing=landing, settings=settings, match=match)
     for path in options.export:
         place = path.with_stem(f"{path.stem} {_file_name(landed.action)}") if several else path
         _export(rig, files.place(place))

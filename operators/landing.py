@@ -5,20 +5,21 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from ..inference.protocol.errors import InputError, UnderstudyError
+from ..inference.protocol import schema
+from ..inference.protocol.errors import UnderstudyError
 from ..inference.protocol.retarget import RetargetSettings
 from .base import sentence
-from .mapping import count_roles, mapping_of
+from .mapping import count_roles, match_of
 from .session import redraw
 from .settings import RETARGET, retarget_settings
 
 if TYPE_CHECKING:  # numpy comes with the first use
+    from ..inference.core.mapper import Match
     from ..inference.core.retarget import Retargeter
     from ..inference.core.rig import Mapping, Performance
 
@@ -50,7 +51,7 @@ class Landed:
     settings: RetargetSettings
     notes: tuple[str, ...]
     seconds: float
-    recognised: str
+    match: Match
     before: Any = None
     after: Any = None
     measured: RetargetSettings | None = None
@@ -58,7 +59,12 @@ class Landed:
     @property
     def mapping(self) -> Mapping:
         """Which bones did what."""
-        return self.retargeter.mapping
+        return self.match.mapping
+
+    @property
+    def recognised(self) -> str:
+        """What the character was recognised as, in a few words."""
+        return count_roles(self.mapping.name, self.mapping.bones)
 
     @property
     def is_measured(self) -> bool:
@@ -84,6 +90,20 @@ class Landed:
             ("In the floor", self.before.depth_mm[2], self.after.depth_mm[2], "mm"),
         ]
 
+    def report(self) -> dict[str, Any]:
+        """Give everything that is known, as JSON values."""
+        from ..inference.core import contact_report
+        from ..inference.core.mappings import encode
+
+        if not self.is_measured:
+            self.measure()
+        return {
+            "clip": self.clip, "rig": self.rig, "action": self.action, "seconds": round(self.seconds, 3),
+            "recognised": self.recognised, "how": self.match.how, "score": round(float(self.match.score), 3),
+            "notes": list(self.notes), "settings": schema.encode(self.settings), "mapping": encode(self.mapping),
+            "feet": contact_report.report(self.before, self.after),
+        }  # fmt: skip
+
     def plot(self) -> str:
         """Draw the feet before and after, as SVG."""
         from ..inference.core import contact_report
@@ -99,7 +119,7 @@ def land(
     *,
     landing: Landing = Landing(),
     settings: RetargetSettings | None = None,
-    mapping: Mapping | None = None,
+    match: Match | None = None,
 ) -> Landed:
     """Carry a performance over to a character: a new action, all of it or nothing.
 
@@ -116,20 +136,20 @@ def land(
 
     start = time.perf_counter()
     settings = settings or retarget_settings(rig.understudy.tuning)
-    mapping = mapping or mapping_of(rig)
+    match = match or match_of(rig)
     character = read_character(rig)
-    notes = check_character(character, mapping)
-    retargeter = Retargeter(performance, character.rig, mapping)
+    notes = check_character(character, match.mapping)
+    retargeter = Retargeter(performance, character.rig, match.mapping)
     motion = retargeter.solve(settings)
     timing = place(performance.times, scene_fps=scene_fps(scene), start=landing.frame_start, rate=landing.rate)
     name = landing.take or performance.name or "Motion"
     result = bake(character, motion, settings, timing, name=name, stash=landing.stash, asset=landing.asset)
     mark = secrets.token_hex(8)
     bpy.data.actions[result.action][MARK] = mark
-    said = (*performance.header.get("notes", ()), *notes, *retargeter.notes, *result.notes)
+    said = (*performance.header.get("notes", ()), *match.notes, *notes, *retargeter.notes, *result.notes)
     landed = Landed(
         rig.name, result.action, mark, performance.name, retargeter, result, settings, tuple(dict.fromkeys(said)),
-        time.perf_counter() - start, count_roles(mapping.name, mapping.bones),
+        time.perf_counter() - start, match,
     )  # fmt: skip
     landed.measure()
     LANDINGS.keep(landed)
@@ -237,17 +257,3 @@ LANDINGS = Landings()
 def options_of(holder: Any) -> Landing:
     """Read the options from the panel's settings or from an operator."""
     return Landing(**{name: getattr(holder, name) for name in RETARGET})
-
-
-def retarget_result(path: Path, rig: str, scene: bpy.types.Scene) -> Landed:
-    """Land a body motion on the character of that name, as the panel's options say.
-
-    Raises:
-        InputError: there is no such character, or it cannot take the motion.
-    """
-    from .scene.source import import_source
-
-    character = bpy.data.objects.get(rig)
-    if character is None or character.type != "ARMATURE":
-        raise InputError(f"There is no armature {rig!r}.", "Choose the character again.")
-    return land(character, import_source(path), scene, landing=options_of(scene.understudy.retarget))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,13 +41,26 @@ def mapping_of(rig: bpy.types.Object) -> Mapping:
     Raises:
         InputError: a bone fills two roles, or nothing is recognised; names the bone.
     """
+    return match_of(rig).mapping
+
+
+def match_of(rig: bpy.types.Object) -> Match:
+    """Give `mapping_of` with how it was found, and notes.
+
+    Raises:
+        InputError: a bone fills two roles, or nothing is recognised; names the bone.
+    """
+    from ..inference.core.mapper import Match
+
     stored = stored_mapping(rig)
-    return recognise(rig).mapping if stored is None else stored
+    return recognise(rig) if stored is None else Match(stored, 1.0, "kept")
 
 
-def recognise(rig: bpy.types.Object) -> Match:
+def recognise(rig: bpy.types.Object, *, presets: Iterable[Mapping] | None = None) -> Match:
     """Find out which bones of an armature do what.
 
+    Args:
+        presets: mappings to try before those that come along; the user's own unless given.
     Raises:
         InputError: it is no humanoid; names the bone.
     """
@@ -62,7 +75,7 @@ def recognise(rig: bpy.types.Object) -> Match:
         read_character(rig).rig,
         deform=np.array([rig.data.bones[name].use_deform for name in names]),
         held=np.array([name in held for name in names]),
-        presets=user_mappings(preset_folder())[0].values(),
+        presets=user_mappings(preset_folder())[0].values() if presets is None else presets,
     )
 
 
@@ -103,12 +116,13 @@ def store(rig: bpy.types.Object, mapping: Mapping) -> None:
     kept, table = rig.understudy, encode(mapping)
     kept.mapping = mapping.name
     kept.controls = json.dumps({key: table[key] for key in ("ik", "settings") if key in table})
-    with _MIRRORING:
-        kept.bones.clear()
-        for role in ROLES:
-            for bone in mapping.bones.get(role, ()) or ("",):
-                row = kept.bones.add()
-                row.role, row.bone = role, bone
+    wanted = [(role, bone) for role in ROLES for bone in mapping.bones.get(role, ()) or ("",)]
+    while len(kept.bones) > len(wanted):
+        kept.bones.remove(len(kept.bones) - 1)
+    with _MIRRORING:  # rows are used again: those that come from a library cannot be removed for good
+        for index, (role, bone) in enumerate(wanted):
+            row = kept.bones[index] if index < len(kept.bones) else kept.bones.add()
+            row.role, row.bone = role, bone
     kept.active_bone = min(kept.active_bone, len(kept.bones) - 1)
 
 
@@ -248,12 +262,15 @@ def fit(mapping: Mapping, rig: bpy.types.Object) -> Mapping:
     names = rig.data.bones.keys()
     bones = {role: tuple(name for name in chain if name in names) for role, chain in mapping.bones.items()}
     bones = {role: chain for role, chain in bones.items() if chain}
-    if not bones:
-        example = next(iter(next(iter(mapping.bones.values()))))
-        raise InputError(
-            f"{rig.name} has none of the bones of {mapping.name!r}, {example!r} for one.", "Choose another mapping."
-        )
-    return replace(mapping, bones=bones)
+    if 2 * len(bones) >= len(mapping.bones):
+        return replace(mapping, bones=bones)
+    match = recognise(rig, presets=[mapping])  # names may differ in their prefix and the like
+    if match.mapping.name == mapping.name and match.how == "preset":
+        return match.mapping
+    example = next(bone for role, chain in mapping.bones.items() if role not in bones for bone in chain)
+    raise InputError(
+        f"{rig.name} lacks most bones of the mapping {mapping.name!r}, {example!r} for one.", "Choose another mapping."
+    )
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ class UNDERSTUDY_OT_detect_mapping(_OfCharacter):
         rig = character(context)
         match = recognise(rig)
         store(rig, match.mapping)
+        _warn_of_override(self, rig)
         for note in match.notes:
             self.report({"WARNING"}, note)
         self.report({"INFO"}, f"{rig.name}: {count_roles(match.mapping.name, match.mapping.bones)}")
@@ -187,7 +188,15 @@ def _take(operator: Guarded, rig: bpy.types.Object, mapping: Mapping) -> None:
     """Keep a mapping with a character, with the character's own names."""
     fitted = fit(mapping, rig)
     store(rig, fitted)
+    _warn_of_override(operator, rig)
     operator.report({"INFO"}, f"{rig.name}: {count_roles(fitted.name, fitted.bones)}")
+
+
+def _warn_of_override(operator: Guarded, rig: bpy.types.Object) -> None:
+    """Tell that Blender keeps a group with an override only where the library's own file has it, too."""
+    if rig.override_library and not rig.override_library.reference.understudy.bones:
+        words = "corrections last for this session; keep them as a preset, or map it in the library's own file"
+        operator.report({"WARNING"}, f"{rig.name} is a library override without a mapping in its file: {words}.")
 
 
 class UNDERSTUDY_OT_save_mapping(_OfRow):

@@ -184,6 +184,17 @@ def _clip(path: Path) -> Path:
     return path / RESULT if (path / RESULT).is_file() else path
 
 
+def retarget_result(path: Path, rig: str, scene: bpy.types.Scene) -> Landed:
+    """Land a body motion on the character of that name, as the panel's options say.
+
+    Raises:
+        InputError: there is no such character, or it cannot take the motion.
+    """
+    from .scene.source import import_source
+
+    return land(find_character(rig), import_source(path), scene, landing=options_of(scene.understudy.retarget))
+
+
 class UNDERSTUDY_OT_add_sources(Guarded, ImportHelper):
     """Add clips or a folder of clips to be retargeted, an action for each clip"""
 

@@ -78,3 +78,28 @@ def test_a_folder_that_cannot_be_is_told(motion, apply, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError, match="file"):
         export_rig(rig, tmp_path / "file" / "out", "BVH", bpy.context.scene)
+
+
+@pytest.mark.parametrize("kind", ["FBX", "GLTF"])
+def test_a_whole_character_is_its_armature_and_what_it_deforms(motion, apply, users_scene, tmp_path, kind):
+    _, rig = apply(motion)
+    mesh = bpy.data.objects.new("Skin", bpy.data.meshes.new("Skin"))
+    mesh.data.from_pydata([(0, 0, 1), (0.1, 0, 1), (0, 0.1, 1)], [], [(0, 1, 2)])
+    mesh.vertex_groups.new(name="hips").add([0, 1, 2], 1.0, "REPLACE")
+    mesh.modifiers.new("Armature", "ARMATURE").object = rig
+    bpy.context.scene.collection.objects.link(mesh)
+    bpy.context.scene.collection.objects.link(bpy.data.objects.new("Beside", mesh.data))
+    path = export_rig(rig, tmp_path / "hero", kind, bpy.context.scene, meshes=True)
+    assert users_scene.state() == users_scene.before
+    bpy.ops.object.mode_set(mode="OBJECT")
+    known = set(bpy.data.objects)
+    IMPORT[kind](str(path))
+    again = [item for item in bpy.data.objects if item not in known]
+    assert {item.type for item in again} == {"ARMATURE", "MESH"} and len(again) - len(_shapes(again)) == 2
+    skin = next(item for item in again if item.type == "MESH" and item.find_armature())
+    assert skin.name.startswith("Skin") and skin.find_armature() in again
+
+
+def _shapes(items):
+    """What the glTF reader adds to show bones."""
+    return [item for item in items if item.type == "MESH" and not item.find_armature()]

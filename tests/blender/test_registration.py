@@ -32,6 +32,8 @@ def traces():
             cls.__name__ for cls in _subclasses() if cls.__name__.startswith("UNDERSTUDY") and cls.is_registered
         ],
         "scene": hasattr(bpy.types.Scene, "understudy"),
+        "object": hasattr(bpy.types.Object, "understudy"),
+        "load_pre": [f.__module__ for f in bpy.app.handlers.load_pre if f.__module__.startswith("understudy")],
         "operators": [name for name in dir(bpy.ops.understudy) if not name.startswith("_")],
         "load_post": [f.__module__ for f in bpy.app.handlers.load_post if f.__module__.startswith("understudy")],
         "import": _entries(bpy.types.TOPBAR_MT_file_import),
@@ -46,7 +48,7 @@ def _entries(menu):
 
 def _subclasses():
     bases = (bpy.types.Operator, bpy.types.Panel, bpy.types.PropertyGroup, bpy.types.UIList, bpy.types.FileHandler,
-             bpy.types.AddonPreferences)  # fmt: skip
+             bpy.types.AddonPreferences, bpy.types.Menu)  # fmt: skip
     return [cls for base in bases for cls in _below(base) if cls.__name__.startswith("UNDERSTUDY")]
 
 
@@ -99,7 +101,8 @@ def test_neither_numpy_nor_a_network_is_imported_by_registering():
 def test_the_tab_can_be_renamed_and_panels_keep_their_order(addon, monkeypatch):
     monkeypatch.setattr(preferences, "preference", lambda name, default=None: "Mocap" if name == "tab" else default)
     preferences.rename_tab()
-    panels = [bpy.types.UNDERSTUDY_PT_clips, bpy.types.UNDERSTUDY_PT_capture, bpy.types.UNDERSTUDY_PT_apply]
+    panels = [bpy.types.UNDERSTUDY_PT_clips, bpy.types.UNDERSTUDY_PT_capture, bpy.types.UNDERSTUDY_PT_apply,
+              bpy.types.UNDERSTUDY_PT_retarget]  # fmt: skip
     assert {panel.bl_category for panel in panels} == {"Mocap"}
     assert [panel.bl_order for panel in panels] == sorted(panel.bl_order for panel in panels)
     monkeypatch.undo()
@@ -114,7 +117,7 @@ def test_tooltips_are_sentences_without_a_full_stop(addon):
         for item in rna.properties:
             assert not item.description.endswith("."), (name, item.identifier)
     settings = bpy.context.scene.understudy
-    for group in (settings.motion, settings.apply):
+    for group in (settings.motion, settings.apply, settings.live, settings.retarget):
         assert [p.identifier for p in group.bl_rna.properties if p.description.endswith(".")] == []
 
 
@@ -126,6 +129,15 @@ def test_every_setting_of_the_request_has_its_property(addon):
     for item in schema.read(MotionRequest):
         assert None in item.shape or hasattr(motion, item.name), item.name
     assert motion.smoothing == 0.5 and motion.hands and not motion.use_height_m
+
+
+def test_every_setting_of_retargeting_is_a_slider_of_each_character(addon):
+    from understudy.inference.protocol.retarget import RetargetSettings
+    from understudy.operators.settings import retarget_settings
+
+    rig = bpy.data.objects.new("Hero", bpy.data.armatures.new("Hero"))
+    assert retarget_settings(rig.understudy.tuning) == RetargetSettings()
+    assert [p.identifier for p in rig.understudy.tuning.bl_rna.properties if p.description.endswith(".")] == []
 
 
 def test_settings_survive_saving(addon, tmp_path):
