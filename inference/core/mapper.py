@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -156,7 +157,7 @@ def _lay(
 
 def _prefixes(preset: Mapping, by_side: dict[str, list[tuple[str, str]]]) -> list[tuple[str, int]]:
     """What a rig may have before a mapping's names, and how much of those is the mapping's own prefix."""
-    stems = sorted(key(bone)[0] for chain in preset.bones.values() for bone in chain)
+    stems = sorted(key(bone)[0] for role, chain in preset.bones.items() if role != "root" for bone in chain)
     cut = next((at for at, (a, b) in enumerate(zip(stems[0], stems[-1], strict=False)) if a != b), len(stems[0]))
     votes: Counter[str] = Counter()
     for role in ("head", *(f"{part}.{side}" for side in SIDES for part in ("forearm", "hand", "thigh", "foot"))):
@@ -221,13 +222,21 @@ def _complete(rig: Rig, mapping: Mapping) -> Mapping:
     """Give bones between two named ones to the first's chain, and bones beside a limb to its twist."""
     bones = dict(mapping.bones)
     mapped = set(mapping.role_of())
+
+    def between(above: str, below: str) -> list[str]:
+        found = [name for name in _between(rig, above, below) if name not in mapped and _is_segment(rig, name)]
+        mapped.update(found)
+        return found
+
     for (first, second), owner in _LINES:
         if bones.get(first) and bones.get(second):
-            between = _between(rig, bones[first][-1], bones[second][0])
-            extra = [name for name in between if name not in mapped and _is_segment(rig, name)]
-            mapped |= set(extra)
+            extra = between(bones[first][-1], bones[second][0])
             chain = bones.get(owner, ())
             bones[owner] = (*extra, *chain) if owner == second else (*chain, *extra)
+    for role in ("spine", "neck", *(f"{limb}.{side}" for limb in LIMBS for side in SIDES)):
+        chain = bones.get(role, ())
+        inside = [name for a, b in pairwise(chain) for name in (a, *between(a, b))]
+        bones[role] = (*inside, *chain[-1:])
     for side in SIDES:
         for limb, after in _NEXT.items():
             bones |= _split(rig, bones, f"{limb}.{side}", f"{limb}_twist.{side}", f"{after}.{side}")
@@ -323,16 +332,19 @@ def _filled(rig: Rig, mapping: Mapping, structure: Structure) -> tuple[Mapping, 
     """Fill the roles that names left empty from the structure, where the two agree elsewhere."""
     bones = dict(mapping.bones)
     seen = {role: _standing(rig, rows) for role, rows in structure.bones.items()}
-    crossed = sum(bool(set(bones.get(role, ())) & seen.get(other_side(role), set())) for role in NEEDED_ROLES)
-    if crossed > 3:  # left and right are exchanged: the sides are judged later
-        seen = {other_side(role): names for role, names in seen.items()}
+    crossed = {  # left and right are exchanged: the sides are judged later
+        f"{role}.{side}"
+        for first, group in (("thigh", _LEG), ("upper_arm", _ARM)) for role in group for side in SIDES
+        if set(bones.get(f"{first}.L", ())) & seen.get(f"{first}.R", set())
+    }  # fmt: skip
+    seen = {other_side(role) if role in crossed else role: names for role, names in seen.items()}
     differ = [role for role in NEEDED_ROLES if role in seen and not seen[role] & set(bones.get(role, ()))]
     if len(differ) > 2:
         words = ", ".join(differ)
         return mapping, (f"By their names, other bones than by their place are {words}: look at these in the list.",)
     mapped = set(mapping.role_of())
     for place, rows in structure.bones.items():
-        role = other_side(place) if crossed > 3 else place
+        role = other_side(place) if place in crossed else place
         names = tuple(rig.names[row] for row in rows)
         if role in bones or mapped & set(names) or not _hangs_right(rig, bones, role, names):
             continue

@@ -86,8 +86,8 @@ def _limbs(tree: Tree) -> tuple[Limbs, Limbs]:
     if not options:
         names = " and ".join(f"'{tree.rig.names[path[0]]}'" for path in standing[0].paths)
         raise InputError(
-            f"No two arms were found beside the legs {names}: no second pair of chains mirror each other.",
-            "Pick the bones of the arms in the mapping list.",
+            f"Only one pair of limbs was found, {names}: no second pair of chains mirror each other.",
+            "A person has two legs and two arms; pick their bones in the mapping list.",
         )
     _, legs, arms = max(options, key=lambda option: option[0])
     _refuse_four_legs(tree, legs, arms, floor)
@@ -99,7 +99,7 @@ def _pairs(tree: Tree) -> list[Limbs]:
     for parent, children in tree.children.items():
         long = [child for child in children if tree.reach[child] > 0.12 * tree.height]
         for a, b in combinations(long[:24], 2):
-            if abs(tree.reach[a] - tree.reach[b]) < _MIRRORED * max(tree.reach[a], tree.reach[b]):
+            if min(tree.reach[a], tree.reach[b]) > 0.4 * max(tree.reach[a], tree.reach[b]):
                 pair = _mirrored(tree, parent, a, b)
                 if pair is not None:
                     found.append(pair)
@@ -108,8 +108,8 @@ def _pairs(tree: Tree) -> list[Limbs]:
 
 def _mirrored(tree: Tree, parent: int, a: int, b: int) -> Limbs | None:
     paths = tree.path(a), tree.path(b)
-    reach = 0.5 * (tree.reach[a] + tree.reach[b])
-    points = [_along(tree.heads[list(path)]) for path in paths]
+    reach = min(tree.reach[a], tree.reach[b])  # one may go on, into a sword
+    points = [_along(tree.heads[list(path)], reach) for path in paths]
     gap = points[0] - points[1]  # (S, 3), all of them across the body where the two mirror each other
     across = gap.mean(axis=0) * [1.0, 1.0, 0.0]
     if np.linalg.norm(across) < 0.05 * reach:
@@ -123,10 +123,10 @@ def _mirrored(tree: Tree, parent: int, a: int, b: int) -> Limbs | None:
     return Limbs(parent, paths, across, error, reach)
 
 
-def _along(points: Array, count: int = 5) -> Array:
-    """(count, 3) points in even steps along a chain, without its beginning, which both sides may share."""
+def _along(points: Array, length: float, count: int = 5) -> Array:
+    """(count, 3) points in even steps along so much of a chain, without its beginning, which both sides may share."""
     steps = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-    at = np.linspace(0.2, 1.0, count) * steps[-1]
+    at = np.linspace(0.2, 1.0, count) * length
     return np.stack([np.interp(at, steps, points[:, axis]) for axis in range(3)], axis=1)
 
 

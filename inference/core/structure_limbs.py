@@ -71,7 +71,7 @@ def find_arm(tree: Tree, path: Sequence[int], centre: Array, left: Array) -> tup
         size = upper + lower
         aside = abs(float((points[shoulder] - centre) @ left)) / size
         score = -((np.log(upper / lower) - 0.08) ** 2) / 0.3**2 - (aside - 0.33) ** 2 / 0.13**2
-        score -= max(rest[wrist] / size - 0.5, 0.0) ** 2 / 0.15**2
+        score -= min(max(rest[wrist] / size - 0.5, 0.0) ** 2 / 0.15**2, 2.0)
         # a hand is where the fingers part
         score += 4.0 * (fans[wrist] >= 2) - 4.0 * (max(fans[wrist + 1 :], default=0) > max(2, fans[wrist]))
         score -= 2.0 * sum(fan >= 3 for fan in fans[:wrist])
@@ -108,7 +108,7 @@ def _turn(a: Array, b: Array) -> float:
 def _fan(tree: Tree, row: int, share: float = 0.2) -> int:
     """How many chains of like length part at a joint."""
     spans = [tree.step(child) + tree.reach[child] for child in tree.children[row] if tree.reach[child] > 1e-6]
-    return sum(span > share * max(spans) for span in spans)
+    return sum(span > share * min(max(spans), 0.12 * tree.height) for span in spans)  # a sword is no finger
 
 
 def find_fingers(tree: Tree, hand: int) -> dict[str, tuple[int, ...]]:

@@ -32,7 +32,7 @@ def find_trunk(tree: Tree, legs: Limbs, arms: Limbs) -> tuple[int, ...]:
 def find_spine(
     tree: Tree, trunk: tuple[int, ...], arms: Limbs, bones: dict[str, tuple[int, ...]]
 ) -> dict[str, tuple[int, ...]]:
-    """Root, hips, spine, neck and head; the way from the hips to the bone of the arms is known, and so are the limbs."""
+    """Root, hips, spine, neck and head, by the way from the hips to the bone of the arms and by the limbs."""
     shoulders = [bones[f"upper_arm.{side}"][0] for side in SIDES if bones.get(f"upper_arm.{side}")]
     level = float(np.mean(tree.heads[shoulders, 2])) if shoulders else float(middle_of(tree, arms)[2])
     hips, spine = trunk[0], list(trunk[1:])
@@ -111,18 +111,12 @@ def _off_plane(tree: Tree, row: int, across: Array, plane: float) -> float:
 
 def refuse_two_heads(tree: Tree, arms: Limbs, left: Array, centre: Array) -> None:
     """Two chains that rise beside each other from the chest, mirrored or alike, are two necks."""
-    rising = _rising(tree, arms, arms.parent)
-    necks = [
-        child
-        for rise, child in rising
-        if tree.children[child] and rise > 0.6 * rising[0][0] and rise > 0.06 * tree.height
-    ]
-    steep = [child for child in necks if _is_steep(tree, child)]
-    if len(steep) < 2:
+    rising = [child for rise, child in _rising(tree, arms, arms.parent) if rise > 0.04 * tree.height]
+    aside = {child: float((tree.heads[tree.path(child)[:2][-1]] - centre) @ left) for child in rising}
+    if any(abs(value) < 0.03 * tree.height for value in aside.values()):
         return
-    aside = [float((tree.heads[tree.path(child)[-1]] - centre) @ left) for child in steep]
-    apart = max(aside) - min(aside)
-    if apart > 0.04 * tree.height and not any(abs(value) < 0.25 * apart for value in aside):
+    steep = [child for child in rising if _is_steep(tree, child)]
+    if any(aside[child] > 0 for child in steep) and any(aside[child] < 0 for child in steep):
         names = " and ".join(f"'{tree.rig.names[tree.path(child)[-1]]}'" for child in steep[:2])
         raise NotAPersonError(
             f"This character has two heads: {names} rise beside each other from '{tree.rig.names[arms.parent]}'.",
