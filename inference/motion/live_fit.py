@@ -96,8 +96,7 @@ class LiveFit:
         pose, known = solver.latest(self._steady.turns, hands=self._hands)
         sure = bone_confidence(weights[None])[0]
         pose = self._steady.follow(pose, known & (sure > 0), sure, step_s)
-        now = Solver(self.skeleton, self._seen([(points, weights)]), self._ground.up, gap_s=_PAST_S)
-        floor_from_frame, contacts = self._ground.stand(now, pose, step_s)
+        floor_from_frame, contacts = self._ground.stand(solver.last(), pose, step_s)
         rotations = quaternion_from_matrix(pose.turns)
         rotations, root = transformed(self.skeleton.rest, rotations, pose.root, floor_from_frame)
         return LivePose(rotations[0], root[0], np.where(measured[:25].any(), sure, 0.0), contacts)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
+
 import numpy as np
 
 from ..core import ik
@@ -59,6 +62,12 @@ class Solver:
         weights = self._body_weights(self.seen.weights)
         pose = ik.refine(self.tree, pose, self._targets(self.seen.positions[:, self.keypoints], weights), self.freedom)
         return self._with_fingers(pose, self.seen.positions)
+
+    def last(self) -> Solver:
+        """The problem of the last frame alone."""
+        out, seen = copy.copy(self), self.seen
+        out.seen = Seen(seen.positions[-1:], seen.weights[-1:], seen.fps)
+        return out
 
     def latest(self, held: Array, *, hands: bool) -> tuple[ik.Pose, Array]:
         """The pose of the last frame alone, the others being its past, and (B,) which bones it shows.
@@ -227,6 +236,7 @@ def _counts(keypoints: Array) -> Array:
     return np.array([min([c for part, c in _COUNTS.items() if part in name], default=1.0) for name in names])
 
 
+@cache
 def _freedom() -> ik.Freedom:
     rows: list[tuple[int, int, bool, float]] = []
     for index, name in enumerate(HUMANOID_NAMES):
