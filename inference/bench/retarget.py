@@ -163,7 +163,8 @@ def bench_rigs(data: Path) -> list[Table]:
     table = Table(
         "Onto named rigs, over all demo performances: mean angle to the performer's direction (degrees)",
         ("rig", "bones", "mapped", "arms and legs", "hands", "soles, turn", "soles, tilt", "solve, 300 frames (ms)"),
-        note="Target: 1. Soles are compared with how they stand at rest, since ankles differ in height.",
+        note="Target: 1. Soles are compared with how they stand at rest, since ankles differ in height. No figure for "
+        "hands without fingers, or whose fingers follow by Blender's constraints.",
     )
     for name in skeletons().names():
         rig = skeletons().load(name)
@@ -215,7 +216,7 @@ def _hand_errors(ours: Body, theirs: Body, motion: RigMotion, performance: Perfo
     """From the wrist to the knuckles that both have."""
     out = [np.zeros(0)]
     for hand, finger in ((f"hand.{side}", f"{f}.{side}") for side in SIDES for f in FINGERS[1:]):
-        if finger in ours.chains and hand in ours.chains:
+        if finger in ours.chains and ours.chains[hand][0] in list(ours.rig.ancestors(ours.chains[finger][0])):
             rows = [body.chains[finger][body.knuckles.get(finger, 0)] for body in (ours, theirs)]
             there = _towards(theirs, performance.heads, hand, rows[1])
             out.append(_degrees(_towards(ours, motion.heads, hand, rows[0]), there))

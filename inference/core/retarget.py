@@ -32,7 +32,7 @@ from .rotations import (
     rotvec_from_quaternion,
     unit,
 )
-from .transfer import Transfer, differences, hinges_in_motion, same_skeleton
+from .transfer import Transfer, check_frames, differences, hinges_in_motion, same_skeleton
 
 Array = np.ndarray
 _ARM = ("upper_arm", "forearm", "hand", *FINGERS, "upper_arm_twist", "forearm_twist")
@@ -68,6 +68,7 @@ class Retargeter:
         self._part = part_of(rig, self._rows) if len(self._rows) < len(rig.names) else rig
         self._theirs = checked_body(performance.rig, performance.mapping, "performance")
         self._ours = checked_body(self._part, mapping, "character")
+        check_frames(performance, self._theirs)
         self._kept: dict[str, tuple[tuple[Any, ...], Any]] = {}
         theirs, ours = self._theirs, self._ours
         follows = sorted(follow_chains(theirs, ours), key=lambda f: f.row)
@@ -262,8 +263,12 @@ class Retargeter:
             wanted[:, :2] = source.pelvis[:, :2] * settings.scale
         wanted[:, 2] += self._part.ground + settings.hip_height * ours.leg
         below = matrices[chain[-1]] @ (ours.pelvis - self._part.heads[tree.rows[chain[-1]]])
-        for first, second in zip(chain[-2::-1], chain[:0:-1], strict=True):
-            below = below + matrices[first] @ (self._part.heads[tree.rows[second]] - self._part.heads[tree.rows[first]])
+        piece = chain[-1]
+        while piece != chain[0]:  # upwards as the rig hangs together, which need not be straight from role to role
+            above = int(tree.above[piece])
+            above = chain[0] if above < 0 else above
+            below = below + matrices[above] @ (self._part.heads[tree.rows[piece]] - self._part.heads[tree.rows[above]])
+            piece = above
         return self._hang_all(matrices, chain[0], wanted - below)
 
     def _hang_all(self, matrices: Array, hips: int, head: Array) -> tuple[Array, Array]:

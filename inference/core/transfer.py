@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..protocol.errors import InputError
 from .body import Body
 from .correspondence import Follow
 from .rig import SIDES, Mapping, Performance
@@ -62,6 +63,20 @@ class Transfer:
         for piece, limb in self.beside:
             out[piece] = out[limb]
         return out
+
+
+def check_frames(performance: Performance, body: Body) -> None:
+    """Raise InputError where a mapped bone is nowhere."""
+    for chain in body.chains.values():
+        for row in chain:
+            parts = performance.turns[:, row].reshape(-1, 9), performance.heads[:, row]
+            bad = ~(np.isfinite(parts[0]).all(axis=-1) & np.isfinite(parts[1]).all(axis=-1))
+            if bad.any():
+                raise InputError(
+                    f"{bad.sum()} of {len(bad)} frames do not say where {performance.rig.names[row]!r} is, "
+                    f"the first is frame {int(np.argmax(bad)) + 1}.",
+                    "Fill the gaps, or leave these frames out.",
+                )
 
 
 def hinges_in_motion(performance: Performance, body: Body) -> dict[str, Array]:

@@ -65,6 +65,10 @@ def _turn(motion: RigMotion | Performance, bone: str) -> np.ndarray:
     return motion.turns[:, row] @ motion.rig.rest[row, :3, :3].T
 
 
+def _pelvis(motion: RigMotion | Performance) -> np.ndarray:
+    return (motion.heads[:, motion.rig.index["thigh.L"]] + motion.heads[:, motion.rig.index["thigh.R"]]) / 2
+
+
 def test_a_capture_on_its_own_skeleton_is_itself() -> None:
     performance = performance_of(BodyMotion.load(GOLDEN))
     motion = _on(performance.rig, performance.mapping, performance)
@@ -289,6 +293,59 @@ def test_limbs_that_hang_from_nothing_that_moves_go_along_with_the_hips() -> Non
     motion = _on(loose, HUMANOID_MAPPING, performance)
     assert {rig.names[row] for row in motion.moved} == {"hips", "thigh.L", "thigh.R"}
     np.testing.assert_allclose(motion.heads, performance.heads, atol=1e-9)
+
+
+def test_a_pelvis_that_hangs_from_the_spine_is_where_the_legs_put_it() -> None:
+    performance, rig = made.random_performance(5), made.humanoid()
+    rest = np.concatenate([rig.rest[:1], rig.rest])
+    parents = np.concatenate([[-1], np.where(rig.parents < 0, 0, rig.parents + 1)])
+    names = ("torso", *rig.names)
+    order = [0, 2, 1, *range(3, len(names))]  # the spine hangs from the torso, and the hips from the spine
+    parents[1], parents[2] = 2, 0
+    new = np.argsort(order)
+    torso = replace(
+        rig, names=tuple(names[row] for row in order), rest=rest[order],
+        parents=np.array([new[parents[row]] if parents[row] >= 0 else -1 for row in order]),
+        lengths=np.concatenate([rig.lengths[:1], rig.lengths])[order],
+    )  # fmt: skip
+    mapping = replace(HUMANOID_MAPPING, bones={**HUMANOID_MAPPING.bones, "hips": ("torso", "hips")})
+    motion = _on(torso, mapping, performance)
+    for bone in ("hips", "thigh.L", "thigh.R"):
+        assert _degrees(_turn(motion, bone), _turn(performance, bone)).max() < 1e-6
+    middles = [
+        (m.heads[:, m.rig.index["thigh.L"]] + m.heads[:, m.rig.index["thigh.R"]]) / 2 for m in (motion, performance)
+    ]
+    np.testing.assert_allclose(middles[0], middles[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mixamo", "unreal5", "vrm", "daz_genesis8"])
+def test_there_and_back_again_is_the_same_motion(name: str) -> None:
+    performance, rig, mapping = made.random_performance(10, spread=0.3), rigs.load(name), _mapping(name)
+    there = _on(rig, mapping, performance, twist=0.0)
+    away = Performance(rig, mapping, there.turns, there.heads, performance.times)
+    back = _on(performance.rig, performance.mapping, away, twist=0.0)
+    for bone in (
+        "hips",
+        "chest",
+        "head",
+        "shoulder.L",
+        "upper_arm.R",
+        "forearm.L",
+        "hand.L",
+        "hand.R",
+        "shin.L",
+        "foot.R",
+    ):
+        assert _degrees(_turn(back, bone), _turn(performance, bone)).max() < 1e-4, bone
+    np.testing.assert_allclose(back.heads[:, 0], performance.heads[:, 0], atol=1e-6)
+
+
+def test_a_performance_with_holes_is_refused_by_the_bones_name() -> None:
+    performance = made.random_performance(6)
+    turns = performance.turns.copy()
+    turns[2:4, performance.rig.index["hand.L"]] = np.nan
+    with pytest.raises(InputError, match=r"2 of 6 frames .*'hand\.L'"):
+        Retargeter(replace(performance, turns=turns), made.humanoid(), HUMANOID_MAPPING)
 
 
 def test_one_frame_at_a_time_gives_the_same_as_all_at_once() -> None:
