@@ -28,6 +28,12 @@ class Imported:
     armatures: tuple[bpy.types.Object, ...]
     actions: tuple[bpy.types.Action, ...]
 
+    @property
+    def has_skin(self) -> bool:
+        """Whether a mesh is deformed by an armature."""
+        meshes = [item for item in self.scene.collection.all_objects if item.type == "MESH"]
+        return any(modifier.type == "ARMATURE" for item in meshes for modifier in item.modifiers)
+
     def takes(self) -> Iterator[tuple[bpy.types.Object, bpy.types.Action]]:
         """Each armature with each action that moves its bones, in the order of the file."""
         for rig in self.armatures:

@@ -25,6 +25,10 @@ from .take import scene_fps, units_per_m
 Array = np.ndarray
 SUFFIXES = (".npz", *IMPORTERS)
 _MIRRORED = "Apply its scale (Ctrl A), or use a file that is not mirrored."
+_NO_SKIN = (
+    "{} has no skin, and so does not say its rest pose: the pose it was saved in was taken, which may turn limbs about "
+    "themselves. Save it with its skin, or in T-pose."
+)
 _MAX_FRAMES = 1_000_000
 _FEWEST_A_SECOND = 10.0  # keys of a recorded motion
 
@@ -132,7 +136,10 @@ def _takes(path: Path, file: Imported) -> list[Performance]:
     for rig, action in takes:
         name = path.stem if len(takes) == 1 else f"{path.stem} {action.name}"
         performance = _performance(rig, action, _key_frames(rig, action, fps), fps=fps, unit=1.0)
-        performance = replace(performance, name=name, header={**performance.header, "source": path.name})
+        notes = [_NO_SKIN.format(path.name)] if path.suffix.lower() == ".fbx" and not file.has_skin else []
+        performance = replace(
+            performance, name=name, header={**performance.header, "source": path.name, "notes": notes}
+        )
         performance = upright.settled(performance, said=path.suffix.lower() != ".bvh")
         out.append(_mapped(performance, _deforming(rig)))
     return out

@@ -209,6 +209,7 @@ def test_what_was_exported_comes_back_as_it_was(motion, apply, tmp_path, kind):
     truth = read_performance(rig)
     path = export_rig(rig, tmp_path / "it's 動き", kind, bpy.context.scene)
     found = import_source(path)
+    assert any("has no skin" in note for note in found.header["notes"]) == (kind == "FBX")
     assert found.name == "it's 動き" and len(found.times) == len(truth.times)
     assert np.allclose(found.times, truth.times, atol=1e-4)
     rows = rows_of(found, truth.rig.names)
@@ -365,3 +366,27 @@ def test_files_that_are_none_are_refused_and_leave_nothing(tmp_path, name, conte
     assert datablocks() == before
     with pytest.raises(InputError, match="missing"):
         import_source(tmp_path / f"missing{SUFFIX['BVH']}")
+
+
+def test_an_fbx_with_a_skin_keeps_its_rest_pose(motion, apply, tmp_path):
+    bpy.context.scene.render.fps = 30
+    _, rig = apply(motion)
+    truth = read_performance(rig)
+    mesh = bpy.data.meshes.new("Skin")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 0, 1)], [], [(0, 1, 2)])
+    skin = bpy.data.objects.new("Skin", mesh)
+    bpy.context.scene.collection.objects.link(skin)
+    skin.parent, skin.modifiers.new("Armature", "ARMATURE").object = rig, rig
+    for bone in rig.data.bones:
+        skin.vertex_groups.new(name=bone.name).add([0, 1, 2], 0.1, "REPLACE")
+    bpy.context.scene.frame_set(12)
+    bpy.context.scene.frame_start, bpy.context.scene.frame_end = 1, 24
+    bpy.ops.export_scene.fbx(
+        filepath=str(tmp_path / "skin.fbx"), add_leaf_bones=False, bake_anim_use_nla_strips=False,
+        bake_anim_use_all_actions=False, bake_anim_simplify_factor=0.0,
+    )  # fmt: skip
+    found = import_source(tmp_path / "skin.fbx")
+    rows = rows_of(found, truth.rig.names)
+    moved = found.turns[:, rows] @ np.swapaxes(found.rig.rest[rows, :3, :3], -1, -2)
+    given = truth.turns @ np.swapaxes(truth.rig.rest[:, :3, :3], -1, -2)
+    assert np.abs(moved - given).max() < 1e-3 and not any("no skin" in note for note in found.header["notes"])
