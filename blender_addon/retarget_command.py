@@ -21,6 +21,7 @@ from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, InputError, RequestError, ResourceError
 from ..inference.protocol.files import storage_error
 from ..inference.protocol.retarget import RetargetSettings
+from ..operators.base import file_name
 from ..operators.landing import Landed, Landing, land
 from ..operators.mapping import find_mapping, fit
 from ..operators.retarget import find_character, read_clips
@@ -32,7 +33,6 @@ if TYPE_CHECKING:  # numpy comes with the first use
 
 _KINDS = {".bvh": "BVH", ".fbx": "FBX", ".glb": "GLTF"}
 _VERIFIED = 5  # frames at which Blender's own evaluation is compared with what was meant
-_WORST = 8  # bones that the report names
 
 
 def add(commands: Any, say: Callable[[str], None]) -> None:
@@ -150,13 +150,9 @@ def _land(
     landing = Landing(take, options.frame_start, options.rate.upper(), stash=not options.no_stash, asset=options.asset)
     landed = land(rig, performance, bpy.context.scene, landing=landing, settings=settings, match=match)
     for path in options.export:
-        place = path.with_stem(f"{path.stem} {_file_name(landed.action)}") if several else path
+        place = path.with_stem(f"{path.stem} {file_name(landed.action)}") if several else path
         _export(rig, files.place(place))
     return _Outcome(landed, landed.verify(_VERIFIED))
-
-
-def _file_name(text: str) -> str:
-    return bpy.path.clean_name(text)
 
 
 def _export(rig: bpy.types.Object, path: Path) -> None:
@@ -176,7 +172,7 @@ def _write_report(path: Path, outcomes: list[_Outcome], skipped: tuple[str, ...]
     clips = []
     for item in outcomes:
         landed = item.landed
-        plot = path.with_name(f"{path.stem} {_file_name(landed.action)}.svg")
+        plot = path.with_name(f"{path.stem} {file_name(landed.action)}.svg")
         files.place(plot).write_text(landed.plot(), encoding="utf-8")
         clips.append({**landed.report(), "errors": item.errors, "plot": plot.name})
     table = {"rig": outcomes[0].landed.rig, "file": bpy.data.filepath, "clips": clips, "skipped": list(skipped)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import bpy
@@ -49,6 +50,11 @@ class Guarded(bpy.types.Operator):
 def sentence(error: UnderstudyError) -> str:
     """What happened and what to do, in one line."""
     return f"{error.message} {error.hint}".strip()
+
+
+def file_name(text: str) -> str:
+    """Make a name that every system takes for a file's; letters of any script and spaces stay."""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"
 
 
 def preference(name: str, default: Any = None) -> Any:

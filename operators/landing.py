@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from ..inference.protocol import schema
-from ..inference.protocol.errors import UnderstudyError
+from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.retarget import RetargetSettings
 from .base import sentence
 from .mapping import count_roles, match_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # numpy comes with the first use
     from ..inference.core.rig import Mapping, Performance
 
 MARK = "understudy_landing"  # custom property of our actions: tells one landing from all others
+_WORST = 5  # bones that a report names
 _SETTLED_S = 0.3  # after this long without a change, the feet are measured again
 
 
@@ -55,6 +57,8 @@ class Landed:
     before: Any = None
     after: Any = None
     measured: RetargetSettings | None = None
+    keys: int = 0
+    imprint: int | None = None  # of the keys once sliders rest
 
     @property
     def mapping(self) -> Mapping:
@@ -98,11 +102,19 @@ class Landed:
         if not self.is_measured:
             self.measure()
         return {
-            "clip": self.clip, "rig": self.rig, "action": self.action, "seconds": round(self.seconds, 3),
+            "clip": self.clip, "rig": self.rig, "action": self.action, "keys": self.keys, "seconds": round(self.seconds, 3),
             "recognised": self.recognised, "how": self.match.how, "score": round(float(self.match.score), 3),
             "notes": list(self.notes), "settings": schema.encode(self.settings), "mapping": encode(self.mapping),
             "feet": contact_report.report(self.before, self.after),
         }  # fmt: skip
+
+    def verify(self, frames: int = 5) -> dict[str, Any]:
+        """Compare where Blender itself puts the bones with where they were meant to be, as JSON values."""
+        from .scene.bake import verify
+        from .scene.rig import read_character
+
+        character = read_character(bpy.data.objects[self.rig])
+        return summary(verify(character, self.retargeter.solve(self.settings), frames))
 
     def plot(self) -> str:
         """Draw the feet before and after, as SVG."""
@@ -110,6 +122,20 @@ class Landed:
 
         motions = self.retargeter.unlocked(self.settings), self.retargeter.solve(self.settings)
         return contact_report.plot_svg(*motions, self.retargeter.feet, self.retargeter.contacts)
+
+
+def summary(errors: dict[str, tuple[float, float]]) -> dict[str, Any]:
+    """Summarise errors (degrees, millimetres) by bone, and name the worst bones."""
+    if not errors:
+        return {}
+    degrees, millimetres = zip(*errors.values(), strict=True)
+    worst = sorted(errors, key=lambda name: -max(errors[name]))[:_WORST]
+    return {
+        "bones": len(errors),
+        "mean_deg": round(sum(degrees) / len(errors), 4), "max_deg": round(max(degrees), 4),
+        "mean_mm": round(sum(millimetres) / len(errors), 3), "max_mm": round(max(millimetres), 3),
+        "worst": {name: [round(float(value), 3) for value in errors[name]] for name in worst},
+    }  # fmt: skip
 
 
 def land(
@@ -131,6 +157,7 @@ def land(
     from ..inference.core.retarget import Retargeter
     from ..inference.core.timing import place
     from .scene.bake import bake
+    from .scene.compat import curves_in
     from .scene.rig import check_character, read_character
     from .scene.take import scene_fps
 
@@ -152,6 +179,8 @@ def land(
         time.perf_counter() - start, match,
     )  # fmt: skip
     landed.measure()
+    landed.imprint = fingerprint(rig)
+    landed.keys = sum(len(curve.keyframe_points) for curve in curves_in(bpy.data.actions[result.action], rig))
     LANDINGS.keep(landed)
     return landed
 
@@ -167,15 +196,17 @@ class Landings:
 
     def open(self) -> None:
         """Begin with the registration."""
-        bpy.app.handlers.load_pre.append(_before_load)
+        for handlers, function in _HANDLERS:
+            handlers.append(function)
 
     def close(self) -> None:
         """End with the registration."""
         self._of.clear()
         if bpy.app.timers.is_registered(_settle):
             bpy.app.timers.unregister(_settle)
-        if _before_load in bpy.app.handlers.load_pre:
-            bpy.app.handlers.load_pre.remove(_before_load)
+        for handlers, function in _HANDLERS:
+            if function in handlers:
+                handlers.remove(function)
 
     def keep(self, landed: Landed) -> None:
         """Let a character's sliders change this landing from now on."""
@@ -203,6 +234,7 @@ class Landings:
             return
         self.trouble = ""
         try:
+            _refuse_edited(landed, rig)
             _land_again(landed, rig)
         except UnderstudyError as error:
             self.trouble = sentence(error)
@@ -214,11 +246,23 @@ class Landings:
         """Measure the feet again once the sliders rest; give the seconds until the next look."""
         if time.monotonic() - self._changed_s < _SETTLED_S:
             return _SETTLED_S
-        for landed in self._of.values():
+        for name, landed in self._of.items():
+            rig = bpy.data.objects.get(name)
+            if rig is None or self.of(rig) is None:
+                continue
+            landed.imprint = landed.imprint or fingerprint(rig)
             if not landed.is_measured:
                 landed.measure()
         redraw()
         return None
+
+    def undone(self) -> None:
+        """Take in that undo or redo put sliders and keys back to what they were, together."""
+        self.trouble = ""
+        for name, landed in self._of.items():
+            rig = bpy.data.objects.get(name)
+            if rig is not None and self.of(rig) is not None:
+                landed.settings, landed.imprint = retarget_settings(rig.understudy.tuning), None
 
 
 class _Held:
@@ -232,6 +276,28 @@ class _Held:
         self._landings._is_held = False
 
 
+def _refuse_edited(landed: Landed, rig: bpy.types.Object) -> None:
+    if landed.imprint and landed.imprint != fingerprint(rig):
+        raise InputError(
+            f"{landed.action} was edited since it was made, so the slider left it as it is.",
+            "Press Retarget to make it anew; the edited action is kept.",
+        )
+
+
+def fingerprint(rig: bpy.types.Object) -> int:
+    """Give a number that changes with any key of what an armature plays."""
+    import numpy as np
+
+    from .scene.compat import curves_in
+
+    number = 1
+    for curve in curves_in(rig.animation_data.action, rig):
+        keys = np.empty(2 * len(curve.keyframe_points), np.float32)
+        curve.keyframe_points.foreach_get("co", keys)
+        number = zlib.crc32(keys.tobytes(), number)
+    return number
+
+
 def _land_again(landed: Landed, rig: bpy.types.Object) -> None:
     from .scene.bake import update
 
@@ -239,7 +305,7 @@ def _land_again(landed: Landed, rig: bpy.types.Object) -> None:
     if settings == landed.settings:
         return
     update(landed.result, landed.retargeter.solve(settings), settings)
-    landed.settings = settings
+    landed.settings, landed.imprint = settings, None
 
 
 def _settle() -> float | None:
@@ -251,6 +317,16 @@ def _before_load(*_: Any) -> None:
     LANDINGS.forget()
 
 
+@persistent
+def _after_undo(*_: Any) -> None:
+    LANDINGS.undone()
+
+
+_HANDLERS = (
+    (bpy.app.handlers.load_pre, _before_load),
+    (bpy.app.handlers.undo_post, _after_undo),
+    (bpy.app.handlers.redo_post, _after_undo),
+)
 LANDINGS = Landings()
 
 

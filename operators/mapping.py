@@ -70,18 +70,21 @@ def recognise(rig: bpy.types.Object, *, presets: Iterable[Mapping] | None = None
     from ..inference.core.mappings import user_mappings
     from .scene.rig import read_character
 
+    if not rig.data.bones:
+        raise InputError(f"{rig.name} has no bones.", "Choose the character's armature.")
     names, held = read_character(rig).rig.names, held_bones(rig)
     return map_rig(
         read_character(rig).rig,
-        deform=np.array([rig.data.bones[name].use_deform for name in names]),
-        held=np.array([name in held for name in names]),
+        deform=np.array([rig.data.bones[name].use_deform for name in names], bool),
+        held=np.array([name in held for name in names], bool),
         presets=user_mappings(preset_folder())[0].values() if presets is None else presets,
     )
 
 
 def held_bones(rig: bpy.types.Object) -> set[str]:
     """Names of the bones that a constraint or a driver moves."""
-    held = {bone.name for bone in rig.pose.bones if any(not c.mute and c.influence > 0 for c in bone.constraints)}
+    bones = rig.pose.bones if rig.pose else ()  # none before the first evaluation
+    held = {bone.name for bone in bones if any(not c.mute and c.influence > 0 for c in bone.constraints)}
     for curve in rig.animation_data.drivers if rig.animation_data else ():
         found = _DRIVEN.match(curve.data_path)
         if found:

@@ -11,7 +11,7 @@ from bpy.props import StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from ..inference.protocol.errors import InputError
-from .base import Guarded
+from .base import Guarded, file_name
 from .mapping import (
     active_row,
     add_row,
@@ -216,10 +216,9 @@ class UNDERSTUDY_OT_save_mapping(_OfRow):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the preset's file."""
-        name = bpy.path.clean_name(self.name.strip())
-        if not name:
+        if not self.name.strip():
             raise InputError("The preset has no name.", "Give it one.")
-        path = preset_folder() / f"{name}.json"
+        path = preset_folder() / f"{file_name(self.name)}.json"
         _write(path, character(context), self.name.strip())
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
@@ -248,7 +247,7 @@ class UNDERSTUDY_OT_export_mapping(_OfRow, ExportHelper):
     def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
         """Suggest the mapping's name."""
         rig = character(context)
-        self.filepath = self.filepath or bpy.path.clean_name(rig.understudy.mapping or rig.name) + ".json"
+        self.filepath = self.filepath or file_name(rig.understudy.mapping or rig.name) + ".json"
         return ExportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context) -> set[str]:

@@ -12,7 +12,7 @@ from bpy.props import CollectionProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError, UnderstudyError
-from .base import Guarded, sentence
+from .base import Guarded, file_name, sentence
 from .landing import LANDINGS, Landed, land, options_of
 from .mapping import target_rig
 from .motion import result_file
@@ -32,14 +32,6 @@ class UNDERSTUDY_OT_retarget(RetargetOptions, Guarded):
     bl_idname = "understudy.retarget"
     bl_label = "Retarget"
     bl_options = {"REGISTER", "UNDO"}
-
-    rig: StringProperty(
-        name="Character", description="The armature that is to move; empty for the panel's", options={"SKIP_SAVE"}
-    )
-    source: StringProperty(
-        name="Source", description="A clip, a folder of clips, or the name of an armature; empty for the panel's",
-        options={"SKIP_SAVE"},
-    )  # fmt: skip
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
@@ -66,9 +58,10 @@ class UNDERSTUDY_OT_retarget(RetargetOptions, Guarded):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Land every clip; one of several that cannot be landed is named and left out."""
-        rig = find_character(self.rig) if self.rig else target_rig(context)
-        assert rig is not None
-        performances, skipped = self._performances(context, rig)
+        rig = target_rig(context)
+        if rig is None:
+            raise InputError("No character is chosen.", "Select its armature, or choose it in the panel.")
+        performances, skipped = panel_performances(context.scene, rig)
         options, landed, failed = options_of(self), [], list(skipped)
         manager = context.window_manager
         manager.progress_begin(0, len(performances))
@@ -88,15 +81,6 @@ class UNDERSTUDY_OT_retarget(RetargetOptions, Guarded):
             raise InputError(f"None of {len(performances)} clips could be retargeted. {failed[0]}")
         self._tell(landed, failed)
         return {"FINISHED"}
-
-    def _performances(
-        self, context: bpy.types.Context, rig: bpy.types.Object
-    ) -> tuple[list[Performance], tuple[str, ...]]:
-        if self.source in context.scene.objects:
-            return [_armature_performance(context.scene.objects[self.source], rig)], ()
-        if self.source:
-            return read_clips([Path(bpy.path.abspath(self.source))])
-        return panel_performances(context.scene, rig)
 
     def _tell(self, landed: list[Landed], failed: list[str]) -> None:
         for note in (*failed, *dict.fromkeys(note for item in landed for note in item.notes)):
@@ -210,9 +194,11 @@ class UNDERSTUDY_OT_add_sources(Guarded, ImportHelper):
     def work(self, context: bpy.types.Context) -> set[str]:
         """Append the chosen files; with none chosen, the folder."""
         retarget = context.scene.understudy.retarget
-        for path in _chosen(self):
+        paths = list(_chosen(self))
+        for path in paths:
             if path.suffix.lower() not in SUFFIXES and not path.is_dir():
                 raise InputError(f"{path.name} is no clip of motion.", f"Known are {', '.join(SUFFIXES)}, and folders.")
+        for path in paths:
             retarget.files.add().path = str(path)
         retarget.source, retarget.active_file = "FILES", len(retarget.files) - 1
         return {"FINISHED"}
@@ -284,7 +270,7 @@ class UNDERSTUDY_OT_open_contacts(Guarded):
         """Write the plot among the temporary files and open it."""
         landed = LANDINGS.of(target_rig(context))
         assert landed is not None
-        path = Path(bpy.app.tempdir, f"{bpy.path.clean_name(landed.action)} contacts.svg")
+        path = Path(bpy.app.tempdir, f"{file_name(landed.action)} contacts.svg")
         path.write_text(landed.plot(), encoding="utf-8")
         if not bpy.app.background:
             bpy.ops.wm.url_open(url=path.as_uri())

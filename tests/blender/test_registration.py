@@ -33,7 +33,12 @@ def traces():
         ],
         "scene": hasattr(bpy.types.Scene, "understudy"),
         "object": hasattr(bpy.types.Object, "understudy"),
-        "load_pre": [f.__module__ for f in bpy.app.handlers.load_pre if f.__module__.startswith("understudy")],
+        "handlers": [
+            f.__module__
+            for handlers in (bpy.app.handlers.load_pre, bpy.app.handlers.undo_post, bpy.app.handlers.redo_post)
+            for f in handlers
+            if f.__module__.startswith("understudy")
+        ],
         "operators": [name for name in dir(bpy.ops.understudy) if not name.startswith("_")],
         "load_post": [f.__module__ for f in bpy.app.handlers.load_post if f.__module__.startswith("understudy")],
         "import": _entries(bpy.types.TOPBAR_MT_file_import),

@@ -83,7 +83,9 @@ def test_the_command_makes_what_the_operator_makes(files):
 
     assert run("--source", source, "--report", files / "r.json") == 0
     first = keys()
-    bpy.ops.understudy.retarget(source=str(source))
+    panel = bpy.context.scene.understudy.retarget
+    panel.source, panel.files.add().path = "FILES", str(source)
+    bpy.ops.understudy.retarget()
     assert keys() == first
 
 

@@ -31,6 +31,20 @@ def retarget():
     return bpy.context.scene.understudy.retarget
 
 
+def choose(source, rig=None):
+    """Choose source and character in the panel."""
+    panel = retarget()
+    panel.rig, panel.source = rig, "FILES"
+    panel.files.clear()
+    panel.files.add().path = str(source)
+
+
+def land(source, rig=None, **options):
+    """Choose, and press Retarget; one undo step."""
+    choose(source, rig)
+    return bpy.ops.understudy.retarget("EXEC_DEFAULT", True, **options)
+
+
 def why_grey(operator):
     assert not operator.poll()
     with pytest.raises(RuntimeError) as caught:
@@ -114,7 +128,7 @@ def test_a_grey_button_says_why(hero, name, reason):
 
 def test_a_clip_becomes_an_action_of_the_character_and_only_mapped_bones_are_keyed(hero, clip):
     before = untouched(hero)
-    assert bpy.ops.understudy.retarget(source=str(clip)) == {"FINISHED"}
+    assert land(clip) == {"FINISHED"}
     assert hero.animation_data.action.name.startswith("walk")
     mapped = set(mapping_operators.mapping_of(hero).role_of())
     keyed = {path.split('"')[1] for path, _ in keys(hero) if path.startswith("pose.bones")}
@@ -126,14 +140,14 @@ def test_a_clip_becomes_an_action_of_the_character_and_only_mapped_bones_are_key
 def test_the_action_that_was_there_is_stashed_whole(hero, clip):
     theirs = bpy.data.actions.new("Theirs")
     hero.animation_data_create().action = theirs
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     assert hero.animation_data.action != theirs
     assert [strip.action for track in hero.animation_data.nla_tracks for strip in track.strips] == [theirs]
 
 
 def test_retargeting_is_one_undo_step(hero, clip):
     bpy.ops.ed.undo_push(message="before")
-    bpy.ops.understudy.retarget("EXEC_DEFAULT", True, source=str(clip))
+    land(clip)
     assert bpy.data.actions
     bpy.ops.ed.undo()
     hero = bpy.data.objects["Hero"]
@@ -146,7 +160,7 @@ def test_retargeting_is_one_undo_step(hero, clip):
 
 def test_a_click_on_the_skin_means_its_armature(hero, clip):
     bpy.context.view_layer.objects.active = armatures.skin(hero)
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     assert hero.animation_data.action
 
 
@@ -161,8 +175,10 @@ def test_the_panels_source_may_be_another_armature(hero, clip):
 
 
 def test_an_armature_cannot_be_its_own_source(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
-    assert "onto itself" in fails(bpy.ops.understudy.retarget, source="Hero")
+    land(clip)
+    retarget().source, retarget().armature = "ARMATURE", hero
+    with pytest.raises(RuntimeError, match="same armature"):
+        bpy.ops.understudy.retarget()
 
 
 def test_several_clips_become_an_action_each_and_a_bad_one_is_named(hero, motion, tmp_path, addon):
@@ -171,16 +187,14 @@ def test_several_clips_become_an_action_each_and_a_bad_one_is_named(hero, motion
     (tmp_path / "clips" / "broken.npz").write_bytes(b"no")
     bpy.ops.understudy.add_sources(directory=str(tmp_path / "clips"))
     assert retarget().source == "FILES" and len(retarget().files) == 1
-    bpy.ops.understudy.retarget("INVOKE_DEFAULT")
+    bpy.ops.understudy.retarget()
     assert {action.name for action in bpy.data.actions} == {"a", "b"}
     stashed = [strip.action.name for track in hero.animation_data.nla_tracks for strip in track.strips]
     assert hero.animation_data.action.name == "b" and stashed == ["a"]
 
 
 def test_actions_are_marked_as_assets_where_asked(hero, clip):
-    retarget().asset, retarget().take = True, "Hero walks"
-    retarget().source, retarget().files.add().path = "FILES", str(clip)
-    bpy.ops.understudy.retarget("INVOKE_DEFAULT")
+    land(clip, asset=True, take="Hero walks")
     assert bpy.data.actions["Hero walks"].asset_data is not None
 
 
@@ -194,7 +208,7 @@ def test_files_that_are_no_clips_are_refused_and_nothing_is_added(hero, tmp_path
 
 def test_a_source_that_is_not_there_is_a_sentence_and_nothing_changes(hero, tmp_path):
     before = untouched(hero)
-    assert "nothing.bvh" in fails(bpy.ops.understudy.retarget, source=str(tmp_path / "nothing.bvh"))
+    assert "nothing.bvh" in fails(land, source=tmp_path / "nothing.bvh")
     assert untouched(hero) == before
 
 
@@ -202,7 +216,7 @@ def test_a_source_that_is_not_there_is_a_sentence_and_nothing_changes(hero, tmp_
 
 
 def test_a_slider_changes_the_same_action_at_once(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     action, before = hero.animation_data.action, keys(hero)
     hero.understudy.tuning.arm_spread = 0.3
     after = keys(hero)
@@ -214,19 +228,20 @@ def test_a_slider_changes_the_same_action_at_once(hero, clip):
 
 
 def test_a_slider_gives_what_retargeting_with_it_gives(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     hero.understudy.tuning.leg_spread = 0.2
     hero.understudy.tuning.root = "object"
     followed = keys(hero)
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     assert not LANDINGS.trouble and same(keys(hero), followed)
 
 
-def test_every_slider_can_be_moved(hero, clip):
+def test_every_slider_can_be_moved(addon, clip):
     from understudy.inference.protocol import schema
     from understudy.inference.protocol.retarget import RetargetSettings
 
-    bpy.ops.understudy.retarget(source=str(clip))
+    hero = armatures.armature("game_engine")  # it has a root bone
+    land(clip)
     tuning = hero.understudy.tuning
     for item in schema.properties(RetargetSettings):
         choices = [choice[0] for choice in item.keywords.get("items", ())]
@@ -235,17 +250,26 @@ def test_every_slider_can_be_moved(hero, clip):
             assert not LANDINGS.trouble, (item.name, value, LANDINGS.trouble)
 
 
+def test_a_slider_that_cannot_be_followed_says_why_and_leaves_the_action(hero, clip):
+    land(clip)
+    before = keys(hero)
+    hero.understudy.tuning.root = "bone"
+    assert "has no root bone" in LANDINGS.trouble and same(keys(hero), before)
+    hero.understudy.tuning.root = "hips"
+    assert not LANDINGS.trouble
+
+
 def test_sliders_are_the_characters_own(hero, clip):
     other = armatures.armature("game_engine", called="Other")
     for name in ("Hero", "Other"):
-        bpy.ops.understudy.retarget(rig=name, source=str(clip))
+        land(clip, bpy.data.objects[name])
     before = keys(other)
     hero.understudy.tuning.arm_spread = 0.3
     assert same(keys(other), before) and other.understudy.tuning.arm_spread == 0
 
 
 def test_a_slider_leaves_every_other_action_alone(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     landed, before = hero.animation_data.action, keys(hero)
     hero.animation_data.action = bpy.data.actions.new("Theirs")
     hero.understudy.tuning.arm_spread = 0.3
@@ -255,20 +279,47 @@ def test_a_slider_leaves_every_other_action_alone(hero, clip):
 
 def test_a_slider_after_undo_does_nothing_and_after_redo_works(hero, clip):
     bpy.ops.ed.undo_push(message="before")
-    bpy.ops.understudy.retarget("EXEC_DEFAULT", True, source=str(clip))
+    land(clip)
     bpy.ops.ed.undo()
     bpy.data.objects["Hero"].understudy.tuning.arm_spread = 0.3
     assert not bpy.data.actions
     bpy.data.objects["Hero"].understudy.tuning.arm_spread = 0.0
-    bpy.ops.understudy.retarget("EXEC_DEFAULT", True, source=str(clip))
+    land(clip)
     hero = bpy.data.objects["Hero"]
     before = keys(hero)
     hero.understudy.tuning.arm_spread = 0.3
     assert not same(keys(hero), before)
 
 
+def test_a_slider_spares_an_action_that_was_edited_by_hand_and_says_so(hero, clip):
+    land(clip)
+    hero.understudy.tuning.arm_spread = 0.1
+    LANDINGS._changed_s = 0.0
+    LANDINGS.settle()
+    curves_in(hero.animation_data.action, hero)[7].keyframe_points[3].co.y += 0.2
+    edited = keys(hero)
+    hero.understudy.tuning.arm_spread = 0.3
+    assert same(keys(hero), edited) and "was edited" in LANDINGS.trouble
+    land(clip)
+    assert not LANDINGS.trouble and not same(keys(hero), edited)
+
+
+def test_undo_takes_back_a_slider_and_its_keys_together_and_it_can_be_moved_again(hero, clip):
+    land(clip)
+    before = keys(hero)
+    bpy.ops.ed.undo_push(message="before")
+    hero.understudy.tuning.arm_spread = 0.3
+    after = keys(hero)
+    bpy.ops.ed.undo_push(message="slider")
+    bpy.ops.ed.undo()
+    hero = bpy.data.objects["Hero"]
+    assert hero.understudy.tuning.arm_spread == 0 and same(keys(hero), before)
+    hero.understudy.tuning.arm_spread = 0.3
+    assert same(keys(hero), after) and not LANDINGS.trouble
+
+
 def test_resetting_puts_all_sliders_back_and_the_action_with_them(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     before = keys(hero)
     hero.understudy.tuning.arm_spread, hero.understudy.tuning.spine_bend = 0.3, 0.2
     bpy.ops.understudy.reset_tuning()
@@ -276,7 +327,7 @@ def test_resetting_puts_all_sliders_back_and_the_action_with_them(hero, clip):
 
 
 def test_feet_are_measured_before_and_after_and_plotted(hero, clip):
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     landed = LANDINGS.of(hero)
     assert [len(row) for row in landed.figures()] == [4, 4, 4]
     assert landed.plot().lstrip().startswith("<svg") or landed.plot().startswith("<?xml")
@@ -286,7 +337,7 @@ def test_feet_are_measured_before_and_after_and_plotted(hero, clip):
 def test_following_a_slider_on_500_frames_takes_little_time(addon, tmp_path):
     hero = armatures.armature("mixamo")
     motions.body_motion(500).save(tmp_path / "long.npz")
-    bpy.ops.understudy.retarget(source=str(tmp_path / "long.npz"))
+    land(tmp_path / "long.npz")
     spent = []
     for value in (0.1, 0.2, 0.3, 0.4, 0.5):
         start = time.perf_counter()
@@ -308,10 +359,8 @@ def pose(rig, *names):
     """Select bones in pose mode, the last one active."""
     bpy.context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="POSE")
-    owner = rig.pose.bones[0] if hasattr(bpy.types.PoseBone, "select") else rig.data.bones[0]
-    for item in (
-        rig.pose.bones if hasattr(owner, "select") and isinstance(owner, bpy.types.PoseBone) else rig.data.bones
-    ):
+    is_new = "select" in bpy.types.PoseBone.bl_rna.properties  # from 5.0 on
+    for item in rig.pose.bones if is_new else rig.data.bones:
         item.select = item.name in names
     rig.data.bones.active = rig.data.bones[names[-1]]
 
@@ -372,7 +421,7 @@ def test_clearing_makes_a_hole_on_both_sides_and_retargeting_does_without(hero, 
     row(hero, "hand.L")
     bpy.ops.understudy.clear_bone()
     assert row(hero, "hand.R").bone == "" and row(hero, "hand.L").bone == ""
-    bpy.ops.understudy.retarget(source=str(clip))
+    land(clip)
     assert not hands & {path.split('"')[1] for path, _ in keys(hero) if '"' in path}
 
 
@@ -380,7 +429,7 @@ def test_a_needed_role_without_a_bone_is_refused_by_its_name(hero, clip):
     bpy.ops.understudy.detect_mapping()
     row(hero, "thigh.L")
     bpy.ops.understudy.clear_bone()
-    assert "thigh.L" in fails(bpy.ops.understudy.retarget, source=str(clip))
+    assert "thigh.L" in fails(land, source=clip)
     assert not bpy.data.actions
 
 
@@ -388,7 +437,7 @@ def test_a_bone_in_two_roles_is_refused_by_its_name(hero, clip):
     bpy.ops.understudy.detect_mapping()
     name = row(hero, "hips").bone
     row(hero, "head").bone = name
-    assert name in fails(bpy.ops.understudy.retarget, source=str(clip))
+    assert name in fails(land, source=clip)
     assert not bpy.data.actions
 
 
@@ -427,7 +476,7 @@ def test_a_damaged_mapping_is_refused_and_the_old_one_stays(hero, tmp_path, cont
 
 def test_a_mapping_of_another_rig_is_refused_by_one_of_its_bones(hero):
     name = next(name for name in mappings() if "igify" in name)
-    assert "has none of the bones" in fails(bpy.ops.understudy.load_mapping, name=name)
+    assert "lacks most bones" in fails(bpy.ops.understudy.load_mapping, name=name)
 
 
 def test_a_mapping_can_be_undone_and_survives_saving(hero, tmp_path):
