@@ -14,8 +14,8 @@ from .rig import RigMotion
 
 Array = np.ndarray
 _SIDES = {"L": "left", "R": "right"}
-_HEEL, _BALL, _OLD = "#c2410c", "#1d4ed8", 0.38  # colours, and how faint lines before are
-_LEFT, _WIDTH, _TOP, _HEIGHT, _GAP, _BAR = 62, 880, 46, 120, 34, 9  # px
+_HEEL, _BALL, _OLD = "#c2410c", "#1d4ed8", 0.55  # colours, and how faint lines before are
+_LEFT, _WIDTH, _TOP, _HEIGHT, _GAP, _BAR = 62, 880, 66, 120, 46, 9  # px
 
 
 def report(before: FootMeasures, after: FootMeasures) -> dict[str, object]:
@@ -97,7 +97,7 @@ def _legend() -> str:
         ("heel before", _HEEL, True), ("heel after", _HEEL, False), ("ball before", _BALL, True),
         ("ball after", _BALL, False),
     ):  # fmt: skip
-        out.append(f'<path d="M{x} 32h24" {_stroke(colour, faint)}/><text x="{x + 30}" y="36">{name}</text>')
+        out.append(f'<path d="M{x} 32h24" {_stroke(colour, faint=faint)}/><text x="{x + 30}" y="36">{name}</text>')
         x += 130
     out.append(
         f'<rect x="{x}" y="28" width="24" height="{_BAR - 2}" fill="#666"/><text x="{x + 30}" y="36">stands</text>'
@@ -105,7 +105,7 @@ def _legend() -> str:
     return "".join(out)
 
 
-def _stroke(colour: str, faint: bool) -> str:
+def _stroke(colour: str, *, faint: bool) -> str:
     dash = ' stroke-dasharray="4 2"' if faint else ""
     return f'fill="none" stroke="{colour}" stroke-width="1.4" stroke-opacity="{_OLD if faint else 1}"{dash}'
 
@@ -125,7 +125,7 @@ def _panel(top: float, label: str, times: Array, values: tuple[Array, Array], st
         for i, colour in enumerate((_HEEL, _BALL)):
             y = top + _HEIGHT * (high - data[:, i]) / (high - low)
             line = "L".join(f"{a:.1f} {b:.1f}" for a, b in zip(x, y, strict=True))
-            out.append(f'<path d="M{line}" {_stroke(colour, faint)}/>')
+            out.append(f'<path d="M{line}" {_stroke(colour, faint=faint)}/>')
     for i, colour in enumerate((_HEEL, _BALL)):
         y, half = top + _HEIGHT + 2 + i * _BAR, _WIDTH / max(len(times) - 1, 1) / 2
         for start, end in runs(standing[:, i]):

@@ -23,7 +23,7 @@ _HEEL = 0.35  # how far behind the ankle the heel is, in lengths from ankle to b
 _STRICT = 1.75  # joints of a skeleton are steadier than keypoints of a film: they stand when they are slower and lower
 _LEG_M = 0.85  # of the people whose contacts the thresholds were made for
 _TOES_UP = np.radians(50.0)  # toes do not turn up further to clear the floor; then the foot is raised
-_LIFT_S, _LOWER_S = 0.06, 0.12  # how long before it must a foot is lifted, or are the hips lowered
+_LIFT_S, _LOWER_S = 0.1, 0.12  # how long before it must a foot is lifted, or are the hips lowered
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,28 @@ def _sole(body: Body, side: str) -> Sole:
         left = body.hip_line if "thigh.L" in body.chains and "thigh.R" in body.chains else np.array([1.0, 0.0, 0.0])
         step = size * unit(cross(left, UP))
     ahead = step / size
-    ball = ankle + step
-    tip = body.joints(toe)[-1] if toe in body.chains else ball
+    ball, tip = ankle + step, body.joints(toe)[-1] if toe in body.chains else ankle + step
+    if toe not in body.chains:
+        ball, tip = _toes(body, side, ball, ahead)
     tip = ball + max(0.0, float((tip - ball) @ ahead)) * ahead
-    heel, ball, tip = (np.array([*p[:2], ground]) for p in (ankle - _HEEL * step, ball, tip))
+    heel, ball, tip = (np.array([*p[:2], ground]) for p in (ankle - _HEEL * (ball - ankle), ball, tip))
     return Sole(ankle, joint if toe in body.chains else ankle, heel, ball, tip, cross(UP, ahead), ground, leg)
+
+
+def _toes(body: Body, side: str, ball: Array, ahead: Array) -> tuple[Array, Array]:
+    """Ball and tip (3,) of a foot whose toes are no part of the mapping, from the bones that hang from it."""
+    rig, foot = body.rig, body.chains[f"foot.{side}"][-1]
+    ankle = rig.heads[foot]
+    knuckles = [
+        row
+        for row in rig.children(foot)
+        if (rig.heads[row] - ankle) @ ahead > 0.5 * (ball - ankle) @ ahead and rig.heads[row, 2] < ankle[2]
+    ]
+    if not knuckles:
+        return ball, ball
+    below = [row for row in range(len(rig.names)) if foot in tuple(rig.ancestors(row))]
+    ball = rig.heads[knuckles].mean(axis=0)
+    return ankle + ((ball - ankle) @ ahead) * ahead, max((rig.tail(row) for row in below), key=lambda end: end @ ahead)
 
 
 def steps_of(rig: Rig, foot: Foot, turns: Array, heads: Array) -> Steps:

@@ -114,7 +114,8 @@ def _without(motion: RigMotion, placement: Array) -> RigMotion:
     turns, heads = {}, {}
     for piece, row in enumerate(tree.rows.tolist()):
         top = tree.above[piece] < 0
-        if row in motion.keyed and (top or not tree.turned[piece]):
+        carried = tree.turned[piece] and tree.rows[tree.above[piece]] in motion.keyed
+        if row in motion.keyed and not carried:
             turns[row] = back @ motion.turns[:, row]
         if row in motion.moved and top:
             heads[row] = np.einsum("tij,tj->ti", back, motion.heads[:, row] - placement[:, :3, 3])
