@@ -26,7 +26,7 @@ _NEXT = {
 }
 _ASTRAY = np.cos(np.radians(65.0))  # an end further off the chain's direction is an artefact of the importer
 _RUNS_ALONG = np.cos(np.radians(30.0))
-_BOTH_SIDES_ALIKE = 0.03  # shares of the trunk's length by which a symmetric rest pose may be off
+_BOTH_SIDES_ALIKE = 0.02  # shares of the trunk's length by which a symmetric rest pose may be off
 _UPRIGHT = np.cos(np.radians(35.0))
 
 
@@ -127,7 +127,7 @@ class Body:
         if other not in self.chains or role not in self.chains:
             return False
         a, b = self.direction(role), self.direction(other)
-        return float(np.linalg.norm(a - (b - 2 * (b @ self.hip_line) * self.hip_line))) < 0.05
+        return float(np.linalg.norm(a - (b - 2 * (b @ self.hip_line) * self.hip_line))) < 0.03
 
     @cached_property
     def frame(self) -> Array:
@@ -143,7 +143,9 @@ class Body:
         ankle, ball = self.joints(foot)[0], self.joints(foot)[-1]
         leg = self.length(f"thigh.{side}") + self.length(shin)
         height, rise = ankle[2] - self.rig.ground, ball[2] - self.rig.ground
-        level = np.linalg.norm((ball - ankle)[:2]) > 0.3 * np.linalg.norm(ball - ankle)
+        other = self.head(f"foot.{'R' if side == 'L' else 'L'}")[2]
+        flat = np.linalg.norm((ball - ankle)[:2]) > 0.3 * np.linalg.norm(ball - ankle)
+        level = flat and abs(other - ankle[2]) < 0.02 * leg
         return bool(0 < height < 0.3 * leg and -0.05 * leg < rise < max(0.06 * leg, 0.75 * height) and level)
 
     @cached_property
