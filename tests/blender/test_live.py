@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from understudy.inference.core.artifacts import BodyMotion
 from understudy.inference.core.humanoid import make_skeleton
+from understudy.inference.core.rig import Property
 from understudy.inference.core.rotations import unit
 from understudy.inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
 from understudy.inference.protocol.requests import LiveRequest
@@ -19,6 +20,7 @@ from understudy.operators import session as session_module
 from understudy.operators.environment import PACKAGE
 from understudy.operators.live import LIVE
 from understudy.operators.scene.armature import Placement, create_armature
+from understudy.operators.scene.puppet import Puppet
 
 DEMO = PACKAGE / "inference" / "demo" / "front.mp4"
 MODES = ("QUATERNION", "XYZ", "AXIS_ANGLE", "ZXY")
@@ -147,6 +149,20 @@ def test_all_rotation_modes_show_the_same_pose(live):
         live.stop()
         follow(until=lambda: not live.is_busy, timeout_s=10)
     assert np.abs(shown[0] - shown[1]).max() < 0.35, "the first frames that are caught are near each other"
+
+
+def test_switches_are_set_while_it_runs_and_put_back_in_their_own_types():
+    rig = character()
+    bone = rig.pose.bones["hand.L"]
+    bone["IK_FK"], bone["count"], rig["follow"] = 0.25, 3, True
+    wanted = (Property("hand.L", "IK_FK", 1.0), Property("hand.L", "count", 1.0), Property("", "follow", 0.0),
+              Property("hand.L", "absent", 1.0))  # fmt: skip
+    puppet = Puppet("Hero", ["hand.L"], [], wanted)
+    puppet.take()
+    assert (bone["IK_FK"], bone["count"], rig["follow"]) == (1.0, 1, False)
+    assert isinstance(bone["count"], int) and isinstance(rig["follow"], bool) and "absent" not in bone
+    puppet.give_back()
+    assert (bone["IK_FK"], bone["count"], rig["follow"]) == (0.25, 3, True)
 
 
 def test_the_pose_is_kept_where_that_is_asked_for(live):
