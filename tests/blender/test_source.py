@@ -235,6 +235,26 @@ def test_importing_leaves_nothing_behind(motion, apply, users_scene, tmp_path, k
     assert datablocks() == before and users_scene.state() == state
 
 
+@LEAKS
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("mode", ["EDIT", "WEIGHT_PAINT"])
+def test_importing_leaves_the_mode_that_the_user_is_in(motion, apply, tmp_path, kind, mode):
+    _, rig = apply(motion)
+    path = export_rig(rig, tmp_path / "clip", kind, bpy.context.scene)
+    mesh = bpy.data.meshes.new("Theirs")
+    mesh.from_pydata([(0, 0, 0), (1, 0, 0), (0, 1, 0)], [], [(0, 1, 2)])
+    theirs = bpy.data.objects.new("Theirs", mesh)
+    bpy.context.scene.collection.objects.link(theirs)
+    bpy.context.view_layer.objects.active = theirs
+    theirs.select_set(True)
+    bpy.ops.object.mode_set(mode=mode)
+    before = datablocks()
+    import_source(path)
+    assert datablocks() == before and theirs.mode == mode
+    layer = bpy.context.view_layer
+    assert layer.objects.active == theirs and [item.name for item in layer.objects if item.select_get()] == ["Theirs"]
+
+
 def rewritten(path, *, scale=1.0, z_up=False):
     """Change the unit of a BVH file or let it stand along z, in its text."""
     head, motion = path.read_text().split("MOTION")

@@ -8,7 +8,6 @@ joints; 24 adds the palms, 52 the fingers, 55 jaw and eyes too (Loper 2015, Rome
 
 from __future__ import annotations
 
-import math
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +20,13 @@ from ..artifacts import MAX_FPS, UNREADABLE, first_line
 from ..contacts import find_floor
 from ..humanoid import bone, default_ends
 from ..rig import Mapping, Performance, Rig
-from ..rotations import matrix_from_rotvec, nearest_rotation, unit
+from .joint_rotations import CONVERT, read_rotations
 
 Array = np.ndarray
 DEFAULT_FPS = 30.0
 MAX_FRAMES = 1_000_000
 MAX_BYTES = 8 << 30
-_LARGEST, _LARGEST_RAD, _FARTHEST_M = 1e6, 20.0, 1e4
+_FARTHEST_M = 1e4
 _BODY = (
     ("pelvis", -1), ("left_hip", 0), ("right_hip", 0), ("spine1", 0), ("left_knee", 1), ("right_knee", 2),
     ("spine2", 3), ("left_ankle", 4), ("right_ankle", 5), ("spine3", 6), ("left_foot", 7), ("right_foot", 8),
@@ -70,11 +69,8 @@ _PLACE = (
     "root_translation", "global_trans",
 )  # fmt: skip
 _RATES = ("mocap_framerate", "mocap_frame_rate", "fps", "frame_rate", "framerate", "video_fps")
+_KNOWN = {*_FULL, *_ROOT, *_BODY_POSE, *_HANDS[0], *_HANDS[1], *_BOTH_HANDS, *_PLACE, *_RATES}
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib")
-_CONVERT = (
-    "Convert it where it was made, arrays only: numpy.savez('clip.npz', poses=poses, trans=trans, fps=30), where poses "
-    "are (frames, 72) rotation vectors of the 24 joints."
-)
 
 
 @dataclass(frozen=True)
@@ -108,12 +104,12 @@ def read_smpl(path: Path, *, fps: float | None = None) -> Performance:
     """
     path = Path(path)
     if path.suffix.lower() in _PICKLES:
-        raise InputError(f"{path.name} is a pickle, which can run code when it is opened; it is not read.", _CONVERT)
-    arrays = _load(path)
+        raise InputError(f"{path.name} is a pickle, which can run code when it is opened; it is not read.", CONVERT)
+    arrays, names = _load(path)
     groups = [group for group in _groups(arrays) if not {*_FULL, *_BODY_POSE}.isdisjoint(group.arrays)]
     if not groups:
-        names = ", ".join(sorted(arrays)[:12]) or "nothing"
-        raise InputError(f"{path.name} holds {names[:200]}, and no poses of a SMPL body.", _CONVERT)
+        held = ", ".join(sorted(names)[:12]) or "nothing"
+        raise InputError(f"{path.name} holds {held[:200]}, and no poses of a SMPL body.", CONVERT)
     group, notes = min(groups, key=lambda one: one.rank), []
     locals_ = _poses(group, path.name, notes)
     if not 1 <= len(locals_) <= MAX_FRAMES:
@@ -125,8 +121,8 @@ def read_smpl(path: Path, *, fps: float | None = None) -> Performance:
     return _perform(locals_, place, rate, path, notes, mocap=any("mocap" in key for key in group.arrays))
 
 
-def _load(path: Path) -> dict[str, Array]:
-    """Numbers of an .npz; entries that only pickle could read (names, genders) are left out."""
+def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
+    """Arrays of an .npz that say how a body moves, and the names of all; what only pickle could read is left out."""
     try:
         with zipfile.ZipFile(path) as archive:
             total = sum(info.file_size for info in archive.infolist())
@@ -135,6 +131,8 @@ def _load(path: Path) -> dict[str, Array]:
         arrays = {}
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
+                if _last(name) not in _KNOWN:
+                    continue  # vertices and betas need SMPL's body
                 try:
                     array = archive[name]
                 except ValueError as error:
@@ -143,18 +141,22 @@ def _load(path: Path) -> dict[str, Array]:
                     continue
                 if array.dtype.kind in "fiu":
                     arrays[name] = array
-            return arrays
+            return arrays, list(archive.files)
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
     except UNREADABLE as error:
         raise InputError(f"{path.name} is not a readable .npz file: {first_line(error)}") from error
 
 
+def _last(name: str) -> str:
+    return name.lower().replace(".", "/").rpartition("/")[2]
+
+
 def _groups(arrays: dict[str, Array]) -> list[_Group]:
     found: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
-        prefix, _, last = name.lower().replace(".", "/").rpartition("/")
-        found.setdefault(prefix, {})[last] = array
+        last = _last(name)
+        found.setdefault(name.lower()[: -len(last)], {})[last] = array
     return [_Group(prefix, inside) for prefix, inside in found.items()]
 
 
@@ -162,19 +164,19 @@ def _poses(group: _Group, name: str, notes: list[str]) -> Array:
     """(T, J, 3, 3) rotations of each joint in its parent's frame."""
     whole, root, body = group.first(_FULL), group.first(_ROOT), group.first(_BODY_POSE)
     if whole is not None and (body is None or root is None):
-        turns = _matrices(whole, tuple(_JOINTS), "poses", name)
+        turns = read_rotations(whole, tuple(_JOINTS), "poses", name)
         if (
             root is not None and np.abs(turns[:, 0] - np.eye(3)).max(initial=0.0) < 1e-6
         ):  # EasyMocap keeps the root apart
-            turns[:, :1] = _matched(_matrices(root, (1,), "root orientations", name), len(turns), name)
+            turns[:, :1] = _matched(read_rotations(root, (1,), "root orientations", name), len(turns), name)
         return turns
     assert body is not None, "a group is chosen for what it holds"
-    turns = _matrices(body, (21, 23), "body poses", name)
+    turns = read_rotations(body, (21, 23), "body poses", name)
     if root is None:
         notes.append(f"{name} does not say how the body is turned; it faces one way.")
         roots = np.tile(np.eye(3), (len(turns), 1, 1, 1))
     else:
-        roots = _matched(_matrices(root, (1,), "root orientations", name), len(turns), name)
+        roots = _matched(read_rotations(root, (1,), "root orientations", name), len(turns), name)
     hands = _fingers(group, len(turns), name, notes)
     return np.concatenate([roots, turns] if hands is None else [roots, turns[:, :21], hands], axis=1)
 
@@ -189,66 +191,15 @@ def _fingers(group: _Group, count: int, name: str, notes: list[str]) -> Array | 
     if any(np.size(hand) // max(count, 1) not in (3 * joints, 6 * joints, 9 * joints) for hand in found):
         notes.append(f"The fingers in {name} are in SMPL's own components, which need SMPL's body; they stay straight.")
         return None
-    return np.concatenate([_matched(_matrices(h, (joints,), "hand poses", name), count, name) for h in found], axis=1)
+    return np.concatenate(
+        [_matched(read_rotations(h, (joints,), "hand poses", name), count, name) for h in found], axis=1
+    )
 
 
 def _matched(turns: Array, count: int, name: str) -> Array:
     if len(turns) != count:
         raise InputError(f"{name} holds {count} frames of one part of the body and {len(turns)} of another.")
     return turns
-
-
-def _matrices(array: Array, joints: tuple[int, ...], what: str, name: str) -> Array:
-    """(T, J, 3, 3) of rotation vectors, matrices or the first two columns of them, however they are laid out."""
-    array = np.asarray(array, float)
-    if not np.isfinite(array).all() or np.abs(array).max(initial=0.0) > _LARGEST:
-        raise InputError(f"{name}: its {what} hold values that are not finite, or far too large.")
-    kinds = {count * size: (count, size) for count in joints for size in (3, 6, 9)}
-    batch = [array.shape[1:]] if array.shape[:1] == (1,) else []
-    for shape in (array.shape, *batch, (1, *array.shape)):  # as it is; a batch of one; a single frame
-        if len(shape) > 1 and math.prod(shape[1:]) in kinds:
-            count, size = kinds[math.prod(shape[1:])]
-            return _READ[size](array.reshape(shape[0], count, size), what, name)
-    sizes = ", ".join(str(size) for size in sorted(kinds))
-    raise InputError(
-        f"{name}: its {what} have the shape {array.shape}; one person's have (frames, n) with n one of {sizes}.",
-        _CONVERT,
-    )
-
-
-def _from_vectors(vectors: Array, what: str, name: str) -> Array:
-    largest = float(np.linalg.norm(vectors, axis=-1).max(initial=0.0))
-    if largest > _LARGEST_RAD:
-        raise InputError(f"{name}: its {what} turn by up to {largest:.0f} rad; they may be in degrees.")
-    return matrix_from_rotvec(vectors)
-
-
-def _from_nine(rows: Array, what: str, name: str) -> Array:
-    matrices = rows.reshape(*rows.shape[:-1], 3, 3)
-    off = float(np.abs(matrices @ np.swapaxes(matrices, -1, -2) - np.eye(3)).max(initial=0.0))
-    if off > 0.1 or (np.linalg.det(matrices) < 0).any():
-        raise InputError(f"{name}: its {what} are not rotation matrices; they are off by {off:.2g}.")
-    return nearest_rotation(matrices)
-
-
-def _from_six(values: Array, what: str, name: str) -> Array:
-    """Two vectors of a matrix (Zhou 2019): its first rows, as PyTorch3D has them, or its first columns, interleaved.
-
-    Which, is told by which pair is at right angles.
-    """
-    rows = values.reshape(*values.shape[:-1], 2, 3)
-    columns = np.swapaxes(values.reshape(*values.shape[:-1], 3, 2), -1, -2)
-    bent = [float(np.abs(np.sum(p[..., 0, :] * p[..., 1, :], axis=-1)).mean()) for p in (rows, columns)]
-    pair = rows if bent[0] <= bent[1] else columns
-    if np.linalg.norm(np.cross(pair[..., 0, :], pair[..., 1, :]), axis=-1).min(initial=1.0) < 1e-6:
-        raise InputError(f"{name}: its {what} have six numbers a joint that make no rotation.")
-    first = unit(pair[..., 0, :])
-    second = unit(pair[..., 1, :] - np.sum(first * pair[..., 1, :], axis=-1, keepdims=True) * first)
-    matrix = np.stack([first, second, np.cross(first, second)], axis=-2)
-    return matrix if pair is rows else np.swapaxes(matrix, -1, -2)
-
-
-_READ = {3: _from_vectors, 6: _from_six, 9: _from_nine}
 
 
 def _translation(group: _Group, root: Array, name: str) -> Array | None:
@@ -269,7 +220,7 @@ def _translation(group: _Group, root: Array, name: str) -> Array | None:
 
 def _rate(arrays: dict[str, Array]) -> float | None:
     for name, array in arrays.items():
-        if name.lower().replace(".", "/").rpartition("/")[2] in _RATES and array.size == 1:
+        if _last(name) in _RATES and array.size == 1:
             rate = float(array.reshape(-1)[0])
             if 0 < rate < MAX_FPS:
                 return rate
