@@ -10,7 +10,8 @@ body they also say how much each frame of the window counts in where a joint is:
 
 Three perceptrons of the same form (linear, batch norm, ReLU, dropout, residual blocks): the body's gives 25 joints
 about the mid-hip, the hand's (one for both sides, the right hand mirrored) 21 points about the wrist, the face's
-70 points about the nose; the last two also see the predicted body. Each joint comes with its expected error.
+70 points about the nose; the last two also see the predicted body. Each joint comes with its expected error. What the
+body's perceptron says is corrected by a network whose joints share their weights (`mixer`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, MIRROR_137, RIGHT_HAND
+from .mixer import FoldedMixer, Mixer, MixerShape
 
 NAME = "lifter"
 SCHEMA = 1
@@ -44,6 +46,11 @@ class LifterConfig:
     part_hidden: int = 256  # of the hand's and the face's perceptrons
     part_blocks: int = 1
     dropout: float = 0.0
+    mixer_blocks: int = 0  # of the mixer that corrects the body; 0: none
+    mixer_width: int = 128
+    mixer_inner: int = 256
+    mixer_groups: int = 8
+    mixer_share: int = 16  # features that each joint gets from the perceptron's last hidden layer
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the header of a weights file."""
@@ -94,13 +101,24 @@ def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
     return [*layers, nn.Dropout(dropout)] if dropout else layers
 
 
-def perceptron(inputs: int, outputs: int, hidden: int, blocks: int, dropout: float) -> nn.Sequential:
+class Perceptron(nn.Sequential):
+    """Layers one after the other; the last is linear."""
+
+    def hidden_and_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last layer sees, and what it gives."""
+        *layers, last = self
+        for layer in layers:
+            x = layer(x)
+        return x, last(x)
+
+
+def perceptron(inputs: int, outputs: int, hidden: int, blocks: int, dropout: float) -> Perceptron:
     """Linear, BN, ReLU, dropout; residual blocks of two such layers; linear."""
     middle = [Residual(hidden, dropout) for _ in range(blocks)]
     last = nn.Linear(hidden, outputs)
     with torch.no_grad():
         last.weight.mul_(0.1)  # begin near the typical pose
-    return nn.Sequential(*_layer(inputs, hidden, dropout), *middle, last)
+    return Perceptron(*_layer(inputs, hidden, dropout), *middle, last)
 
 
 class Lifter(nn.Module):
@@ -119,6 +137,7 @@ class Lifter(nn.Module):
         c, steps = config, config.window
         self._votes = steps if steps > 1 else 0
         self.body = perceptron(steps * 25 * 3 + _CUES, 25 * (4 + self._votes) + 1, c.hidden, c.blocks, c.dropout)
+        self.mixer: Mixer | FoldedMixer | None = _mixer(c, self._votes) if c.mixer_blocks else None
         part = (c.part_hidden, c.part_blocks, c.dropout)
         self.hand = perceptron(steps * 21 * 3 + 1 + 75, 21 * 4 + 1, *part)
         self.face = perceptron(steps * 70 * 3 + 1 + 75, 70 * 4 + 1, *part)
@@ -163,8 +182,7 @@ class Lifter(nn.Module):
         rays = torch.where(valid[..., None], rays, 0.0)
         origin = _origin(rays[:, :, BODY], valid[:, :, BODY])
         turn = look_at(origin)
-        x = rays[..., 0:1] * turn[:, None, None, :, 0] + rays[..., 1:2] * turn[:, None, None, :, 1]
-        x = x + turn[:, None, None, :, 2]
+        x = (rays.flatten(1, 2) @ turn[:, :, :2].mT + turn[:, None, :, 2]).view(*rays.shape[:3], 3)
         virtual = x[..., :2] / x[..., 2:].clamp_min(0.05)
         virtual = torch.where(valid[..., None], virtual, 0.0)
         scale = box_diagonal(virtual[:, :, BODY], valid[:, :, BODY]).clamp_min(0.01)
@@ -195,7 +213,9 @@ class Lifter(nn.Module):
 
     def regress_body(self, part: Part, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Joints (B, 25, 3) about the mid-hip, metres, in the virtual camera's frame; their expected errors (B, 25)."""
-        out = self.body(part.inputs)
+        hidden, out = self.body.hidden_and_out(part.inputs)
+        if self.mixer is not None:
+            out = out.float() + self.mixer(part.inputs, hidden)
         points, error = self._points(out, self._track(out, part), "body", scale)
         return points - points[:, _MIDHIP : _MIDHIP + 1], error
 
@@ -250,6 +270,11 @@ class Lifter(nn.Module):
         return torch.cat([place * reach + offset, depth], -1), error
 
 
+def _mixer(c: LifterConfig, votes: int) -> Mixer:
+    shape = MixerShape(c.mixer_blocks, c.mixer_width, c.mixer_inner, c.mixer_groups)
+    return Mixer(shape, steps=c.window, cues=_CUES, hidden=c.hidden, share=c.mixer_share, per_joint=4 + votes)
+
+
 def _origin(rays: Tensor, valid: Tensor) -> Tensor:
     """(B, 2): mid-hip of the last frame where it is valid, else neck, else the centroid of all valid joints."""
     weights = valid.to(rays.dtype)[..., None]
@@ -264,10 +289,9 @@ def _origin(rays: Tensor, valid: Tensor) -> Tensor:
 def look_at(origin: Tensor) -> Tensor:
     """(B, 3, 3) shortest turns taking the directions (B, 2) of image points to the optical axis."""
     d = nn.functional.normalize(nn.functional.pad(origin, (0, 1), value=1.0), dim=1)
-    x, y, z = d.unbind(1)
-    s = 1.0 / (1.0 + z)
-    rows = [1 - x * x * s, -x * y * s, -x, -x * y * s, 1 - y * y * s, -y, x, y, z]
-    return torch.stack(rows, 1).view(-1, 3, 3)
+    across = d[:, :2, None]
+    square = torch.eye(2, dtype=d.dtype, device=d.device) - across * across.mT / (1.0 + d[:, 2, None, None])
+    return torch.cat([torch.cat([square, -across], 2), d[:, None]], 1)
 
 
 def box_diagonal(points: Tensor, valid: Tensor) -> Tensor:
@@ -318,6 +342,8 @@ def fuse(net: Lifter) -> Lifter:
     fused = Lifter(net.config)
     for name in ("body", "hand", "face"):
         setattr(fused, name, Folded(getattr(net, name)))
+    if isinstance(net.mixer, Mixer):
+        fused.mixer = FoldedMixer(net.mixer)
     buffers = dict(net.named_buffers())
     for name, _ in list(fused.named_buffers(recurse=False)):
         fused.register_buffer(name, buffers[name].clone(), persistent=name not in ("mirror", "side"))
@@ -327,7 +353,7 @@ def fuse(net: Lifter) -> Lifter:
 class Folded(nn.Module):
     """A perceptron as nothing but linear layers: the first, two for each residual block, the last."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: Perceptron) -> None:
         super().__init__()
         flat = [layer for layer in layers.modules() if isinstance(layer, nn.Linear | nn.BatchNorm1d)]
         norms = [layer for layer in flat if isinstance(layer, nn.BatchNorm1d)]
@@ -338,11 +364,15 @@ class Folded(nn.Module):
         self._layers = list(zip(self.weights, self.biases, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.hidden_and_out(x)[1]
+
+    def hidden_and_out(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As `Perceptron.hidden_and_out`."""
         linear = nn.functional.linear
         x = linear(x, *self._layers[0]).relu_()
         for first, second in zip(self._layers[1:-1:2], self._layers[2:-1:2], strict=True):
             x = x + linear(linear(x, *first).relu_(), *second).relu_()
-        return linear(x, *self._layers[-1])
+        return x, linear(x, *self._layers[-1])
 
 
 def _fold(linear: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:

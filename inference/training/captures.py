@@ -16,11 +16,21 @@ from torch import Tensor
 from ..core.skeletons import MIRROR_137
 from . import surface
 from .motions import Motions
+from .observed import Observed, spoil
 from .surface import PARENTS, PART, Bodies
 
 SIZES = ((1920, 1080), (1280, 720), (1080, 1920), (720, 1280), (640, 480), (1080, 1080))
+_OBSERVED = 0.15  # share of windows with a real detector's errors, where those are known
 ASSUMED_FOCAL = 1.0  # times the longer side of the image
-_UPPER = [PART[n] for n in surface.NAMES if not n.startswith(("pelvis", "thigh", "shin", "foot", "toes"))]
+_LEGS = [PART[f"{n}.{side}"] for n in ("thigh", "shin", "foot", "toes") for side in "LR"]
+_LEFT_ARM, _RIGHT_ARM = ([PART[f"{n}.{s}"] for n in ("clavicle", "upperarm", "forearm", "hand")] for s in "LR")
+_UPPER = [PART[n] for n in surface.NAMES if n != "pelvis" and PART[n] not in _LEGS]
+# What may come from another clip: parts, what carries them, share of the windows.
+_GRAFTS = (
+    (_UPPER, PART["pelvis"], 0.12), (_LEGS, PART["pelvis"], 0.12), (_LEFT_ARM + _RIGHT_ARM, PART["chest"], 0.2),
+    (_LEFT_ARM, PART["chest"], 0.15), (_RIGHT_ARM, PART["chest"], 0.15),
+    ([PART["neck"], PART["head"]], PART["chest"], 0.1),
+)  # fmt: skip
 # Standard deviation of random turns, radians, at strength 1.
 _TURNS = {
     "spine_low": 0.08, "chest": 0.10, "head": 0.20, "clavicle": 0.05, "upperarm": 0.35, "forearm": 0.12, "hand": 0.30,
@@ -142,18 +152,18 @@ def people_at(
 
 
 def _mixed(bank: Bank, turn: Tensor, stride: Tensor, back: Tensor, g: torch.Generator) -> Tensor:
-    """Give a fifth of the bodies the upper half of another clip."""
-    some = torch.nonzero(chance(g, 0.2, len(turn)))[:, 0]
-    last = torch.searchsorted(bank.cumulative, rand(g, len(some)).double() * bank.cumulative[-1]).clamp_max(
-        len(bank.first) - 1
-    )
-    index = torch.maximum(last[:, None] - back * stride[some, None], bank.first[last, None])
-    other = bank.rotations[index]
-    pelvis = turn[some, :, 0] @ other[:, :, 0].transpose(-1, -2)
+    """Give some bodies the upper half, the legs, arms or the head of other clips, carried by what they hang on."""
     out = turn.clone()
-    out[some[:, None, None], torch.arange(turn.shape[1])[None, :, None], torch.tensor(_UPPER)] = (
-        pelvis[:, :, None] @ other[:, :, _UPPER]
-    )
+    for parts, carrier, share in _GRAFTS:
+        some = torch.nonzero(chance(g, share, len(turn)))[:, 0]
+        last = torch.searchsorted(bank.cumulative, rand(g, len(some)).double() * bank.cumulative[-1]).clamp_max(
+            len(bank.first) - 1
+        )
+        index = torch.maximum(last[:, None] - back * stride[some, None], bank.first[last, None])
+        other = bank.rotations[index]
+        onto = out[some, :, carrier] @ other[:, :, carrier].transpose(-1, -2)
+        here = some[:, None, None], torch.arange(turn.shape[1])[None, :, None], torch.tensor(parts)
+        out[here] = onto[:, :, None] @ other[:, :, parts]
     return out
 
 
@@ -242,11 +252,12 @@ def film(
     focal_known: float = 0.35,
     hard: bool = True,
     fill: tuple[float, float] = (0.25, 1.15),
+    observed: Observed | None = None,
 ) -> Batch:
     """See (B, T, 137, 3) people with random cameras and a detector of the given errors.
 
     Where it is `hard`, some are close-ups and some people lie or hang upside down. `fill` is the range of a person's
-    height over the image's.
+    height over the image's. With `observed`, bodies of a share of the windows get errors that a real detector made.
     """
     count = len(people)
     people = torch.where(chance(g, 0.5, count)[:, None, None, None], people, mirrored(people))
@@ -268,6 +279,10 @@ def film(
     depth = camera[..., 2:].clamp_min(0.15)
     pixels = camera[..., :2] / depth * focal[:, None, None, None]  # about the principal point
     seen, valid = detect(pixels, camera, size, g, errors)
+    if observed is not None:
+        rows = torch.nonzero(chance(g, _OBSERVED, count))[:, 0]
+        seen[rows, :, :25], found = spoil(observed, pixels[rows, :, :25], g)
+        valid[rows, :, :25] = found & _inside(pixels[rows], seen[rows], camera[rows], size[rows])[:, :, :25]
     known = chance(g, focal_known, count)
     used = torch.where(known, focal, ASSUMED_FOCAL * longer)
     target = camera[:, -1] - camera[:, -1, 8:9]
@@ -304,9 +319,13 @@ def detect(pixels: Tensor, camera: Tensor, size: Tensor, g: torch.Generator, e: 
     seen = seen + _noise(seen, camera, box, g, e)
     swap = chance(g, e.swaps, count, window) | chance(g, e.swaps * 0.3, count, 1)
     seen = torch.where(swap[..., None, None], seen[:, :, MIRROR_137[: seen.shape[2]]], seen)
+    return seen, _inside(pixels, seen, camera, size) & _present(seen.shape[:3], g, e)
+
+
+def _inside(pixels: Tensor, seen: Tensor, camera: Tensor, size: Tensor) -> Tensor:
+    """(B, T, J) whether a point is in front of the camera and within the image, both in truth and as seen."""
     half = 0.5 * size[:, None, None]
-    valid = ((pixels.abs() < half) & (seen.abs() < half * 1.02)).all(-1) & (camera[..., 2] > 0.2)
-    return seen, valid & _present(seen.shape[:3], g, e)
+    return ((pixels.abs() < half) & (seen.abs() < half * 1.02)).all(-1) & (camera[..., 2] > 0.2)
 
 
 def _biased(pixels: Tensor, g: torch.Generator, share: float) -> Tensor:

@@ -4,6 +4,7 @@
 
 One flat script. It makes bodies (once), reads motions, then loops: imagine a batch, step, and now and then measure on
 people left out, write a checkpoint (safetensors, resumed from when it exists) and look for a file `cancel` in --out.
+With --detections (what `training.studio.detections` writes) some windows get a real detector's errors.
 The result is `lifter.safetensors` in --out: the running average of the weights, ready for `nets.load`.
 """
 
@@ -25,7 +26,9 @@ from torch import Tensor
 
 from ..core.skeletons import COCO_17_IN_BODY_25
 from ..nets import lifter as nets
-from . import captures, motions, surface
+from ..nets.mixer import Mixer
+from . import captures, motions, observed, surface
+from .muon import Muon
 
 LOG = logging.getLogger("lifter")
 ICT = Path("heads/ict_facekit_linear.npz")
@@ -37,23 +40,27 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds motion/ and heads/")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     recipe = tomllib.loads(arguments.recipe.read_text())
     arguments.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.StreamHandler(), logging.FileHandler(arguments.out / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    train(recipe, arguments.data, arguments.out, torch.device(arguments.device))
+    seen = arguments.detections and observed.load(arguments.detections, recipe["net"]["window"])
+    train(recipe, arguments.data, arguments.out, torch.device(arguments.device), seen=seen)
 
 
-def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -> None:
+def train(
+    recipe: dict[str, Any], data: Path, out: Path, device: torch.device, *, seen: observed.Observed | None = None
+) -> None:
     """Follow a recipe; see the module's text."""
     seed, steps = recipe["seed"], recipe["steps"]
     torch.manual_seed(seed)
     net = nets.Lifter(nets.LifterConfig(**recipe["net"])).to(device)
     average = nets.Lifter(net.config).to(device)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
-    step = resume(out, net, average, optimiser)
+    optimisers = choose_optimisers(net, recipe)
+    step = resume(out, net, average, optimisers)
     generator = torch.Generator().manual_seed(seed + step)
 
     bodies = load_bodies(out, recipe["bodies"], seed, data)
@@ -66,7 +73,7 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
         average.load_state_dict(net.state_dict())
     LOG.info("%d frames of %d clips; %s; step %d of %d", len(clips.root), len(clips.names), net.config, step, steps)
 
-    queue: list[tuple[captures.Batch, captures.Batch]] = []
+    queue: list[list[captures.Batch]] = []
     began = saved = time.monotonic()
     running = torch.zeros(4)
     while step < steps and not (out / "cancel").exists():
@@ -75,15 +82,17 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
             window, films = net.config.window, range(recipe["films"])
             whole = captures.sample_people(bank, recipe["batch_whole"], window, generator)
             body = captures.sample_people(bank, recipe["batch_body"], window, generator, parts=False)
-            queue = [(captures.film(whole, generator, errors), captures.film(body, generator, errors)) for _ in films]
-        seen_whole, seen_body = (captures.Batch(*(t.to(device) for t in batch)) for batch in queue.pop())
-        for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step, steps, recipe["warmup"], recipe["cooldown"])
-        losses = loss_terms(net.train(), seen_whole, seen_body, bfloat16=recipe["bfloat16"])
-        optimiser.zero_grad()
+            queue = [[captures.film(p, generator, errors, observed=seen) for p in (whole, body)] for _ in films]
+        whole_batch, body_batch = (captures.Batch(*(t.to(device) for t in batch)) for batch in queue.pop())
+        losses = loss_terms(net.train(), whole_batch, body_batch, bfloat16=recipe["bfloat16"])
+        net.zero_grad()
         (losses * losses.new_tensor(recipe["loss_weights"])).sum().backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        torch.nn.utils.clip_grad_norm_(optimisers[0].param_groups[0]["params"], 1.0)
+        rate = schedule(step, steps, recipe["warmup"], recipe["cooldown"])
+        for optimiser in optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = optimiser.defaults["lr"] * rate
+            optimiser.step()
         follow(average, net, min(recipe["average"], (1 + step) / (10 + step)))
         running += losses.detach().cpu()
         step += 1
@@ -98,12 +107,21 @@ def train(recipe: dict[str, Any], data: Path, out: Path, device: torch.device) -
             LOG.info("step %d %s", step, json.dumps(evaluate(average, held_out, device)))
             began = time.monotonic()
         if time.monotonic() - saved > recipe["checkpoint_minutes"] * 60 or step == steps:
-            checkpoint(out, step, net, average, optimiser)
+            checkpoint(out, step, net, average, optimisers)
             saved = time.monotonic()
-    checkpoint(out, step, net, average, optimiser)
+    checkpoint(out, step, net, average, optimisers)
     figures = evaluate(average, held_out, device)
     save_weights(out / "lifter.safetensors", average, recipe, figures | {"steps": step})
     LOG.info("stopped at step %d: %s", step, json.dumps(figures))
+
+
+def choose_optimisers(net: nets.Lifter, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
+    """AdamW; and Muon for the matrices of the mixer, if there is one."""
+    matrices = net.mixer.matrices() if isinstance(net.mixer, Mixer) else []
+    chosen = {id(matrix) for matrix in matrices}
+    others = [parameter for parameter in net.parameters() if id(parameter) not in chosen]
+    adam = torch.optim.AdamW(others, lr=recipe["lr"], betas=(0.9, 0.99), weight_decay=recipe["weight_decay"])
+    return [adam, Muon(matrices, lr=recipe["muon_lr"], weight_decay=recipe["weight_decay"])] if matrices else [adam]
 
 
 def schedule(step: int, steps: int, warmup: int, cooldown: int) -> float:
@@ -262,18 +280,21 @@ def procrustes_error(points: Tensor, truth: Tensor) -> Tensor:
     return (a @ turn * scale[:, None, None] - b).norm(dim=-1).mean()
 
 
-def checkpoint(out: Path, step: int, net: nets.Lifter, average: nets.Lifter, optimiser: torch.optim.Optimizer) -> None:
-    """Write network, average and optimiser to one safetensors file, whole or not at all."""
+def checkpoint(
+    out: Path, step: int, net: nets.Lifter, average: nets.Lifter, optimisers: list[torch.optim.Optimizer]
+) -> None:
+    """Write network, average and optimisers to one safetensors file, whole or not at all."""
     tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{name}": value for name, value in state.items()}
+    for number, optimiser in enumerate(optimisers):
+        for index, state in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{index}.{name}": value for name, value in state.items()}
     save_file({name: value.contiguous().cpu().clone() for name, value in tensors.items()}, out / "checkpoint.new",
               metadata={"step": str(step)})  # fmt: skip
     (out / "checkpoint.new").replace(out / "checkpoint.safetensors")
 
 
-def resume(out: Path, net: nets.Lifter, average: nets.Lifter, optimiser: torch.optim.Optimizer) -> int:
+def resume(out: Path, net: nets.Lifter, average: nets.Lifter, optimisers: list[torch.optim.Optimizer]) -> int:
     """Read a checkpoint where there is one; the number of steps it had done."""
     path = out / "checkpoint.safetensors"
     if not path.exists():
@@ -281,12 +302,13 @@ def resume(out: Path, net: nets.Lifter, average: nets.Lifter, optimiser: torch.o
     tensors = load_file(path)
     for module, prefix in ((net, "net."), (average, "average.")):
         module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
-    state: dict[int, dict[str, Tensor]] = {}
+    states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimisers]
     for name, value in tensors.items():
         if name.startswith("optimiser."):
-            _, index, key = name.split(".")
-            state.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+            _, number, index, key = name.split(".")
+            states[int(number)].setdefault(int(index), {})[key] = value
+    for optimiser, state in zip(optimisers, states, strict=True):
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])
 

@@ -16,10 +16,16 @@ from torch import Tensor
 from inference import nets
 from inference.core.skeletons import MIRROR_137
 from inference.nets.lifter import Lifter, LifterConfig, fuse, look_at
+from inference.nets.mixer import Mixer
 from inference.protocol.errors import WeightsError
+from inference.training.muon import orthogonal
+from inference.training.observed import Observed, box, look, spoil
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = LifterConfig(hidden=48, blocks=2, part_hidden=24, part_blocks=1)
+SMALL = LifterConfig(
+    hidden=48, blocks=2, part_hidden=24, part_blocks=1,
+    mixer_blocks=2, mixer_width=16, mixer_inner=24, mixer_groups=2, mixer_share=3,
+)  # fmt: skip
 
 
 def small_net(config: LifterConfig = SMALL) -> Lifter:
@@ -29,6 +35,10 @@ def small_net(config: LifterConfig = SMALL) -> Lifter:
     for name, value in net.named_buffers():
         if name.endswith("_out_std"):
             value.fill_(0.3)
+    assert isinstance(net.mixer, Mixer)
+    torch.nn.init.normal_(net.mixer.out, std=0.05)  # it begins as no correction
+    torch.nn.init.normal_(net.mixer.last_norm, mean=1.0, std=0.2)
+    torch.nn.init.normal_(net.mixer.norm[0], mean=1.0, std=0.2)
     rays, valid, known = windows(64)
     net.train()
     for _ in range(20):
@@ -100,6 +110,34 @@ def test_the_fused_net_gives_the_same_poses() -> None:
     plain, fused = net(*batch), fuse(net)(*batch)
     torch.testing.assert_close(plain.positions, fused.positions, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(plain.error, fused.error, atol=1e-4, rtol=1e-4)
+
+
+def test_a_new_mixer_corrects_nothing() -> None:
+    torch.manual_seed(0)
+    net, alone = Lifter(SMALL), Lifter(replace(SMALL, mixer_blocks=0))
+    alone.load_state_dict({name: value for name, value in net.state_dict().items() if not name.startswith("mixer.")})
+    batch = windows(3)
+    torch.testing.assert_close(net.eval()(*batch).positions, alone.eval()(*batch).positions)
+
+
+def test_muon_steps_have_singular_values_near_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((24, 16), (16, 24)):
+        values = torch.linalg.svdvals(orthogonal(torch.randn(2, *shape, generator=generator)))
+        assert values.min() > 0.5 and values.max() < 1.4
+
+
+def test_observed_errors_go_to_windows_that_look_alike() -> None:
+    generator = torch.Generator().manual_seed(0)
+    people = torch.rand(40, 2, 25, 2, generator=generator) * 100
+    errors = torch.arange(1.0, 41.0).view(40, 1, 1, 1).expand(40, 2, 25, 2)
+    seen = torch.ones(40, 2, 25, dtype=torch.bool)
+    seen[:, :, 3] = False
+    found, valid = spoil(Observed(look(people), errors, seen), people * 7 + 5, generator)
+    alike = torch.cdist(look(people), look(people)).topk(12, largest=False).indices
+    off = ((found - people * 7 - 5)[:, 0, 0, 0] / box(people * 7))[:, None] / (alike + 1)
+    assert ((off > 0.59) & (off < 1.31)).any(1).all()
+    assert torch.equal(valid, seen)
 
 
 def test_the_body_alone_is_lifted_as_with_hands_and_face() -> None:

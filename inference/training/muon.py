@@ -1,0 +1,60 @@
+"""Muon: steps whose matrices have all singular values near one (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+
+For the matrices inside a network; biases, norms, first and last layers are better off with AdamW. Matrices of one shape
+are worked on together, which is what makes it cheap for small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, made orthogonal. `lr` is the largest singular value of a step, for square matrices."""
+
+    def __init__(
+        self, matrices: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01
+    ) -> None:
+        super().__init__(matrices, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> None:  # noqa: ARG002 (torch's signature)
+        """Take a step; `closure` is not used."""
+        for group in self.param_groups:
+            shapes: dict[torch.Size, list[nn.Parameter]] = {}
+            for matrix in group["params"]:
+                if matrix.grad is not None:
+                    shapes.setdefault(matrix.shape, []).append(matrix)
+            for matrices in shapes.values():
+                self._step(matrices, group["lr"], group["momentum"], group["weight_decay"])
+
+    def _step(self, matrices: list[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
+        gradients = []
+        for matrix in matrices:
+            assert matrix.grad is not None
+            mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
+            mean.lerp_(matrix.grad, 1 - momentum)
+            gradients.append(matrix.grad.lerp(mean, momentum))
+        rows, columns = matrices[0].shape
+        steps = orthogonal(torch.stack(gradients)) * max(1.0, rows / columns) ** 0.5
+        for matrix, change in zip(matrices, steps, strict=True):
+            matrix.mul_(1 - lr * weight_decay).sub_(change, alpha=lr)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(N, R, C) with singular values brought to about one by five Newton-Schulz steps, in bfloat16."""
+    a, b, c = _NEWTON_SCHULZ
+    x = matrices.bfloat16()
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.mT if tall else x).to(matrices.dtype)
