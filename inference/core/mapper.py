@@ -300,10 +300,12 @@ def _structure(rig: Rig, deform: Array | None, held: Array | None) -> tuple[Stru
     """Read the structure off the bones that are most likely the body's, and off all where that fails."""
     body = np.array([not is_helper(name) and not is_tip(name) for name in rig.names])
     everything = np.ones(len(rig.names), bool)
-    tries = [body & (everything if mask is None else mask) for mask in (_free(held), deform, None)]
+    free = everything if held is None else ~held
+    skin = everything if deform is None else np.asarray(deform, bool)
+    tries = [body & skin & free, body & free, body & skin, body, everything]
     problem: InputError | None = None
     done: list[bytes] = []
-    for allowed in [*tries, everything]:
+    for allowed in tries:
         if allowed.sum() < 8 or allowed.tobytes() in done:
             continue
         done.append(allowed.tobytes())
@@ -316,10 +318,6 @@ def _structure(rig: Rig, deform: Array | None, held: Array | None) -> tuple[Stru
     return None, problem or InputError(
         f"The armature has {len(rig.names)} bones; a person's has at least 8.", "Choose the armature of a character."
     )
-
-
-def _free(held: Array | None) -> Array | None:
-    return None if held is None else ~held
 
 
 def _named(rig: Rig, structure: Structure) -> Mapping:

@@ -86,15 +86,36 @@ def make_tree(rig: Rig, allowed: Array) -> Tree:
         above = int(rig.parents[row])
         parents[row] = int(nearest[above]) if above >= 0 else -1
         nearest[row] = row if allowed[row] else parents[row]
+    for row in rows.tolist():
+        if parents[row] < 0 <= rig.parents[row]:
+            parents[row] = _through_copies(rig, row, allowed, parents)
     children: dict[int, list[int]] = {int(row): [] for row in (-1, *rows)}
-    for row in rows:
-        children[parents[int(row)]].append(int(row))
+    for row in rows.tolist():
+        children[parents[row]].append(row)
     tree = Tree(rig, rows, rig.heads, parents, children)
-    for row in [*rows[::-1], -1]:
-        below = children[int(row)]
-        tree.reach[int(row)] = max((tree.step(child) + tree.reach[child] for child in below), default=0.0)
-        tree.leaves[int(row)] = sum(tree.leaves[child] for child in below) or 1
+    for row in reversed(list(tree.below(-1))):
+        below = children[row]
+        tree.reach[row] = max((tree.step(child) + tree.reach[child] for child in below), default=0.0)
+        tree.leaves[row] = sum(tree.leaves[child] for child in below) or 1
     return tree
+
+
+def _through_copies(rig: Rig, row: int, allowed: Array, parents: dict[int, int]) -> int:
+    """The allowed bone that stands where one above another does: rigs hang skin from a copy of the skin's own bones."""
+    near = 1e-3 * max(float(np.ptp(rig.heads[:, 2])), 1e-9)
+    for above in rig.ancestors(row):
+        apart = np.linalg.norm(rig.heads - rig.heads[above], axis=1)
+        alike = rig.rest[:, :3, 1] @ rig.rest[above, :3, 1]
+        for copy in np.flatnonzero(allowed & (apart < near) & (alike > 0.999)).tolist():
+            if copy != row and not _hangs_from(parents, copy, row):
+                return copy
+    return -1
+
+
+def _hangs_from(parents: dict[int, int], row: int, above: int) -> bool:
+    while row >= 0 and row != above:
+        row = parents[row]
+    return row == above
 
 
 def middle_of(tree: Tree, pair: Limbs) -> Array:

@@ -39,7 +39,7 @@ def find_spine(
     neck = []
     while len(spine) > 1 and tree.heads[spine[-1], 2] > level - 0.01 * tree.height:
         neck.insert(0, spine.pop())  # the arms hang from the neck, as in 3ds Max
-    above, head = _head(tree, trunk[-1], arms, level, float(tree.heads[hips, 2]))
+    above, head = _head(tree, trunk, arms, level, float(tree.heads[hips, 2]))
     if neck and not head:
         head, neck = (neck[-1],), neck[:-1]
     if (pelvis := _pelvis(tree, hips, bones)) is not None:
@@ -69,16 +69,27 @@ def _rising(tree: Tree, arms: Limbs, parent: int) -> list[tuple[float, int]]:
         for child in tree.children[parent]
         if child not in ours
     ]
-    return sorted((item for item in rise if item[0] > 0.01 * tree.height), reverse=True)
+    return sorted((item for item in rise if item[0] > 0.02 * tree.height), reverse=True)
 
 
-def _head(tree: Tree, chest: int, arms: Limbs, level: float, hips: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Neck and head above the bone that the arms hang from."""
+def _head(
+    tree: Tree, trunk: tuple[int, ...], arms: Limbs, level: float, hips: float
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Neck and head above the bone that the arms hang from, or above the next bone of the spine that has them."""
     plane = float(middle_of(tree, arms) @ arms.across)
-    branches = [child for _, child in _rising(tree, arms, chest)]
-    if not branches:
-        return (), ()
-    row = min(branches[:6], key=lambda child: _off_plane(tree, child, arms.across, plane) - 0.5 * tree.reach[child])
+    for chest in trunk[:0:-1]:
+        aside = {
+            child: max(abs(float(tree.heads[row] @ arms.across) - plane) for row in tree.path(child)[:2])
+            for _, child in _rising(tree, arms, chest)[:6]
+            if child not in trunk
+        }
+        middle = [(away - 0.5 * tree.reach[row], row) for row, away in aside.items() if away < 0.06 * tree.height]
+        if middle:
+            return _along_neck(tree, min(middle)[1], level, hips)
+    return (), ()
+
+
+def _along_neck(tree: Tree, row: int, level: float, hips: float) -> tuple[tuple[int, ...], tuple[int, ...]]:
     path = [row]
     while len(_beyond(tree, path[-1])) == 1:
         path += _beyond(tree, path[-1])
@@ -103,10 +114,6 @@ def _base_of_skull(tree: Tree, path: Sequence[int], level: float, trunk: float) 
     error = ((z - level) / max(trunk, 1e-9) - 0.36) ** 2 / 0.15**2
     above = np.append(np.diff(z), tree.rig.lengths[path[-1]])  # a skull is longer than the neck's joints are apart
     return int(np.argmin(error - 0.6 * above / max(float(above.max()), 1e-9)))
-
-
-def _off_plane(tree: Tree, row: int, across: Array, plane: float) -> float:
-    return float(max(abs(float(tree.heads[item] @ across) - plane) for item in tree.path(row)))
 
 
 def refuse_two_heads(tree: Tree, arms: Limbs, left: Array, centre: Array) -> None:

@@ -292,6 +292,30 @@ def test_a_source_is_read_off_the_bones_that_move() -> None:
     assert map_rig(rig, evaluated=True).notes == ()
 
 
+def blind_control_rig() -> tuple[Rig, dict[str, str], dict[str, np.ndarray]]:
+    """Rigify's generated rig without names: 706 bones, most of them copies of others, the skin's in pieces."""
+    name = "rigify_generated"
+    rig = rigs.load(name)
+    blind, back = nameless(rig)
+    rows = [rig.index[back[bone]] for bone in blind.names]
+    return blind, back, {"deform": rigs.deform(name)[rows], "held": rigs.held(name)[rows]}
+
+
+def test_structure_alone_reads_the_skins_bones_of_a_control_rig() -> None:
+    blind, back, masks = blind_control_rig()
+    truth = map_rig(rigs.load("rigify_generated"), evaluated=True).mapping.bones
+    found = map_rig(blind, **masks, evaluated=True).mapping.bones
+    assert {role: tuple(back[bone] for bone in found[role]) for role in truth} == truth
+
+
+def test_structure_alone_finds_the_limbs_that_no_constraint_moves() -> None:
+    blind, back, masks = blind_control_rig()
+    truth = map_rig(rigs.load("rigify_generated")).mapping.bones
+    found = map_rig(blind, **masks).mapping.bones
+    for role in (f"{part}.{side}" for side in SIDES for part in PARTS if part not in ("shoulder", "toe")):
+        assert tuple(back[bone] for bone in found[role]) == truth[role], role
+
+
 def test_bones_that_constraints_move_are_told() -> None:
     rig = rigs.load("mixamo")
     held = np.array(["Arm" in name for name in rig.names])
