@@ -89,6 +89,12 @@ def test_licence_and_acknowledgements_travel_along(names: list[str]) -> None:
     assert {"LICENSE", "THIRD_PARTY.md", "MODEL_CARDS.md"} <= set(names)
 
 
+def test_known_mappings_travel_along(names: list[str]) -> None:
+    folder = build_addon.ROOT / "inference/core/mappings"
+    assert {f"inference/core/mappings/{path.name}" for path in folder.glob("*.json")} <= set(names)
+    assert "inference/core/mappings/rigify.json" in names
+
+
 def test_enabling_the_installed_zip_loads_no_network_library(archive: Path, tmp_path: Path, capsys) -> None:
     first, found = enable(tmp_path, str(archive)), enable(tmp_path, "")
     with capsys.disabled():  # reported: a time is never a verdict
