@@ -13,7 +13,7 @@ import numpy as np
 from . import legs
 from .body import Body
 from .contacts import find_contacts, find_floor, speeds
-from .planting import UP, Sole, Steps, envelope, plant
+from .planting import UP, Sole, Steps, envelope, plant, turned
 from .posing import repose
 from .rig import SIDES, Mapping, Performance, Rig, RigMotion
 from .rotations import cross, matrix_from_rotvec, rotvec_from_matrix, unit
@@ -209,7 +209,7 @@ def _lifted(steps: Steps, foot: Foot, still: Array, fps: float) -> Steps:
     turn = envelope(np.clip(angle, 0.0, _TOES_UP), reach, still=still)
     if not turn.any():
         return steps
-    steps = replace(steps, toe=matrix_from_rotvec(turn[:, None] * up) @ steps.toe)
+    steps = replace(steps, toe=turned(turn[:, None] * up, steps.toe))
     return _raised(steps, steps.heights(sole), still, reach)  # toes that turn up push their ball down
 
 

@@ -19,6 +19,7 @@ _FADE_S = 0.2  # how long before and after a contact its correction lasts
 _STEP = 0.06  # of the leg: footholds that are less high are on the floor
 _ENOUGH = 5  # frames in which a foot stands flat, to say how its sole lies
 _CROOKED = np.cos(np.radians(20.0))  # of half the angle by which a skeleton's sole may be off
+_FURTHEST = 0.25  # of the leg: contacts do not drag a foot further
 _SLOPE = np.tan(np.radians(8.0))  # soles that are tilted less are flat
 
 
@@ -75,7 +76,7 @@ def plant(steps: Steps, sole: Sole, standing: Array, fps: float, *, levels: Arra
     Args:
         standing: (T, 2) whether heel and ball stand. Both: the foot is flat and still. The ball alone: the foot turns
             about it over flat toes. The heel alone: the heel stays.
-        levels: (T, 2) metres above the floor at which they stand; None reads it off the foot itself.
+        levels: (T, 2) metres above the floor at which they stand; None, or NaN, reads it off the foot itself.
     """
     standing = _bridged(standing)
     if not standing.any():
@@ -188,14 +189,14 @@ def _middle(values: Array) -> Array:
 
 def _levels(steps: Steps, sole: Sole, standing: Array, levels: Array | None) -> Array:
     """(T, 2) heights at which heel and ball are to stand: one each for as long as the foot is down."""
-    if levels is None:
-        levels = np.stack([steps.heel(sole)[:, 2], steps.ball(sole)[:, 2]], axis=1) - sole.ground
+    own = np.stack([steps.heel(sole)[:, 2], steps.ball(sole)[:, 2]], axis=1) - sole.ground
+    levels = own if levels is None else np.where(np.isfinite(levels), levels, own)
     out = np.zeros(standing.shape)
     length = float(np.linalg.norm(sole.ball - sole.heel))
     for start, end in runs(standing.any(axis=1)):
         part = slice(start, end)
         found = [levels[part, i][standing[part, i]] for i in (0, 1)]
-        heel, ball = (float(_middle(own if len(own) else other)) for own, other in (found, found[::-1]))
+        heel, ball = (float(_middle(a if len(a) else b)) for a, b in (found, found[::-1]))
         heel, ball = (0.0 if abs(h) < _STEP * sole.leg else h for h in (heel, ball))
         if abs(ball - heel) < _SLOPE * length:
             heel = ball = (heel + ball) / 2
@@ -207,16 +208,16 @@ def _flattened(steps: Steps, sole: Sole, standing: Array, heights: Array, fps: f
     """(T, 3, 3) rotations of a foot that is flat where heel and ball stand, and never lower at its other end."""
     flat, down = standing.all(axis=1), standing.any(axis=1)
     length = float(np.linalg.norm(sole.ball - sole.heel))
-    heading = yaw(steps.foot, sole.left)
+    heading = np.unwrap(yaw(steps.foot, sole.left))
     wanted = np.zeros(len(flat))
     for start, end in runs(flat):
-        wanted[start:end] = _middle(np.unwrap(heading[start:end]))
+        wanted[start:end] = _middle(heading[start:end])
     slope = np.arcsin(np.clip((heights[:, 1] - heights[:, 0]) / length, -0.9, 0.9))
     target = about_up(wanted[flat]) @ matrix_from_rotvec(-slope[flat, None] * sole.left)
     foot = _corrected(steps.foot, target, flat, fps)
     tilt = np.arcsin(np.clip((foot @ (sole.ball - sole.heel))[:, 2] / length, -1.0, 1.0)) - slope
     tilt = np.where(standing[:, 0], np.minimum(tilt, 0.0), np.maximum(tilt, 0.0)) * (down & ~flat)
-    return matrix_from_rotvec(fade(tilt[:, None], down, fps) * (foot @ sole.left)) @ foot
+    return turned(fade(tilt[:, None], down, fps) * (foot @ sole.left), foot)
 
 
 def _flat_toes(steps: Steps, foot: Array, sole: Sole, standing: Array, fps: float) -> Array:
@@ -230,7 +231,15 @@ def _corrected(turns: Array, target: Array, known: Array, fps: float) -> Array:
         return turns
     correction = np.zeros((len(known), 3))
     correction[known] = rotvec_from_matrix(target @ np.swapaxes(turns[known], -1, -2))
-    return matrix_from_rotvec(fade(_unwrapped(correction, known), known, fps)) @ turns
+    return turned(fade(_unwrapped(correction, known), known, fps), turns)
+
+
+def turned(vectors: Array, turns: Array) -> Array:
+    """(T, 3, 3) rotations, turned further by (T, 3) rotation vectors, most of which may be 0."""
+    rows = np.flatnonzero(vectors.any(axis=1))
+    out = turns.copy()
+    out[rows] = matrix_from_rotvec(vectors[rows]) @ turns[rows]
+    return out
 
 
 def _unwrapped(vectors: Array, known: Array) -> Array:
@@ -251,7 +260,8 @@ def _unwrapped(vectors: Array, known: Array) -> Array:
 def _anchored(steps: Steps, sole: Sole, standing: Array, heights: Array) -> Array:
     """(T, 3) shifts that keep heel and ball still while they stand; 0 in other frames.
 
-    Contacts that overlap share one place: the ball is as far from the heel as the foot is long.
+    Contacts that overlap share one place: the ball is as far from the heel as the foot is long. A contact that would
+    drag the foot far away is wrong, and only followed part of the way.
     """
     points = np.stack([steps.heel(sole), steps.ball(sole)], axis=1)
     apart = points[:, 1] - points[:, 0]
@@ -265,7 +275,8 @@ def _anchored(steps: Steps, sole: Sole, standing: Array, heights: Array) -> Arra
         rows = np.arange(end - start)
         shift[part, :2] = away[rows, which] + base
         shift[part, 2] = (heights[part] - points[part, :, 2])[rows, which]
-    return shift
+    far = np.linalg.norm(shift, axis=-1, keepdims=True)
+    return shift * np.minimum(1.0, _FURTHEST * sole.leg / np.maximum(far, 1e-9))
 
 
 def _places(standing: Array, apart: Array) -> Array:

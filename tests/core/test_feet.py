@@ -296,6 +296,22 @@ def test_feet_on_steps_stay_on_their_steps() -> None:
     np.testing.assert_allclose(sole_points(rig, feet, on_floor.turns, on_floor.heads)[..., 2], 0.0, atol=1e-6)
 
 
+def test_contacts_that_would_drag_a_foot_away_are_followed_part_of_the_way() -> None:
+    rig = made.humanoid()
+    motion = _moved(_crouched(rig, HUMANOID_MAPPING, 60), _line(60, 0.05))
+    held = lock(motion, find_feet(rig, HUMANOID_MAPPING), _standing(60))
+    away = np.linalg.norm(held.heads - motion.heads, axis=-1)[:, rig.index["foot.L"]]
+    assert away.max() < 0.25 * 0.85 + 1e-6
+
+
+def test_a_source_without_feet_leaves_the_levels_to_the_motion() -> None:
+    rig = made.humanoid()
+    feet, contacts = find_feet(rig, HUMANOID_MAPPING), _standing(40)
+    motion = _moved(_crouched(rig, HUMANOID_MAPPING), _line(40, 0.002))
+    held = settle(motion, feet, contacts, levels=np.full((40, 4), np.nan))
+    np.testing.assert_allclose(held.heads, settle(motion, feet, contacts).heads)
+
+
 def test_levels_of_the_source_are_those_of_its_soles() -> None:
     source = performance(made.humanoid(), HUMANOID_MAPPING)
     assert source.contacts is not None
