@@ -102,7 +102,8 @@ class Landed:
         if not self.is_measured:
             self.measure()
         return {
-            "clip": self.clip, "rig": self.rig, "action": self.action, "keys": self.keys, "seconds": round(self.seconds, 3),
+            "clip": self.clip, "rig": self.rig, "action": self.action, "keys": self.keys,
+            "seconds": round(self.seconds, 3),
             "recognised": self.recognised, "how": self.match.how, "score": round(float(self.match.score), 3),
             "notes": list(self.notes), "settings": schema.encode(self.settings), "mapping": encode(self.mapping),
             "feet": contact_report.report(self.before, self.after),
@@ -113,7 +114,7 @@ class Landed:
         from .scene.bake import verify
         from .scene.rig import read_character
 
-        character = read_character(bpy.data.objects[self.rig])
+        character = read_character(bpy.data.objects[self.rig], self.mapping)
         return summary(verify(character, self.retargeter.solve(self.settings), frames))
 
     def plot(self) -> str:
@@ -164,7 +165,7 @@ def land(
     start = time.perf_counter()
     settings = settings or retarget_settings(rig.understudy.tuning)
     match = match or match_of(rig)
-    character = read_character(rig)
+    character = read_character(rig, match.mapping)
     notes = check_character(character, match.mapping)
     retargeter = Retargeter(performance, character.rig, match.mapping)
     motion = retargeter.solve(settings)

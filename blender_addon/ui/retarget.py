@@ -10,7 +10,7 @@ import bpy
 from ...inference.protocol import schema
 from ...inference.protocol.retarget import RetargetSettings
 from ...operators.landing import LANDINGS, Landed
-from ...operators.mapping import RECOGNISER, target_rig
+from ...operators.mapping import RECOGNISER, count_roles, target_rig
 from ...operators.session import SESSION
 from .jobs import draw_text
 from .motion import Sidebar, draw_optional
@@ -25,7 +25,6 @@ _GROUPS = {
 }  # fmt: skip
 _SLIDERS = {item.name for item in schema.read(RetargetSettings) if item.kind == "float" and item.name != "scale"}
 _NEEDED = ("hips", "thigh.L", "thigh.R", "shin.L", "shin.R", "upper_arm.L", "upper_arm.R", "spine")
-_SPARE = ("root", "toe", "twist")  # roles that many characters do without
 
 
 class UNDERSTUDY_UL_sources(bpy.types.UIList):
@@ -49,9 +48,11 @@ class UNDERSTUDY_UL_bones(bpy.types.UIList):
     ) -> None:  # fmt: skip
         """Draw a role and the field of its bone; a hole shows as a sign."""
         rig = item.id_data
-        row = layout.split(factor=0.4)
-        row.label(text=role_name(item.role), icon=_sign(item, rig))
-        row.prop_search(item, "bone", rig.pose, "bones", text="")
+        row = layout.split(factor=0.33)
+        row.label(text=role_name(item.role))
+        field = row.row(align=True)
+        field.alert = _is_wrong(item, rig)
+        field.prop_search(item, "bone", rig.pose, "bones", text="", icon="ERROR" if field.alert else "NONE")
 
 
 def role_name(role: str) -> str:
@@ -59,11 +60,9 @@ def role_name(role: str) -> str:
     return role.replace("_", " ").replace(".", " ").title()
 
 
-def _sign(item: Any, rig: bpy.types.Object) -> str:
-    """Pick the icon of a row: filled, named but not there, needed, or merely empty."""
-    if item.bone:
-        return "CHECKMARK" if item.bone in rig.pose.bones else "ERROR"
-    return "ERROR" if item.role in _NEEDED else "BLANK1" if any(word in item.role for word in _SPARE) else "REMOVE"
+def _is_wrong(item: Any, rig: bpy.types.Object) -> bool:
+    """Tell whether a row names a bone that is not there, or lacks one that nothing can do without."""
+    return item.bone not in rig.pose.bones if item.bone else item.role in _NEEDED
 
 
 class UNDERSTUDY_PT_retarget(Sidebar):
@@ -100,8 +99,9 @@ def _draw_recognised(layout: bpy.types.UILayout, rig: bpy.types.Object | None) -
     if rig is None:
         layout.label(text="Select a character's armature", icon="INFO")
         return
-    if any(row.bone for row in rig.understudy.bones):
-        layout.label(text=f"{rig.name}: {rig.understudy.mapping or 'mapped by hand'}", icon="BONE_DATA")
+    filled = {row.role for row in rig.understudy.bones if row.bone}
+    if filled:
+        layout.label(text=f"{rig.name}: {count_roles(rig.understudy.mapping or 'by hand', filled)}", icon="BONE_DATA")
         return
     known = RECOGNISER.ask(rig)
     if known is None:
@@ -243,15 +243,14 @@ class UNDERSTUDY_PT_retarget_mapping(Sidebar):
         if not kept.bones:
             draw_text(layout, "Detect it to see and correct which bone does what.")
             return
-        row = layout.row()
-        row.template_list("UNDERSTUDY_UL_bones", "", kept, "bones", kept, "active_bone", rows=8)
-        buttons = row.column(align=True)
-        buttons.operator("understudy.pick_bone", text="", icon="EYEDROPPER")
-        buttons.operator("understudy.add_bone", text="", icon="ADD")
-        buttons.operator("understudy.clear_bone", text="", icon="REMOVE")
-        buttons.separator()
-        buttons.operator("understudy.forget_mapping", text="", icon="TRASH")
-        layout.prop(context.scene.understudy.retarget, "mirror")
+        layout.template_list("UNDERSTUDY_UL_bones", "", kept, "bones", kept, "active_bone", rows=10)
+        row = layout.row(align=True)
+        row.operator("understudy.pick_bone", text="Pick", icon="EYEDROPPER")
+        row.operator("understudy.add_bone", text="", icon="ADD")
+        row.operator("understudy.clear_bone", text="", icon="REMOVE")
+        row.operator("understudy.forget_mapping", text="", icon="TRASH")
+        row.use_property_split = False
+        row.prop(context.scene.understudy.retarget, "mirror", text="Mirror", toggle=True, icon="MOD_MIRROR")
 
 
 class UNDERSTUDY_PT_retarget_options(Sidebar):
