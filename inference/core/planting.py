@@ -156,7 +156,12 @@ def yaw(turns: Array, left: Array) -> Array:
 
 def about_up(angle: Array) -> Array:
     """(..., 3, 3) rotations about Z."""
-    return matrix_from_rotvec(np.asarray(angle)[..., None] * UP)
+    out = np.zeros((*np.shape(angle), 3, 3))
+    out[..., 0, 0] = out[..., 1, 1] = np.cos(angle)
+    out[..., 1, 0] = np.sin(angle)
+    out[..., 0, 1] = -out[..., 1, 0]
+    out[..., 2, 2] = 1.0
+    return out
 
 
 def _bridged(standing: Array) -> Array:
@@ -213,7 +218,9 @@ def _flattened(steps: Steps, sole: Sole, standing: Array, heights: Array, fps: f
     for start, end in runs(flat):
         wanted[start:end] = _middle(heading[start:end])
     slope = np.arcsin(np.clip((heights[:, 1] - heights[:, 0]) / length, -0.9, 0.9))
-    target = about_up(wanted[flat]) @ matrix_from_rotvec(-slope[flat, None] * sole.left)
+    target = about_up(wanted[flat])
+    if slope.any():
+        target = target @ matrix_from_rotvec(-slope[flat, None] * sole.left)
     foot = _corrected(steps.foot, target, flat, fps)
     tilt = np.arcsin(np.clip((foot @ (sole.ball - sole.heel))[:, 2] / length, -1.0, 1.0)) - slope
     tilt = np.where(standing[:, 0], np.minimum(tilt, 0.0), np.maximum(tilt, 0.0)) * (down & ~flat)
@@ -265,29 +272,25 @@ def _anchored(steps: Steps, sole: Sole, standing: Array, heights: Array) -> Arra
     """
     points = np.stack([steps.heel(sole), steps.ball(sole)], axis=1)
     apart = points[:, 1] - points[:, 0]
-    shift = np.zeros((len(standing), 3))
+    away = np.concatenate([_places(standing, apart[:, :2]), heights[..., None]], axis=-1) - points
+    shift = np.where(standing[:, :1], away[:, 0], away[:, 1])
     for start, end in runs(standing.any(axis=1)):
         part = slice(start, end)
-        places = _places(standing[part], apart[part, :2])
-        away = places - points[part, :, :2]
-        base = -_middle(away[standing[part]])
-        which = np.where(standing[part, 0], 0, 1)
-        rows = np.arange(end - start)
-        shift[part, :2] = away[rows, which] + base
-        shift[part, 2] = (heights[part] - points[part, :, 2])[rows, which]
+        shift[part, :2] -= _middle(away[part, :, :2][standing[part]])
+    shift *= standing.any(axis=1)[:, None]
     far = np.linalg.norm(shift, axis=-1, keepdims=True)
     return shift * np.minimum(1.0, _FURTHEST * sole.leg / np.maximum(far, 1e-9))
 
 
 def _places(standing: Array, apart: Array) -> Array:
-    """(T, 2, 2) places of heel and ball over one time on the floor, up to a common shift.
+    """(T, 2, 2) places of heel and ball, up to a shift of all that overlap in time.
 
     standing (T, 2); apart (T, 2) from heel to ball.
     """
     out = np.zeros((len(standing), 2, 2))
-    stretches = sorted((start, end, i) for i in (0, 1) for start, end in runs(standing[:, i]))
-    for k, (start, end, i) in enumerate(stretches):
-        other = next(((s, e) for s, e, j in stretches[:k] if j != i and e > start), None)
-        if other is not None:
+    until = [0, 0]
+    for start, end, i in sorted((*run, column) for column in (0, 1) for run in runs(standing[:, column])):
+        if until[1 - i] > start:
             out[start:end, i] = out[start, 1 - i] + (apart[start] if i == 1 else -apart[start])
+        until[i] = end
     return out
