@@ -253,3 +253,33 @@ def _confidence(motion: RigMotion, keyed: Array) -> Array | None:
     out = np.ones((len(motion.times), len(keyed)))
     out[:, np.searchsorted(keyed, motion.keyed)] = motion.confidence
     return out
+
+
+def rehung(rig: Rig, parents: Named[str, str]) -> tuple[Rig, Array]:
+    """A rig some of whose bones hang from others, by name ("" for nothing), and (B,) the old row of each new one.
+
+    Bones are put in another order where that is needed for parents to come first. What is hung from a bone turns with
+    it, whatever it did before.
+    """
+    new, inherits = np.array(rig.parents), rig.inherit_rotation
+    inherits = np.ones(len(new), bool) if inherits is None else np.array(inherits, bool)
+    for name, above in parents.items():
+        new[rig.index[name]] = rig.index[above] if above else -1
+        inherits[rig.index[name]] |= bool(above)
+    order: list[int] = []
+    done = np.zeros(len(new), bool)
+    for row in range(len(new)):
+        line, above = [], row
+        while above >= 0 and not done[above]:
+            done[above] = True
+            line.append(above)
+            above = int(new[above])
+        order += line[::-1]
+    rows = np.array(order)
+    place = np.empty(len(new), int)
+    place[rows] = np.arange(len(rows))
+    hung = replace(
+        rig, names=tuple(rig.names[row] for row in rows), rest=rig.rest[rows], lengths=rig.lengths[rows],
+        parents=np.where(new[rows] < 0, -1, place[new[rows]]), inherit_rotation=inherits[rows],
+    )  # fmt: skip
+    return hung, rows

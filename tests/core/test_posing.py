@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from inference.core.kinematics import forward
-from inference.core.posing import evaluate, keys_of, repose, tree_of
+from inference.core.posing import evaluate, keys_of, rehung, repose, tree_of
 from inference.core.rig import Mapping, Rig, RigMotion
 from inference.core.rotations import quaternion_from_matrix
 
@@ -112,3 +112,15 @@ def test_nothing_changes_where_nothing_is_reposed() -> None:
     now = repose(motion, {})
     np.testing.assert_allclose(now.heads, motion.heads, atol=1e-12)
     np.testing.assert_allclose(now.turns, motion.turns, atol=1e-12)
+
+
+def test_bones_hung_elsewhere_come_after_what_carries_them() -> None:
+    rig = _rig(free=(1,))
+    hung, rows = rehung(rig, {"b1": "b9", "b3": ""})
+    assert [rig.names[row] for row in rows] == list(hung.names)
+    assert hung.names[hung.parents[hung.index["b1"]]] == "b9" and hung.parents[hung.index["b3"]] == -1
+    assert hung.inherit_rotation is not None and hung.inherit_rotation.all()
+    assert all(parent < row for row, parent in enumerate(hung.parents))
+    np.testing.assert_allclose(hung.heads[hung.index["b7"]], rig.heads[7])
+    for name in set(rig.names) - {"b0", "b1", "b3"}:
+        assert hung.names[hung.parents[hung.index[name]]] == rig.names[rig.parents[rig.index[name]]]
