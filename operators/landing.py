@@ -115,7 +115,8 @@ class Landed:
         from .scene.rig import read_character
 
         character = read_character(bpy.data.objects[self.rig], self.mapping)
-        return summary(verify(character, self.retargeter.solve(self.settings), frames))
+        motion = self.retargeter.solve(self.settings)
+        return summary(verify(character, motion, frames, timing=self.result.timing))
 
     def plot(self) -> str:
         """Draw the feet before and after, as SVG."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:  # numpy comes with the first use
     from ..inference.core.mapper import Match
     from ..inference.core.rig import Mapping
 
-_DRIVEN = re.compile(r'pose\.bones\["([^"]+)"\]\.(?:location|rotation_\w+|scale)$')
 _ALIKE = 0.1  # share of a bone's length by which its mirror image may lie elsewhere
 
 
@@ -64,32 +62,14 @@ def recognise(rig: bpy.types.Object, *, presets: Iterable[Mapping] | None = None
     Raises:
         InputError: it is no humanoid; names the bone.
     """
-    import numpy as np
-
     from ..inference.core.mapper import map_rig
     from ..inference.core.mappings import user_mappings
     from .scene.rig import read_character
 
-    if not rig.data.bones:
-        raise InputError(f"{rig.name} has no bones.", "Choose the character's armature.")
-    names, held = read_character(rig).rig.names, held_bones(rig)
-    return map_rig(
-        read_character(rig).rig,
-        deform=np.array([rig.data.bones[name].use_deform for name in names], bool),
-        held=np.array([name in held for name in names], bool),
-        presets=user_mappings(preset_folder())[0].values() if presets is None else presets,
-    )
-
-
-def held_bones(rig: bpy.types.Object) -> set[str]:
-    """Names of the bones that a constraint or a driver moves."""
-    bones = rig.pose.bones if rig.pose else ()  # none before the first evaluation
-    held = {bone.name for bone in bones if any(not c.mute and c.influence > 0 for c in bone.constraints)}
-    for curve in rig.animation_data.drivers if rig.animation_data else ():
-        found = _DRIVEN.match(curve.data_path)
-        if found:
-            held.add(found[1])
-    return held
+    if presets is None:
+        presets = user_mappings(preset_folder())[0].values()
+    character = read_character(rig)
+    return map_rig(character.rig, deform=character.deform, held=character.held, presets=presets)
 
 
 def stored_mapping(rig: bpy.types.Object) -> Mapping | None:

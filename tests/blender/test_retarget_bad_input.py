@@ -135,7 +135,7 @@ def test_a_mirrored_scale_is_refused_and_says_what_to_do(hero, clip):
 def test_a_non_uniform_scale_is_refused_and_says_what_to_do(hero, clip):
     hero.scale = (1, 1, 2)
     words = refused(hero)
-    assert "Hero" in words and "scale" in words.lower() and "Ctrl" in words
+    assert "Hero" in words and "scale" in words.lower() and "Apply" in words
 
 
 def test_a_turned_and_evenly_scaled_character_moves_alike(hero, clip):
