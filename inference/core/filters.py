@@ -17,6 +17,7 @@ _CUTOFF_HZ = 6.0  # of the first pass, which only finds out where the motion is 
 _BALANCE = 0.3  # below the optimum for white noise and steady motion: blur costs more than tremor
 _GROUP = 16
 _WEAK = 1e-3  # weight of filled-in samples
+_SHORT = 12  # frames up to which a dense solution is quicker
 _SPEED_HZ = 1.5  # of the speed by which a causal filter chooses its cutoff
 
 
@@ -48,6 +49,8 @@ def whittaker(values: Array, weights: Array, strength: Array | float, *, order: 
     count, channels = values.shape[:2]
     if count <= order:
         return values.copy()
+    if count <= _SHORT:
+        return _solve_dense(values, weights, strength, order)
     coefficients = np.diff(np.eye(order + 1), order, axis=0)[0]
     strength = np.broadcast_to(np.asarray(strength, float), (count - order, channels))
     bands = np.zeros((count + order, order + 1, channels))  # bands[i, k] = A[i + k, i]
@@ -58,6 +61,17 @@ def whittaker(values: Array, weights: Array, strength: Array | float, *, order: 
     right = np.zeros((count + order, channels, values.shape[2]))
     right[:count] = weights[..., None] * values
     return _solve_banded(bands, right, count, order)
+
+
+def _solve_dense(values: Array, weights: Array, strength: Array | float, order: int) -> Array:
+    """`whittaker` of a few frames: one small matrix for each channel."""
+    count, channels = values.shape[:2]
+    steps = np.diff(np.eye(count), order, axis=0)
+    strength = np.broadcast_to(np.asarray(strength, float), (count - order, channels))
+    matrix = np.einsum("ni,nc,nj->cij", steps, strength, steps)
+    matrix[:, np.arange(count), np.arange(count)] += weights.T
+    right = np.swapaxes(weights[..., None] * values, 0, 1)
+    return np.swapaxes(np.linalg.solve(matrix, right), 0, 1)
 
 
 def _cutoff_strength(cutoff_hz: float, fps: float) -> float:

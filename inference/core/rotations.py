@@ -20,7 +20,9 @@ def cross(a: Array, b: Array) -> Array:
     """Cross product of (..., 3) vectors; several times faster than numpy's."""
     a0, a1, a2 = _parts(a)
     b0, b1, b2 = _parts(b)
-    return np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0], axis=-1)
+    out = np.empty(np.broadcast(a, b).shape)
+    out[..., 0], out[..., 1], out[..., 2] = a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, a0 * b1 - a1 * b0
+    return out
 
 
 def _parts(values: Array) -> Iterator[Array]:
@@ -31,15 +33,12 @@ def multiply(a: Array, b: Array) -> Array:
     """Hamilton product of (..., 4) quaternions: rotate by `b` first, then by `a`."""
     aw, ax, ay, az = _parts(a)
     bw, bx, by, bz = _parts(b)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )
+    out = np.empty(np.broadcast(a, b).shape)
+    out[..., 0] = aw * bw - ax * bx - ay * by - az * bz
+    out[..., 1] = aw * bx + ax * bw + ay * bz - az * by
+    out[..., 2] = aw * by - ax * bz + ay * bw + az * bx
+    out[..., 3] = aw * bz + ax * by - ay * bx + az * bw
+    return out
 
 
 def conjugate(quaternion: Array) -> Array:
@@ -129,6 +128,34 @@ def matrix_from_euler(angles: Array, order: str = "XYZ") -> Array:
         turn[..., j, i], turn[..., i, j] = sine[..., axis], -sine[..., axis]
         out = turn @ out
     return out
+
+
+def euler_from_matrix(matrix: Array, order: str = "XYZ") -> Array:
+    """(T, ..., 3) angles of x, y and z, radians, of (T, ..., 3, 3) rotations, in the order Blender turns them.
+
+    Of the two ways to say a rotation, and of all full turns, each frame takes those nearest to the frame before.
+    """
+    i, j, k = ("XYZ".index(axis) for axis in order)
+    sign = 1.0 if order in ("XYZ", "YZX", "ZXY") else -1.0
+    m = np.swapaxes(matrix, -1, -2)  # m[..., column, row]
+    cosine = np.hypot(m[..., i, i], m[..., i, j])
+    locked = cosine < 1e-6
+    first = np.where(locked, np.arctan2(-m[..., k, j], m[..., j, j]), np.arctan2(m[..., j, k], m[..., k, k]))
+    last = np.where(locked, 0.0, np.arctan2(m[..., i, j], m[..., i, i]))
+    middle = np.arctan2(-m[..., i, k], cosine)
+    one = np.empty(matrix.shape[:-1])
+    one[..., i], one[..., j], one[..., k] = first, middle, last
+    other = np.empty_like(one)
+    other[..., i], other[..., j], other[..., k] = first + np.pi, np.pi - middle, last + np.pi
+    one, other = sign * one, sign * other
+    if len(one):
+        one[0] = (one[0] + np.pi) % (2 * np.pi) - np.pi
+    for frame in range(1, len(one)):
+        before = one[frame - 1]
+        near, far = (before + (angles - before + np.pi) % (2 * np.pi) - np.pi for angles in (one[frame], other[frame]))
+        better = np.abs(far - before).sum(-1) < np.abs(near - before).sum(-1)
+        one[frame] = np.where(better[..., None], far, near)
+    return one
 
 
 def slerp(a: Array, b: Array, t: Array | float) -> Array:
