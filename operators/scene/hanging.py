@@ -73,7 +73,7 @@ def _probe(rig: bpy.types.Object, names: list[str]) -> dict[str, str]:
     size = max(float(np.ptp(base[:, :3, 3], axis=0).max()), 1e-6)
     scale = np.ones((4, 4))
     scale[:3, 3] = size
-    carries = np.zeros((len(names), len(names)), bool)
+    carries, moves = np.zeros((2, len(names), len(names)), bool)
     for row, name in enumerate(names):
         bone = rig.pose.bones[name]
         rest = bone.matrix_basis.copy()
@@ -82,13 +82,18 @@ def _probe(rig: bpy.types.Object, names: list[str]) -> dict[str, str]:
         bone.matrix_basis = rest
         expected = now[row] @ np.linalg.inv(base[row]) @ base
         rigid = (np.abs(now - expected) / scale).max(axis=(1, 2)) < _RIGID
-        carries[row] = rigid & ((np.abs(now - base) / scale).max(axis=(1, 2)) > _MOVED)
+        moves[row] = (np.abs(now - base) / scale).max(axis=(1, 2)) > _MOVED
+        carries[row] = rigid & moves[row]
     np.fill_diagonal(carries, False)
+    np.fill_diagonal(moves, False)
     depth = carries.sum(axis=0)  # how many carry it
     out = {}
     for column, name in enumerate(names):
         above = np.flatnonzero(carries[:, column])
-        out[name] = names[max(above, key=lambda row: depth[row])] if len(above) else ""
+        if len(above):
+            out[name] = names[max(above, key=lambda row: depth[row])]
+        elif not moves[:, column].any():  # else it is carried in some other way: its parent is the best there is
+            out[name] = ""
     return out
 
 
