@@ -21,6 +21,7 @@ from .structure_limbs import UP, find_arm, find_leg, find_twists
 from .structure_trunk import find_spine, find_trunk, refuse_two_heads
 
 _MIRRORED = 0.3  # how far two limbs may be from each other's mirror image, as a share of their reach
+_BENT = 1.5  # the same for limbs that are copies of each other and only stand otherwise
 
 
 @dataclass(frozen=True)
@@ -111,16 +112,25 @@ def _mirrored(tree: Tree, parent: int, a: int, b: int) -> Limbs | None:
     reach = min(tree.reach[a], tree.reach[b])  # one may go on, into a sword
     points = [_along(tree.heads[list(path)], reach) for path in paths]
     gap = points[0] - points[1]  # (S, 3), all of them across the body where the two mirror each other
-    across = gap.mean(axis=0) * [1.0, 1.0, 0.0]
-    if np.linalg.norm(across) < 0.05 * reach:
-        return None
-    across /= np.linalg.norm(across)
-    aside = gap - (gap @ across)[:, None] * across
-    middle = 0.5 * (points[0] + points[1]) @ across
-    error = float(np.linalg.norm(aside, axis=1).mean() + np.ptp(middle)) / max(reach, 1e-9)
-    if error > _MIRRORED or (gap @ across).max() < 0:
-        return None
-    return Limbs(parent, paths, across, error, reach)
+    joints = [tree.heads[list(path)] for path in paths]
+    start = next((x - y for x, y in zip(*joints, strict=False) if np.linalg.norm((x - y)[:2]) > 0.12 * reach), gap[0])
+    for way, most in ((start, _BENT if _are_twins(*joints) else _MIRRORED), (gap.mean(axis=0), _MIRRORED)):
+        across = way * [1.0, 1.0, 0.0]
+        if np.linalg.norm(across) < 0.05 * reach:
+            continue
+        across /= np.linalg.norm(across)
+        aside = gap - (gap @ across)[:, None] * across
+        middle = 0.5 * (points[0] + points[1]) @ across
+        error = float(np.linalg.norm(aside, axis=1).mean() + np.ptp(middle)) / max(reach, 1e-9)
+        if error < most and (gap @ across).max() > 0:
+            return Limbs(parent, paths, across, min(error, _MIRRORED), reach)
+    return None
+
+
+def _are_twins(a: Array, b: Array) -> bool:
+    """Whether two chains have joints at the same distances, however they are bent."""
+    steps = [np.linalg.norm(np.diff(points, axis=0), axis=1) for points in (a, b)]
+    return len(a) == len(b) > 2 and bool(np.allclose(*steps, rtol=0.1, atol=0.01 * steps[0].sum()))
 
 
 def _along(points: Array, length: float, count: int = 5) -> Array:
@@ -223,6 +233,6 @@ def _sides(tree: Tree, legs: Limbs, arms: Limbs, left: Array) -> Iterable[tuple[
     """Side, leg and arm, the left first."""
     ordered = []
     for pair in (legs, arms):
-        places = [float(tree.heads[list(path)].mean(axis=0) @ left) for path in pair.paths]
+        places = [float(tree.heads[list(path[:3])].mean(axis=0) @ left) for path in pair.paths]
         ordered.append(sorted(pair.paths, key=lambda path, places=places, pair=pair: -places[pair.paths.index(path)]))
     return zip(SIDES, *ordered, strict=True)

@@ -15,7 +15,7 @@ from inference.core.rig import FINGERS, NEEDED_ROLES, ROLES, SIDES, Rig
 from inference.core.rotations import matrix_from_rotvec
 from inference.protocol.errors import InputError
 from tests import rigs
-from tests.rigs.made import posed
+from tests.rigs.made import person, posed
 
 PRESETS = {
     "auto_rig_pro": "Auto-Rig Pro export", "auto_rig_pro_controls": "Auto-Rig Pro",
@@ -177,6 +177,31 @@ def test_a_sitting_character_is_read() -> None:
     sitting = posed(rig, bend | arms)
     blind, back = nameless(sitting)
     assert recall(rig, blind, back, CORE)[1] == []
+
+
+def test_a_stride_and_a_bent_arm_at_rest_are_read() -> None:
+    rig = rigs.load("understudy")
+    legs = {"thigh.L": [-0.5, 0.0, 0.0], "thigh.R": [0.4, 0.0, 0.0], "shin.R": [0.5, 0.0, 0.0]}
+    arms = {"upper_arm.L": [0.0, 1.2, 0.0], "upper_arm.R": [0.0, -1.2, 0.0], "forearm.R": [-1.2, 0.0, 0.0]}
+    blind, back = nameless(turned(posed(rig, legs | arms), 1.0))
+    assert recall(rig, blind, back, CORE)[1] == []
+
+
+@pytest.mark.parametrize("kind", ["adult", "child", "giant"])
+def test_people_of_other_proportions_are_read(kind: str) -> None:
+    rig = person(kind)
+    blind, back = nameless(rig)
+    assert recall(rig, blind, back, CORE + DIGITS)[1] == []
+
+
+def test_crooked_rest_poses_of_fifteen_degrees_in_every_joint_are_read() -> None:
+    rig = rigs.load("understudy")
+    random = np.random.default_rng(5)
+    for seed in range(12):
+        vectors = np.radians(15.0) / np.sqrt(3.0) * random.uniform(-1.0, 1.0, (len(rig.names), 3))
+        bends = {name: vector for name, vector in zip(rig.names, vectors, strict=True) if name != "hips"}
+        blind, back = nameless(posed(rig, bends), seed)
+        assert recall(rig, blind, back, CORE)[1] == []
 
 
 def test_hair_skirt_wings_tail_and_a_weapon_are_no_limbs() -> None:
