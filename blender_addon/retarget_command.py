@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bpy
 
@@ -23,13 +23,9 @@ from ..inference.protocol.files import storage_error
 from ..inference.protocol.retarget import RetargetSettings
 from ..operators.base import file_name
 from ..operators.landing import Landed, Landing, land
-from ..operators.mapping import find_mapping, fit
+from ..operators.mapping import given_match
 from ..operators.retarget import find_character, read_clips
 from ..operators.settings import retarget_settings
-
-if TYPE_CHECKING:  # numpy comes with the first use
-    from ..inference.core.mapper import Match
-    from ..inference.core.rig import Mapping, Performance
 
 _KINDS = {".bvh": "BVH", ".fbx": "FBX", ".glb": "GLTF"}
 _VERIFIED = 5  # frames at which Blender's own evaluation is compared with what was meant
@@ -81,7 +77,7 @@ def _run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     _check(options)
     rig = _character(options.rig)
     settings = _settings(options, rig)
-    match = _given(fit(find_mapping(options.mapping), rig)) if options.mapping else None
+    match = given_match(options.mapping, rig) if options.mapping else None
     performances, skipped = read_clips([path.absolute() for path in options.source])
     for text in skipped:
         say(f"Skipped: {text}")
@@ -129,12 +125,6 @@ def _character(name: str) -> bpy.types.Object:
     return rigs[0]
 
 
-def _given(mapping: Mapping) -> Match:
-    from ..inference.core.mapper import Match
-
-    return Match(mapping, 1.0, "given")
-
-
 def _settings(options: argparse.Namespace, rig: bpy.types.Object) -> RetargetSettings:
     """Take the character's sliders, and above them the flags that were given."""
     given = schema.from_flags(RetargetSettings, options)
@@ -143,8 +133,8 @@ def _settings(options: argparse.Namespace, rig: bpy.types.Object) -> RetargetSet
 
 
 def _land(
-    options: argparse.Namespace, rig: bpy.types.Object, performance: Performance, settings: RetargetSettings,
-    match: Match | None, *, several: bool, files: _Files,
+    options: argparse.Namespace, rig: bpy.types.Object, performance: Any, settings: RetargetSettings,
+    match: Any, *, several: bool, files: _Files,
 ) -> _Outcome:  # fmt: skip
     take = f"{options.name} {performance.name}" if several and options.name else options.name
     landing = Landing(take, options.frame_start, options.rate.upper(), stash=not options.no_stash, asset=options.asset)

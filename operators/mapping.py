@@ -54,6 +54,17 @@ def match_of(rig: bpy.types.Object) -> Match:
     return recognise(rig) if stored is None else Match(stored, 1.0, "kept")
 
 
+def given_match(name: str, rig: bpy.types.Object) -> Match:
+    """Lay the mapping of that name, or of that file, onto an armature.
+
+    Raises:
+        InputError: there is no such mapping, or the armature lacks its bones.
+    """
+    from ..inference.core.mapper import Match
+
+    return Match(fit(find_mapping(name), rig), 1.0, "given")
+
+
 def recognise(rig: bpy.types.Object, *, presets: Iterable[Mapping] | None = None) -> Match:
     """Find out which bones of an armature do what.
 
