@@ -147,7 +147,7 @@ def bench_random(_: Path) -> list[Table]:
             rows, parents = (np.array(side) for side in zip(*pairs, strict=True))
             errors.append(_degrees(*(unit(h[:, rows] - h[:, parents]) for h in (motion.heads, performance.heads))))
         everything = np.concatenate(errors)
-        table.add(bend, float(everything.mean()), float(everything.max()), everything.shape[1])
+        table.add(bend, _shown(everything.mean()), _shown(everything.max()), everything.shape[1])
     return [table]
 
 
@@ -195,7 +195,12 @@ def bench_rigs(data: Path) -> list[Table]:
 
 def _mean(errors: list[Array]) -> float | None:
     everything = np.concatenate(errors)
-    return float(everything.mean()) if len(everything) else None
+    return _shown(everything.mean()) if len(everything) else None
+
+
+def _shown(value: float) -> float:
+    """A figure without the noise of double precision."""
+    return round(float(value), 4)
 
 
 def _degrees(a: Array, b: Array) -> Array:
@@ -274,7 +279,7 @@ def bench_tips(data: Path) -> list[Table]:
 
 
 def _mean_95(values: Array) -> tuple[float, float]:
-    return float(values.mean()), float(np.quantile(values, 0.95))
+    return _shown(values.mean()), _shown(np.quantile(values, 0.95))
 
 
 def _tips(performance: Performance, rig: Rig, amount: float, *, absolute: bool) -> tuple[Array, Array, Array]:
@@ -321,7 +326,7 @@ def bench_feet(data: Path) -> list[Table]:
             before, after = (feet.measure(motion, retargeter.feet, retargeter.contacts) for motion in motions_)
             cells = []
             for measure, part in (("slide_mm", 0), ("slide_mm", 2), ("depth_mm", 0), ("depth_mm", 2)):
-                cells += [getattr(before, measure)[part], getattr(after, measure)[part]]
+                cells += [_shown(getattr(moved, measure)[part]) for moved in (before, after)]
             table.add(kind, name, len(performance.times), *cells, before.knee, after.knee)
     return [table]
 
@@ -365,7 +370,7 @@ def bench_blender(_: Path) -> list[Table]:
     """Keys in every Blender whose environment exists here."""
     tables = []
     for python in sorted(ROOT.glob(".venv*/bin/python")) + sorted(ROOT.glob(".venv*/Scripts/python.exe")):
-        command = [python, ROOT / "tests" / "blender" / "bench_retarget.py"]
+        command = [python, ROOT / "tests" / "blender" / "bench_retarget.py"]  # prints one line of JSON
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
         lines = [text for text in done.stdout.splitlines() if text.startswith("{")]
         found = json.loads(lines[-1]) if lines else {"tables": []}
