@@ -22,6 +22,10 @@ class Curves:
     def __iter__(self) -> Any:
         return iter(self._owner.fcurves)
 
+    def remove(self, curve: bpy.types.FCurve) -> None:
+        """Take an F-curve away."""
+        self._owner.fcurves.remove(curve)
+
     def new(self, path: str, index: int, group: str) -> bpy.types.FCurve:
         """Add an empty F-curve; a second one for the same path and index is an error of ours."""
         if not self._layered:
@@ -39,6 +43,18 @@ def _channelbag(datablock: bpy.types.ID, animation: bpy.types.AnimData, action: 
     layer = action.layers[0] if action.layers else action.layers.new("Layer")
     strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
     return strip.channelbag(slot, ensure=True)
+
+
+def action_slot(animation: bpy.types.AnimData) -> Any:
+    """The slot of the action that is played; None where there is none, or no slots. The test can go with 4.2."""
+    return getattr(animation, "action_slot", None)
+
+
+def assign_action(animation: bpy.types.AnimData, action: bpy.types.Action | None, slot: Any) -> None:
+    """Let an action, and a slot of it, be played."""
+    animation.action = action
+    if slot is not None:
+        animation.action_slot = slot
 
 
 def curves_in(action: bpy.types.Action, datablock: bpy.types.ID) -> list[bpy.types.FCurve]:

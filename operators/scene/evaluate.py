@@ -108,7 +108,7 @@ def world_matrices(rig: bpy.types.Object, action: bpy.types.Action | None, frame
         here = _placement(rig, found, frames)
         return here[:, None] @ _posed(rig, found, frames, still=action in (None, playing)), here
     with _stand_in(rig, action) as actor:
-        return _evaluated(actor, frames)
+        return evaluated(actor, frames, [bone.name for bone in bone_order(actor)])
 
 
 def is_plain(rig: bpy.types.Object, action: bpy.types.Action | None) -> bool:
@@ -242,11 +242,15 @@ def _play(copy: bpy.types.Object, rig: bpy.types.Object, action: bpy.types.Actio
         animation.action_slot = next(iter(named or fitting), None)
 
 
-def _evaluated(rig: bpy.types.Object, frames: Array) -> tuple[Array, Array]:
-    """Let Blender place the bones, in a scene of its own."""
+def evaluated(rig: bpy.types.Object, frames: Array, names: Iterable[str]) -> tuple[Array, Array]:
+    """Let Blender place bones, in a scene of its own.
+
+    Returns:
+        (T, B, 4, 4) of the named bones and (T, 4, 4) of the object itself, in the world, in the scene's units.
+    """
     scene = bpy.data.scenes.new("Understudy")
-    row = [rig.pose.bones.find(bone.name) for bone in bone_order(rig)]
-    flat = np.empty(16 * len(row), np.float32)
+    row = [rig.pose.bones.find(name) for name in names]
+    flat = np.empty(16 * len(rig.pose.bones), np.float32)
     bones, here = np.empty((len(frames), len(row), 4, 4)), np.empty((len(frames), 4, 4))
     try:
         scene.collection.objects.link(rig)
