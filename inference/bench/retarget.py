@@ -186,9 +186,7 @@ def bench_rigs(data: Path) -> list[Table]:
             turns.append(turn)
             tilts.append(tilt)
         mapped = len(retargeter.keyed)
-        means = [
-            float(np.nanmean(np.concatenate(e))) if any(map(len, e)) else None for e in (limbs, hands, turns, tilts)
-        ]
+        means = [_mean(errors) for errors in (limbs, hands, turns, tilts)]
         table.add(name, len(rig.names), mapped, *means, 1000 * min(seconds))
     return [table]
 
@@ -279,7 +277,7 @@ def bench_tips(data: Path) -> list[Table]:
 
 
 def _mean_95(values: Array) -> tuple[float, float]:
-    return _shown(values.mean()), _shown(np.quantile(values, 0.95))
+    return _shown(values.mean()), _shown(float(np.quantile(values, 0.95)))
 
 
 def _tips(performance: Performance, rig: Rig, amount: float, *, absolute: bool) -> tuple[Array, Array, Array]:
