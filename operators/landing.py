@@ -265,6 +265,7 @@ class Landings:
             rig = bpy.data.objects.get(name)
             if rig is not None and self.of(rig) is not None:
                 landed.settings, landed.imprint = retarget_settings(rig.understudy.tuning), None
+                landed.result.forget()
 
 
 class _Held:
