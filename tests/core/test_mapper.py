@@ -269,6 +269,19 @@ def test_prefix_case_separators_and_the_way_of_naming_sides_do_not_matter(name: 
     assert {role: tuple(map(change, chain)) for role, chain in truth.bones.items()} == match.mapping.bones
 
 
+def test_names_that_mean_another_bone_elsewhere_are_not_confused() -> None:
+    rig = rigs.load("vrm")
+    cats = mappings()["VRChat, CATS"]
+    names = {
+        bone: other
+        for role, chain in map_rig(rig).mapping.bones.items()
+        for bone, other in zip(chain, cats.bones[role], strict=True)
+    }
+    match = map_rig(renamed(rig, names))  # its "Left leg" is a thigh, in HumanIK "LeftLeg" is a shin
+    assert (match.mapping.name, match.mapping.bones["thigh.L"]) == ("VRChat, CATS", ("Left leg",))
+    assert match.notes == ()
+
+
 def test_bones_that_only_mark_an_end_are_never_mapped() -> None:
     for name in ("mixamo_full", "biped", "xsens", "rokoko", "cgspeed"):
         mapped = map_rig(rigs.load(name)).mapping.role_of()
