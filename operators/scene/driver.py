@@ -19,7 +19,7 @@ from ...inference.protocol.retarget import RetargetSettings
 from ...inference.protocol.stream import LiveFrame
 from .armature import Placement, create_armature
 from .puppet import Puppet
-from .rig import Character, read_character
+from .rig import Character, check_character, read_character
 from .take import units_per_m
 
 Array = np.ndarray
@@ -43,7 +43,9 @@ class Driver:
         Raises:
             InputError: it cannot be driven; the sentence names the bone.
         """
-        return cls(read_character(rig), mapping, is_ours=False)
+        character = read_character(rig, mapping)
+        check_character(character, mapping)
+        return cls(character, mapping, is_ours=False)
 
     @classmethod
     def create(cls, scene: bpy.types.Scene) -> Driver:
@@ -88,6 +90,7 @@ class _Way:
         self._tree = ik.Tree(head["parents"], local[:, :3, :3], local[:, :3, 3])
         self._character, self._mapping = character, mapping
         self._retargeter = Retargeter.for_rig(source, HUMANOID_MAPPING, character.rig, mapping)
+        self._units_from_m = np.stack([_location_axes(character, row) for row in self._retargeter.moved])
 
     def puppet(self) -> Puppet:
         """The character's bones that are driven, and what its switches have to be."""
@@ -101,7 +104,16 @@ class _Way:
         turns = matrix_from_quaternion(np.array(frame.rotations).reshape(1, -1, 4))
         turns, heads = ik.place(self._tree, ik.Pose(turns, np.array([frame.root])))
         rotations, locations = self._retargeter.pose(turns[0], heads[0], settings)
-        return rotations, locations * self._character.unit
+        return rotations, np.einsum("mij,mj->mi", self._units_from_m, locations)
+
+
+def _location_axes(character: Character, row: int) -> Array:
+    """(3, 3) from metres in a bone's own axes to what its location is told in."""
+    if character.local_location[row]:
+        return np.eye(3) * character.unit
+    bone = bpy.data.objects[character.name].data.bones[character.rig.names[row]]
+    turn = bone.matrix_local.to_3x3()  # into the parent's axes, or without one the armature's
+    return np.array(bone.parent.matrix_local.to_3x3().inverted() @ turn if bone.parent else turn) * character.unit
 
 
 def _average_person() -> dict[str, Any]:

@@ -31,15 +31,18 @@ from understudy.inference.protocol.stream import STAGES, LiveFrame  # noqa: E402
 from understudy.operators.scene.armature import Placement, create_armature  # noqa: E402
 from understudy.operators.scene.driver import Driver  # noqa: E402
 from understudy.operators.scene.rig import read_character  # noqa: E402
+from understudy.tests.blender.test_rigify_mapping import generated  # noqa: E402
 
 from tests import rigs  # noqa: E402
 
 FRAMES = 300
-RIGS = ("understudy", "mixamo", "unreal5", "rigify_meta")
+RIGS = ("understudy", "mixamo", "unreal5", "rigify_generated")
 
 
 def armature(name: str) -> bpy.types.Object:
-    """One of the test rigs in the scene."""
+    """One of the test rigs in the scene; Rigify's generated one is made by Rigify itself."""
+    if name == "rigify_generated":
+        return generated()
     rig = rigs.load(name)
     count = len(rig.names)
     header = {"bones": list(rig.names), "lengths_m": rig.lengths.tolist(), "fps": 30.0}

@@ -12,15 +12,22 @@ import numpy as np
 import pytest
 from understudy.inference.core.artifacts import BodyMotion
 from understudy.inference.core.humanoid import make_skeleton
+from understudy.inference.core.kinematics import forward
 from understudy.inference.core.rig import Property
-from understudy.inference.core.rotations import unit
+from understudy.inference.core.rotations import quaternion_from_rotvec, unit
 from understudy.inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
 from understudy.inference.protocol.requests import LiveRequest
+from understudy.inference.protocol.retarget import RetargetSettings
+from understudy.inference.protocol.stream import LiveFrame
 from understudy.operators import session as session_module
 from understudy.operators.environment import PACKAGE
 from understudy.operators.live import LIVE
+from understudy.operators.mapping import mapping_of
 from understudy.operators.scene.armature import Placement, create_armature
+from understudy.operators.scene.driver import Driver
 from understudy.operators.scene.puppet import Puppet
+from understudy.tests.blender import armatures
+from understudy.tests.blender.test_rigify_mapping import generated
 
 DEMO = PACKAGE / "inference" / "demo" / "front.mp4"
 MODES = ("QUATERNION", "XYZ", "AXIS_ANGLE", "ZXY")
@@ -151,6 +158,73 @@ def test_all_rotation_modes_show_the_same_pose(live):
     assert np.abs(shown[0] - shown[1]).max() < 0.35, "the first frames that are caught are near each other"
 
 
+def swing(number):
+    """A person of average size, a step to the left and ahead, whose every joint swings; with what a stream says."""
+    skeleton, bones = make_skeleton(), len(HUMANOID_NAMES)
+    head = {
+        "generation": 1, "bones": list(HUMANOID_NAMES), "parents": list(HUMANOID_PARENTS),
+        "rest": skeleton.rest.tolist(), "lengths": skeleton.lengths.tolist(),
+    }  # fmt: skip
+    rng = np.random.default_rng(number)
+    turns = quaternion_from_rotvec(rng.normal(scale=0.15, size=(bones, 3)))
+    root = skeleton.rest[0, :3, 3] + [0.3, -0.4, 0.05]
+    frame = LiveFrame(1, 0, 0, 1, 0, turns.ravel().tolist(), root.tolist(), [1.0] * bones, [0.0] * 4, [0.0] * 5)
+    return frame, head, forward(skeleton.rest, HUMANOID_PARENTS, turns[None], root[None])[0, :, :3, 3]
+
+
+def rows_of(part):
+    return [HUMANOID_NAMES.index(f"{part}.{side}") for side in "LR"]
+
+
+@pytest.mark.parametrize("name", ["mixamo", "unreal5", "rigify_meta"])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_other_characters_point_their_limbs_where_the_person_does(session, name, scale):
+    rig = armatures.armature(name)
+    rig.rotation_euler, rig.scale = (0.0, 0.0, 0.8), (scale, scale, scale)
+    bpy.context.view_layer.update()
+    mapping = mapping_of(rig)
+    rig.data.bones[mapping.bones["hips"][0]].use_local_location = scale == 1.0
+    driver = Driver.prepare(rig, mapping)
+    frame, head, joints = swing(1)
+    driver.drive(frame, head, RetargetSettings())
+    bpy.context.view_layer.update()
+    place = {bone.name: np.array(rig.matrix_world @ bone.head) for bone in rig.pose.bones}
+    unturn = np.array(rig.matrix_world.to_3x3().normalized()).T
+    for role, below in (("upper_arm", "forearm"), ("forearm", "hand"), ("thigh", "shin"), ("shin", "foot")):
+        for side in "LR":
+            ends = [place[mapping.bones[f"{part}.{side}"][0]] for part in (role, below)]
+            start, end = (HUMANOID_NAMES.index(f"{part}.{side}") for part in (role, below))
+            wanted, found = unit(joints[end] - joints[start]), unit(unturn @ (ends[1] - ends[0]))
+            assert np.degrees(np.arccos(np.clip(wanted @ found, -1, 1))) < 1.0, (role, side)
+    middle = unturn @ (0.5 * (place[mapping.bones["thigh.L"][0]] + place[mapping.bones["thigh.R"][0]]))
+    steps = middle[:2] / (0.5 * (joints[rows_of("thigh")].sum(axis=0)))[:2]
+    assert np.allclose(steps, steps[0], rtol=0.15) and 0.8 * scale < steps[0] < 1.5 * scale, (
+        "as far as its legs are long"
+    )
+    driver.release(keep_pose=False)
+
+
+def test_a_generated_rigify_character_follows_through_its_controls_and_gets_its_switches_back(session):
+    rig = generated()
+    limb = next(item for item in mapping_of(rig).ik if item.role == "hand.L").fk[0]
+    rig.pose.bones[limb.bone][limb.name] = 1.0 - limb.value
+    before, switch = pose_of(rig), rig.pose.bones[limb.bone][limb.name]
+    driver = Driver.prepare(rig, mapping_of(rig))
+    for number in range(3):
+        frame, head, joints = swing(number)
+        driver.drive(frame, head, RetargetSettings())
+        bpy.context.view_layer.update()
+        assert rig.pose.bones[limb.bone][limb.name] == limb.value
+        place = {bone.name: np.array(bone.head) for bone in rig.pose.bones}
+        for role, below in (("upper_arm", "forearm"), ("forearm", "hand"), ("thigh", "shin"), ("shin", "foot")):
+            for side in "LR":
+                start, end = (HUMANOID_NAMES.index(f"{part}.{side}") for part in (role, below))
+                found = unit(place[f"DEF-{below}.{side}"] - place[f"DEF-{role}.{side}"])
+                assert np.degrees(np.arccos(np.clip(unit(joints[end] - joints[start]) @ found, -1, 1))) < 0.5
+    driver.release(keep_pose=False)
+    assert pose_of(rig) == before and rig.pose.bones[limb.bone][limb.name] == switch
+
+
 def test_switches_are_set_while_it_runs_and_put_back_in_their_own_types():
     rig = character()
     bone = rig.pose.bones["hand.L"]
@@ -262,6 +336,17 @@ def test_a_recording_becomes_an_action(live):
     assert not live.message
     made = [rig for rig in bpy.data.objects if rig.type == "ARMATURE"]
     assert len(made) == 1 and made[0].animation_data.action.frame_range[1] >= 10
+
+
+def test_a_recording_lands_on_the_chosen_character(live):
+    rig = character()
+    live.start(LiveRequest(video=DEMO, pace="all", hands=False, record=True), bpy.context.scene, rig="Hero")
+    follow(until=lambda: live.figures.recorded >= 15)
+    live.stop()
+    follow(until=lambda: not live.is_finishing)
+    assert not live.message
+    assert [item.name for item in bpy.data.objects if item.type == "ARMATURE"] == ["Hero"]
+    assert rig.animation_data.action.frame_range[1] >= 10
 
 
 @pytest.mark.parametrize(
