@@ -19,6 +19,7 @@ from .action import fill
 from .compat import Curves, action_slot, assign_action, curves_in
 from .controls import Curve, curves_of
 from .evaluate import evaluated
+from .place import keep_place, read_place
 from .rig import Character
 
 Array = np.ndarray
@@ -59,7 +60,7 @@ def bake(
     if animation.use_tweak_mode:
         hint = "Leave it (Tab in the NLA editor), then try again."
         raise InputError(f"{item.name} is in the NLA's tweak mode.", hint)
-    curves = curves_of(item, character, motion, settings, timing)
+    curves, place = curves_of(item, character, motion, settings, timing), read_place(item)
     with _all_or_nothing(item):
         if stash and animation.action is not None:
             _stash(animation)
@@ -70,6 +71,7 @@ def bake(
         _write(result, Curves(item, action), curves, settings)
         action.use_frame_range = True
         action.frame_start, action.frame_end = float(timing.frames[0]), float(timing.frames[-1])
+        keep_place(item, action, place, travels=motion.placement is not None)
         if asset:
             action.asset_mark()
     _show(item)
@@ -79,7 +81,7 @@ def bake(
 def update(result: BakeResult, motion: RigMotion, settings: RetargetSettings) -> None:
     """Rewrite the action of a bake for other settings; values that did not change are left alone."""
     item = _find(result.rig)
-    action = bpy.data.actions[result.action]
+    action, place = bpy.data.actions[result.action], read_place(item)
     curves = curves_of(item, result.character, motion, settings, result.timing)
     keys = {curve.path: _key_frames(curve, result.timing) for curve in curves}
     same = keys.keys() == result._keys.keys() and all(
@@ -92,6 +94,7 @@ def update(result: BakeResult, motion: RigMotion, settings: RetargetSettings) ->
         _write(result, owner, curves, settings)
     else:
         _rewrite(result, item, action, curves)
+    keep_place(item, action, place, travels=motion.placement is not None)
     _show(item)
 
 

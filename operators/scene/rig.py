@@ -18,6 +18,7 @@ from ...inference.core.rig import Mapping, Rig
 from ...inference.core.rotations import nearest_rotation
 from ...inference.protocol.errors import InputError
 from .hanging import effective_parents
+from .place import place_of
 from .take import units_per_m
 
 Array = np.ndarray
@@ -73,7 +74,7 @@ def read_character(item: bpy.types.Object, mapping: Mapping | None = None) -> Ch
     bones = _parents_first(item)
     if not bones:
         raise InputError(f"{item.name} has no bones.", "Choose the character's armature.")
-    matrix = np.array(item.matrix_world, float)
+    matrix = place_of(item)
     scale, turn = _scale_and_turn(matrix, item.name)
     heading = _heading(turn)
     per_m = units_per_m(bpy.context.scene)
@@ -176,7 +177,8 @@ def _ground(item: bpy.types.Object, rig: Rig, world: Array, per_m: float) -> flo
     """
     ends = np.concatenate([rig.heads[:, 2], [rig.tail(row)[2] for row in range(len(rig.names))]])
     lowest, height = float(ends.min()), float(np.ptp(ends))
-    soles = [_lowest_vertex(mesh, per_m) for mesh in _skins(item)]
+    back = place_of(item) @ np.linalg.inv(np.array(item.matrix_world, float))  # from where it has travelled to
+    soles = [_lowest_vertex(mesh, back, per_m) for mesh in _skins(item)]
     if soles:
         sole = min(soles) - float(world[2, 3])
         if abs(sole - lowest) < _FLOOR * height or lowest - sole < _DANGLING * height:
@@ -193,10 +195,10 @@ def _skins(item: bpy.types.Object) -> Iterable[bpy.types.Object]:
             yield mesh
 
 
-def _lowest_vertex(mesh: bpy.types.Object, per_m: float) -> float:
+def _lowest_vertex(mesh: bpy.types.Object, back: Array, per_m: float) -> float:
     points = np.empty(3 * len(mesh.data.vertices), np.float32)
     mesh.data.vertices.foreach_get("co", points)
-    down = np.array(mesh.matrix_world, float)[2]
+    down = (back @ np.array(mesh.matrix_world, float))[2]
     return float((points.reshape(-1, 3) @ down[:3] + down[3]).min() / per_m)
 
 

@@ -244,6 +244,10 @@ def test_landing_again_where_the_object_travels_begins_at_the_same_place(hero, c
     bpy.context.scene.frame_set(15)
     land(clip)
     assert same(keys(hero), before)
+    hero.understudy.tuning.root = "hips"
+    bpy.context.scene.frame_set(15)
+    assert tuple(hero.location) == (1.0, 2.0, 0.0), "an object that no longer travels is where it was"
+    assert not any(path == "location" for path, _ in keys(hero))
 
 
 def test_every_slider_can_be_moved(addon, clip):
