@@ -22,6 +22,7 @@ from ..core.cameras import Camera, normalise, pinhole, project
 from ..core.filters import whittaker
 from ..core.skeletons import BODY, FACE, LEFT_HAND, MIRROR_137, OPENPOSE_137, RIGHT_HAND
 from ..nets.lifter import Lifter, fuse
+from ..nets.lifter_frame import Preparer
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
@@ -143,7 +144,8 @@ class StreamingLifter:
         pull = Pull(poses, rays[None], valid[None], errors)
         root, placed = place(pull)
         if placed[0]:
-            self._statures.append(float(stature(poses)[0]))
+            if self.settings.height_m is not None:
+                self._statures.append(float(stature(poses)[0]))
             if self._root is not None:
                 follow = 1.0 - np.exp(-1.0 / (0.15 * self.fps))
                 depth = self._root[2] * (np.clip(root[0, 2] / self._root[2], 0.8, 1.25) ** follow)
@@ -182,12 +184,17 @@ class Regressor:
 
     def __init__(self, net: Lifter, *, flip: bool, focal_known: bool) -> None:
         self.net, self.flip, self.window = net, flip, net.config.window
+        self.prepare_frame = Preparer(net)
         self.known = float(focal_known)
         self.mirror = torch.tensor(MIRROR_137)
         self.sign = torch.tensor([-1.0, 1.0, 1.0])
 
     def __call__(self, rays: Array, valid: Array) -> tuple[Array, Array]:
         """(B, 137, 3) metres about the mid-hip and (B, 137) expected error of (B, T, 137, 2) rays."""
+        if len(rays) == 1 and not self.flip:
+            with torch.inference_mode():
+                points, error = self.net.regress(self.prepare_frame(rays[0], valid[0], self.known))
+            return points.numpy(), error.numpy()
         x, ok = torch.from_numpy(rays), torch.from_numpy(valid)
         with torch.inference_mode():
             if self.flip:

@@ -28,9 +28,9 @@ from .mixer import FoldedMixer, Mixer, MixerShape
 
 NAME = "lifter"
 SCHEMA = 1
-_NOSE, _NECK, _RWRIST, _LWRIST, _MIDHIP = 0, 1, 4, 7, 8
+NOSE, NECK, RWRIST, LWRIST, MIDHIP = 0, 1, 4, 7, 8
 _MIRROR_25 = MIRROR_137[: len(BODY_25)]
-_FACE_NOSE = 30  # iBUG's nose tip
+FACE_NOSE = 30  # iBUG's nose tip
 _CUES = 4
 _LAST = 3.0  # how much more, as a logarithm, the last frame counts before anything is learnt
 _OFFSET = 0.15  # how far a seen point may leave its ray, against an unseen one
@@ -206,7 +206,7 @@ class Lifter(nn.Module):
             return Lifted(body @ features.turn, error)
         (left, right), hand_error = self.regress_hands(features.hands, body)
         face, face_error = self.regress_face(features.face, body)
-        nose, left_wrist, right_wrist = (body[:, joint, None] for joint in (_NOSE, _LWRIST, _RWRIST))
+        nose, left_wrist, right_wrist = (body[:, joint, None] for joint in (NOSE, LWRIST, RWRIST))
         points = [body, nose + face, left_wrist + left, right_wrist + right]
         # rows times the turn: the inverse turn, back to the camera
         return Lifted(torch.cat(points, 1) @ features.turn, torch.cat([error, face_error, *hand_error], 1))
@@ -217,7 +217,7 @@ class Lifter(nn.Module):
         if self.mixer is not None:
             out = out.float() + self.mixer(part.inputs, hidden)
         points, error = self._points(out, self._track(out, part), "body", scale)
-        return points - points[:, _MIDHIP : _MIDHIP + 1], error
+        return points - points[:, MIDHIP : MIDHIP + 1], error
 
     def _track(self, out: Tensor, part: Part) -> tuple[Tensor, Tensor]:
         """Where the joints are now: (B, 25, 2), the frames of the window weighed by the perceptron's votes.
@@ -280,8 +280,8 @@ def _origin(rays: Tensor, valid: Tensor) -> Tensor:
     weights = valid.to(rays.dtype)[..., None]
     centre = (rays * weights).sum((1, 2)) / weights.sum((1, 2)).clamp_min(1.0)
     # candidates from worst to best: neck, then mid-hip, each from the first frame to the last
-    known = torch.cat([valid[:, :, _NECK], valid[:, :, _MIDHIP]], 1)
-    places = torch.cat([rays[:, :, _NECK], rays[:, :, _MIDHIP]], 1)
+    known = torch.cat([valid[:, :, NECK], valid[:, :, MIDHIP]], 1)
+    places = torch.cat([rays[:, :, NECK], rays[:, :, MIDHIP]], 1)
     rank, best = (known * torch.arange(1, known.shape[1] + 1, device=rays.device)).max(1)
     return torch.where(rank[:, None] > 0, places[torch.arange(len(best), device=rays.device), best], centre)
 
@@ -309,9 +309,9 @@ def hand_frames(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, 
     """
     mirrored = virtual * virtual.new_tensor([-1.0, 1.0])
     points = torch.cat([virtual[:, :, LEFT_HAND], mirrored[:, :, RIGHT_HAND]])
-    wrist = torch.cat([virtual[:, :, _LWRIST, None], mirrored[:, :, _RWRIST, None]])
+    wrist = torch.cat([virtual[:, :, LWRIST, None], mirrored[:, :, RWRIST, None]])
     ok = torch.cat([valid[:, :, LEFT_HAND], valid[:, :, RIGHT_HAND]])
-    wrist_ok = torch.cat([valid[:, :, _LWRIST], valid[:, :, _RWRIST]])
+    wrist_ok = torch.cat([valid[:, :, LWRIST], valid[:, :, RWRIST]])
     points, ratio = _about(points, ok, 0, wrist, wrist_ok, torch.cat([scale, scale]))
     return points, ok, ratio
 
@@ -319,8 +319,8 @@ def hand_frames(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, 
 def face_frame(virtual: Tensor, valid: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The face about the tip of its nose, over its own size, as in `hand_frames`."""
     ok = valid[:, :, FACE]
-    nose = virtual[:, :, _NOSE, None], valid[:, :, _NOSE]
-    points, ratio = _about(virtual[:, :, FACE], ok, _FACE_NOSE, *nose, scale)
+    nose = virtual[:, :, NOSE, None], valid[:, :, NOSE]
+    points, ratio = _about(virtual[:, :, FACE], ok, FACE_NOSE, *nose, scale)
     return points, ok, ratio
 
 

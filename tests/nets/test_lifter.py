@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from inference import nets
 from inference.core.skeletons import MIRROR_137
 from inference.nets.lifter import Lifter, LifterConfig, fuse, look_at
+from inference.nets.lifter_frame import Preparer
 from inference.nets.mixer import Mixer
 from inference.protocol.errors import WeightsError
 from inference.training.muon import orthogonal
@@ -138,6 +140,19 @@ def test_observed_errors_go_to_windows_that_look_alike() -> None:
     off = ((found - people * 7 - 5)[:, 0, 0, 0] / box(people * 7))[:, None] / (alike + 1)
     assert ((off > 0.59) & (off < 1.31)).any(1).all()
     assert torch.equal(valid, seen)
+
+
+@pytest.mark.parametrize("lost", [(), (8,), (8, 1), range(95, 116), range(137)])
+def test_one_window_is_prepared_in_numpy_as_in_torch(lost: Sequence[int]) -> None:
+    net = fuse(small_net())
+    rays, valid, _ = windows(1)
+    valid[:, :, list(lost)] = False
+    plain = net.prepare(rays, valid, torch.ones(1))
+    quick = Preparer(net)(rays[0].numpy(), valid[0].numpy(), 1.0)
+    for part in ("body", "hands", "face"):
+        for a, b in zip(getattr(plain, part), getattr(quick, part), strict=True):
+            torch.testing.assert_close(a, b, atol=2e-4, rtol=1e-4)
+    torch.testing.assert_close((plain.turn, plain.scale), (quick.turn, quick.scale))
 
 
 def test_the_body_alone_is_lifted_as_with_hands_and_face() -> None:
