@@ -8,7 +8,7 @@ from ...operators.live import LIVE
 from .jobs import draw_text
 from .motion import Sidebar, draw_optional
 
-_MORE = ("mirror", "hands", "smoothing", "height_m", "focal_px", "camera_size", "footage", "keep_pose")
+_MORE = ("mirror", "hands", "smoothing", "height_m", "focal_px", "camera_size", "footage")
 
 
 class UNDERSTUDY_PT_live(Sidebar):
@@ -53,6 +53,7 @@ class UNDERSTUDY_PT_live(Sidebar):
             text="Pause Recording" if LIVE.is_recording else "Record",
         )  # fmt: skip
         row.operator("understudy.stop_live", icon="SNAP_FACE", text="Stop (Esc)")
+        layout.prop(live, "keep_pose")
 
 
 class UNDERSTUDY_PT_live_options(Sidebar):
