@@ -26,7 +26,6 @@ _SHOES = ("foot", "toe")
 def measure(path: Path, rig: str, **shape: float) -> None:
     """Write the body of a shape on a rig (see the module)."""
     import torch
-
     from anny import create_fullbody_model
 
     warnings.simplefilter("ignore")

@@ -21,8 +21,8 @@ _CLOTHES = {
 _FINGERS = {"thumb": 1, "f_index": 2, "f_middle": 3, "f_ring": 4, "f_pinky": 5}
 # Bones of Rigify's human meta-rig: joint of the default rig where they begin and where they end.
 _TRUNK = {
-    "spine": ("spine05", "spine04"), "spine.001": ("spine04", "spine03"), "spine.002": ("spine03", "spine02"),
-    "spine.003": ("spine02", "neck01"), "spine.004": ("neck01", "neck02"), "spine.005": ("neck02", "head"),
+    "spine": ("seat", "spine04"), "spine.001": ("spine04", "spine02"), "spine.002": ("spine02", "spine01"),
+    "spine.003": ("spine01", "neck01"), "spine.004": ("neck01", "neck02"), "spine.005": ("neck02", "head"),
     "spine.006": ("head", "head|"),
 }  # fmt: skip
 _SIDE = {
@@ -34,8 +34,8 @@ _SIDE = {
 }  # fmt: skip
 # Weights of the default rig that a deforming bone of Rigify takes over; the rest goes to the head.
 _DEFORM_TRUNK = {
-    "spine": ("root", "pelvis.L", "pelvis.R", "spine05"), "spine.001": ("spine04",), "spine.002": ("spine03",),
-    "spine.003": ("spine02", "spine01", "breast.L", "breast.R"), "spine.004": ("neck01",),
+    "spine": ("root", "pelvis.L", "pelvis.R", "spine05"), "spine.001": ("spine04", "spine03"),
+    "spine.002": ("spine02",), "spine.003": ("spine01", "breast.L", "breast.R"), "spine.004": ("neck01",),
     "spine.005": ("neck02", "neck03"),
 }  # fmt: skip
 _DEFORM_SIDE = {
@@ -124,7 +124,8 @@ def _rigify(body: dict[str, np.ndarray], name: str) -> tuple[bpy.types.Object, d
     for bone in [face, *face.children_recursive, bones["breast.L"], bones["breast.R"]]:
         bones.remove(bone)
     ends = {str(label): pair for label, *pair in zip(body["bones"], body["heads"], body["tails"], strict=True)}
-    _lay_out(bones, ends)
+    seat = (ends["upperleg01.L"][0] + ends["upperleg01.R"][0]) / 2
+    _lay_out(bones, {**ends, "seat": [seat, seat]})
     bpy.ops.object.mode_set(mode="OBJECT")
     with contextlib.redirect_stdout(io.StringIO()):
         bpy.ops.pose.rigify_generate()
