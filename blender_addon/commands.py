@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say and give the exit code (see `protocol.errors`)."""
     try:
         options = make_parser().parse_args(arguments)
-        return options.run(options)
+        with _windowed():
+            return options.run(options)
     except SystemExit as leave:  # argparse has said why
         return int(leave.code or EXIT_DONE)
     except KeyboardInterrupt:
@@ -51,6 +53,14 @@ def run(arguments: Sequence[str]) -> int:
         LOG.exception("bug in a command")
         _say(f"Unexpected {type(error).__name__}: {error}")
         return EXIT_BUG
+
+
+def _windowed() -> contextlib.AbstractContextManager[Any]:
+    """Give a context with a window: behind `-b FILE` there is none, and the glTF exporter asks for it."""
+    windows = bpy.context.window_manager.windows
+    if bpy.context.window is not None or not windows:
+        return contextlib.nullcontext()
+    return bpy.context.temp_override(window=windows[0])
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -82,9 +82,8 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action, scene: bpy.t
             own.collection.objects.link(item)
             item.select_set(True, view_layer=layer)
         layer.objects.active = rig
-        with bpy.context.temp_override(
-            scene=own, view_layer=layer, active_object=rig, object=rig, selected_objects=items
-        ):
+        shown = {"scene": own, "view_layer": layer, "active_object": rig, "object": rig, "selected_objects": items}
+        with bpy.context.temp_override(**shown):
             yield
     finally:
         for item, was_selected in zip(items, selected, strict=True):
