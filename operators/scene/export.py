@@ -12,6 +12,7 @@ from mathutils import Matrix
 
 from ...inference.protocol.errors import InputError, ResourceError
 from ...inference.protocol.files import storage_error
+from .compat import curves_in
 
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
 
@@ -97,7 +98,17 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action, scene: bpy.t
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
     start, end = (round(value) for value in action.frame_range)
-    bpy.ops.export_anim.bvh(filepath=path, frame_start=start, frame_end=end, root_transform_only=True)
+    only_root = not _travels_below_root(bpy.context.object, action)
+    bpy.ops.export_anim.bvh(filepath=path, frame_start=start, frame_end=end, root_transform_only=only_root)
+
+
+def _travels_below_root(rig: bpy.types.Object, action: bpy.types.Action) -> bool:
+    """Whether a bone that hangs from another has location keys: hips below a root bone, say, or a torso control."""
+    moved = {
+        curve.data_path.split('"')[1] for curve in curves_in(action, rig) if curve.data_path.endswith("].location")
+    }
+    bones = (rig.data.bones.get(bpy.utils.unescape_identifier(name)) for name in moved)
+    return any(bone is not None and bone.parent is not None for bone in bones)
 
 
 def _fbx(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001

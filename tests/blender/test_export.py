@@ -103,3 +103,31 @@ def test_a_whole_character_is_its_armature_and_what_it_deforms(motion, apply, us
 def _shapes(items):
     """What the glTF reader adds to show bones."""
     return [item for item in items if item.type == "MESH" and not item.find_armature()]
+
+
+@pytest.mark.parametrize("kind", IMPORT)
+def test_hips_that_hang_from_a_root_bone_keep_their_travelling(tmp_path, kind):
+    data = bpy.data.armatures.new("Hero")
+    rig = bpy.data.objects.new("Hero", data)
+    bpy.context.scene.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for name, head, tail in (("root", 0.0, 0.2), ("hips", 0.9, 1.1), ("spine", 1.1, 1.5)):
+        bone = data.edit_bones.new(name)
+        bone.head, bone.tail = (0.0, 0.0, head), (0.0, 0.0, tail)
+    data.edit_bones["hips"].parent = data.edit_bones["root"]
+    data.edit_bones["spine"].parent = data.edit_bones["hips"]
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for frame in (1, 11):
+        rig.pose.bones["hips"].location = (0.1 * frame, 0.0, 0.0)
+        rig.pose.bones["hips"].keyframe_insert("location", frame=frame)
+    path = export_rig(rig, tmp_path / "out", kind, bpy.context.scene)
+    known = set(bpy.data.objects)
+    IMPORT[kind](str(path))
+    again = next(item for item in bpy.data.objects if item not in known and item.type == "ARMATURE")
+    first = round(again.animation_data.action.frame_range[0])
+    places = []
+    for frame in (first, first + 10):
+        bpy.context.scene.frame_set(frame)
+        places.append(heads(again)["spine"])
+    assert np.allclose(places[1] - places[0], [1.0, 0.0, 0.0], atol=1e-3)
