@@ -20,7 +20,7 @@ from .session import redraw
 from .settings import RETARGET, retarget_settings
 
 if TYPE_CHECKING:  # numpy comes with the first use
-    from ..inference.core.mapper import Match
+    from ..inference.core.mapping.mapper import Match
     from ..inference.core.retarget import Retargeter
     from ..inference.core.rig import Mapping, Performance
 
@@ -77,7 +77,7 @@ class Landed:
 
     def measure(self) -> None:
         """Measure the feet as they would be by themselves, and as they are."""
-        from ..inference.core import feet
+        from ..inference.core.retarget import feet
 
         motions = self.retargeter.unlocked(self.settings), self.retargeter.solve(self.settings)
         found, contacts = self.retargeter.feet, self.retargeter.contacts
@@ -96,8 +96,8 @@ class Landed:
 
     def report(self) -> dict[str, Any]:
         """Give everything that is known, as JSON values."""
-        from ..inference.core import contact_report
-        from ..inference.core.mappings import encode
+        from ..inference.core.mapping.presets import encode
+        from ..inference.core.retarget import contact_report
 
         if not self.is_measured:
             self.measure()
@@ -120,7 +120,7 @@ class Landed:
 
     def plot(self) -> str:
         """Draw the feet before and after, as SVG."""
-        from ..inference.core import contact_report
+        from ..inference.core.retarget import contact_report
 
         motions = self.retargeter.unlocked(self.settings), self.retargeter.solve(self.settings)
         return contact_report.plot_svg(*motions, self.retargeter.feet, self.retargeter.contacts)

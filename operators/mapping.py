@@ -16,7 +16,7 @@ from .base import sentence
 from .session import redraw
 
 if TYPE_CHECKING:  # numpy comes with the first use
-    from ..inference.core.mapper import Match
+    from ..inference.core.mapping.mapper import Match
     from ..inference.core.rig import Mapping
 
 _ALIKE = 0.1  # share of a bone's length by which its mirror image may lie elsewhere
@@ -48,7 +48,7 @@ def match_of(rig: bpy.types.Object) -> Match:
     Raises:
         InputError: a bone fills two roles, or nothing is recognised; names the bone.
     """
-    from ..inference.core.mapper import Match
+    from ..inference.core.mapping.mapper import Match
 
     stored = stored_mapping(rig)
     return recognise(rig) if stored is None else Match(stored, 1.0, "kept")
@@ -60,7 +60,7 @@ def given_match(name: str, rig: bpy.types.Object) -> Match:
     Raises:
         InputError: there is no such mapping, or the armature lacks its bones.
     """
-    from ..inference.core.mapper import Match
+    from ..inference.core.mapping.mapper import Match
 
     return Match(fit(find_mapping(name), rig), 1.0, "given")
 
@@ -73,8 +73,8 @@ def recognise(rig: bpy.types.Object, *, presets: Iterable[Mapping] | None = None
     Raises:
         InputError: it is no humanoid; names the bone.
     """
-    from ..inference.core.mapper import map_rig
-    from ..inference.core.mappings import user_mappings
+    from ..inference.core.mapping.mapper import map_rig
+    from ..inference.core.mapping.presets import user_mappings
     from .scene.rig import read_character
 
     if presets is None:
@@ -89,7 +89,7 @@ def stored_mapping(rig: bpy.types.Object) -> Mapping | None:
     Raises:
         InputError: a bone fills two roles.
     """
-    from ..inference.core.mappings import FORMAT, decode
+    from ..inference.core.mapping.presets import FORMAT, decode
 
     kept = rig.understudy
     chains: dict[str, list[str]] = {}
@@ -104,7 +104,7 @@ def stored_mapping(rig: bpy.types.Object) -> Mapping | None:
 
 def store(rig: bpy.types.Object, mapping: Mapping) -> None:
     """Keep a mapping with an armature: a row for each bone, and one for each role that has none."""
-    from ..inference.core.mappings import encode
+    from ..inference.core.mapping.presets import encode
     from ..inference.core.rig import ROLES
 
     kept, table = rig.understudy, encode(mapping)
@@ -155,7 +155,7 @@ def mirrored_bone(rig: bpy.types.Object, name: str) -> str:
     """Find the bone on the other side: by its name, else by its place; empty where there is none."""
     from mathutils import Vector
 
-    from ..inference.core.bone_names import mirror_name
+    from ..inference.core.mapping.bone_names import mirror_name
 
     bones = rig.data.bones
     other = mirror_name(name)
@@ -222,7 +222,7 @@ def preset_folder() -> Path:
 
 def presets() -> Iterator[tuple[str, bool]]:
     """Names of the mappings to choose from, and whether each is the user's own; no file is read."""
-    from ..inference.core.mappings import FOLDER
+    from ..inference.core.mapping.presets import FOLDER
 
     for folder, own in ((preset_folder(), True), (FOLDER, False)):
         names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else ()
@@ -235,7 +235,7 @@ def find_mapping(name: str) -> Mapping:
     Raises:
         InputError: there is none, or its file is damaged.
     """
-    from ..inference.core.mappings import FOLDER, mappings, read_mapping
+    from ..inference.core.mapping.presets import FOLDER, mappings, read_mapping
 
     path = Path(bpy.path.abspath(name))
     for candidate in (path, preset_folder() / f"{name}.json", FOLDER / f"{name}.json"):

@@ -225,7 +225,7 @@ class UNDERSTUDY_OT_save_mapping(_OfRow):
 
 
 def _write(path: Path, rig: bpy.types.Object, name: str = "") -> None:
-    from ..inference.core.mappings import write_mapping
+    from ..inference.core.mapping.presets import write_mapping
 
     mapping = stored_mapping(rig)
     if mapping is None:
@@ -270,7 +270,7 @@ class UNDERSTUDY_OT_import_mapping(_OfCharacter, ImportHelper):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Read the file."""
-        from ..inference.core.mappings import read_mapping
+        from ..inference.core.mapping.presets import read_mapping
 
         _take(self, character(context), read_mapping(Path(bpy.path.abspath(self.filepath))))
         return {"FINISHED"}

@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.core.artifacts import read_npz
 from inference.core.contacts import find_floor
-from inference.core.feet import find_feet, sole_points
+from inference.core.retarget.feet import find_feet, sole_points
 from inference.core.rig import Mapping, Performance, Rig
 from inference.core.rotations import matrix_from_quaternion
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from inference.core import legs
-from inference.core.feet import find_feet
-from inference.core.posing import repose
+from inference.core.retarget import legs
+from inference.core.retarget.feet import find_feet
+from inference.core.retarget.posing import repose
 from inference.core.rig import Mapping, Performance, Rig, RigMotion
 
 FPS = 30.0

@@ -24,11 +24,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core import feet
 from ..core.artifacts import BodyMotion
-from ..core.body import Body
-from ..core.mapper import map_rig
-from ..core.retarget import Retargeter
+from ..core.mapping.mapper import map_rig
+from ..core.retarget import Retargeter, feet
+from ..core.retarget.body import Body
 from ..core.rig import FINGERS, HUMANOID_MAPPING, SIDES, Mapping, Performance, Rig, RigMotion, performance_of
 from ..core.rotations import matrix_from_quaternion, quaternion_from_rotvec, rotvec_from_matrix, unit
 from ..protocol.errors import InputError, RequestError

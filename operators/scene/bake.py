@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import bpy
 import numpy as np
 
-from ...inference.core.reduce import needed_keys
+from ...inference.core.retarget.reduce import needed_keys
 from ...inference.core.rig import RigMotion
 from ...inference.core.rotations import rotvec_from_matrix
 from ...inference.core.timing import Timing

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ...inference.core.reduce import Track, location_track, rotation_track
+from ...inference.core.retarget.reduce import Track, location_track, rotation_track
 from ...inference.core.rig import IkLimb, Mapping, Property, RigMotion
 from ...inference.core.rotations import (
     continuous,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import bpy
 import numpy as np
 
-from ...inference.core.posing import rehung
+from ...inference.core.retarget.posing import rehung
 from ...inference.core.rig import Mapping, Rig
 from ...inference.core.rotations import nearest_rotation
 from ...inference.protocol.errors import InputError

@@ -13,7 +13,7 @@ import numpy as np
 from ...inference.core import upright
 from ...inference.core.artifacts import BodyMotion
 from ...inference.core.formats.smpl import read_smpl
-from ...inference.core.mapper import map_rig
+from ...inference.core.mapping.mapper import map_rig
 from ...inference.core.rig import CONTACT_ROLES, Performance, Rig, performance_of
 from ...inference.core.rotations import nearest_rotation
 from ...inference.protocol.errors import InputError, UnderstudyError

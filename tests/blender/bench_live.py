@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from understudy.inference.core.artifacts import BodyMotion  # noqa: E402
 from understudy.inference.core.humanoid import make_skeleton  # noqa: E402
-from understudy.inference.core.mapper import map_rig  # noqa: E402
+from understudy.inference.core.mapping.mapper import map_rig  # noqa: E402
 from understudy.inference.core.rotations import quaternion_from_rotvec  # noqa: E402
 from understudy.inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS  # noqa: E402
 from understudy.inference.protocol.retarget import RetargetSettings  # noqa: E402

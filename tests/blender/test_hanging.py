@@ -9,7 +9,7 @@ import io
 import bpy
 import numpy as np
 from mathutils import Matrix
-from understudy.inference.core.mapper import map_rig, mappings
+from understudy.inference.core.mapping.mapper import map_rig, mappings
 from understudy.inference.core.retarget import Retargeter
 from understudy.inference.protocol.retarget import RetargetSettings
 from understudy.operators.scene.hanging import effective_parents

@@ -7,7 +7,7 @@ import time
 import bpy
 import numpy as np
 import pytest
-from understudy.inference.core.mappings import mappings, read_mapping
+from understudy.inference.core.mapping.presets import mappings, read_mapping
 from understudy.operators import mapping as mapping_operators
 from understudy.operators.landing import LANDINGS
 from understudy.operators.scene.compat import curves_in

@@ -9,7 +9,7 @@ import io
 import bpy
 import numpy as np
 from mathutils import Matrix, Vector
-from understudy.inference.core.mapper import map_rig, mappings
+from understudy.inference.core.mapping.mapper import map_rig, mappings
 from understudy.inference.core.rig import SIDES, Rig
 from understudy.tests import rigs
 

@@ -58,7 +58,7 @@ def _footage(film: Path, frame: int) -> np.ndarray:
 
 def _characters(job: Path, frame: int, folder: Path) -> list[np.ndarray]:
     from understudy.inference.core.artifacts import BodyMotion
-    from understudy.inference.core.mapper import map_rig
+    from understudy.inference.core.mapping.mapper import map_rig
     from understudy.inference.core.retarget import Retargeter
     from understudy.inference.core.rig import performance_of
     from understudy.inference.core.timing import place

@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from inference.core.contact_report import plot_svg, report
-from inference.core.feet import find_feet, measure, settle
-from inference.core.posing import repose
+from inference.core.retarget.contact_report import plot_svg, report
+from inference.core.retarget.feet import find_feet, measure, settle
+from inference.core.retarget.posing import repose
 from inference.core.rig import HUMANOID_MAPPING, RigMotion
 from tests.rigs import made
 from tests.walker import rest_motion, walk

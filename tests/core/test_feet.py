@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from inference.core import legs
 from inference.core.artifacts import BodyMotion
-from inference.core.feet import (
+from inference.core.retarget import Retargeter, legs
+from inference.core.retarget.feet import (
     find_feet,
     lift,
     lock,
@@ -22,8 +22,7 @@ from inference.core.feet import (
     source_levels,
     steps_of,
 )
-from inference.core.posing import evaluate, repose
-from inference.core.retarget import Retargeter
+from inference.core.retarget.posing import evaluate, repose
 from inference.core.rig import HUMANOID_MAPPING, Mapping, Performance, Rig, RigMotion, performance_of
 from inference.protocol.retarget import RetargetSettings
 from tests import recorded

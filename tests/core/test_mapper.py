@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inference.core.mapper import map_rig, mappings
+from inference.core.mapping.mapper import map_rig, mappings
+from inference.core.mapping.structure import find_structure
 from inference.core.rig import FINGERS, NEEDED_ROLES, ROLES, SIDES, Rig
 from inference.core.rotations import matrix_from_rotvec
-from inference.core.structure import find_structure
 from inference.protocol.errors import InputError
 from tests import rigs
 from tests.rigs.made import person, posed

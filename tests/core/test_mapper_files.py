@@ -10,9 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.bone_names import is_helper, is_tip, is_twist, key, mirror_name, side_of
-from inference.core.mapper import map_rig
-from inference.core.mappings import FOLDER, decode, dumps, encode, mappings, read_mapping, user_mappings, write_mapping
+from inference.core.mapping.bone_names import is_helper, is_tip, is_twist, key, mirror_name, side_of
+from inference.core.mapping.mapper import map_rig
+from inference.core.mapping.presets import (
+    FOLDER,
+    decode,
+    dumps,
+    encode,
+    mappings,
+    read_mapping,
+    user_mappings,
+    write_mapping,
+)
 from inference.core.rig import HUMANOID_MAPPING, Mapping
 from inference.protocol.errors import InputError, ResourceError
 from tests import rigs

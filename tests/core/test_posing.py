@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from inference.core.kinematics import forward
-from inference.core.posing import evaluate, keys_of, rehung, repose, tree_of
+from inference.core.retarget.posing import evaluate, keys_of, rehung, repose, tree_of
 from inference.core.rig import Mapping, Rig, RigMotion
 from inference.core.rotations import quaternion_from_matrix
 

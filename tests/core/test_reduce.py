@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.core.reduce import location_track, needed_keys, rotation_track
+from inference.core.retarget.reduce import location_track, needed_keys, rotation_track
 from inference.core.rotations import (
     continuous,
     euler_from_matrix,

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from inference.core.artifacts import BodyMotion
-from inference.core.mappings import FOLDER, read_mapping
-from inference.core.posing import evaluate
+from inference.core.mapping.presets import FOLDER, read_mapping
 from inference.core.retarget import Retargeter, retarget
+from inference.core.retarget.posing import evaluate
 from inference.core.rig import FINGERS, HUMANOID_MAPPING, Mapping, Performance, Rig, RigMotion, performance_of
 from inference.core.rotations import unit
 from inference.protocol.errors import InputError

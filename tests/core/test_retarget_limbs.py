@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from inference.core.posing import evaluate
 from inference.core.retarget import Retargeter, retarget
+from inference.core.retarget.posing import evaluate
 from inference.core.rig import HUMANOID_MAPPING, Mapping, Performance, Rig, RigMotion
 from inference.core.rotations import cross, unit
 from inference.protocol.retarget import RetargetSettings

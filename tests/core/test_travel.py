@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from inference.core.posing import evaluate, repose
+from inference.core.retarget.posing import evaluate, repose
+from inference.core.retarget.travel import heading, move
 from inference.core.rig import HUMANOID_MAPPING, Mapping, Rig, RigMotion
-from inference.core.travel import heading, move
 from inference.protocol.errors import InputError
 from inference.protocol.retarget import RetargetSettings
 from tests.rigs import made

@@ -90,9 +90,9 @@ def test_licence_and_acknowledgements_travel_along(names: list[str]) -> None:
 
 
 def test_known_mappings_travel_along(names: list[str]) -> None:
-    folder = build_addon.ROOT / "inference/core/mappings"
-    assert {f"inference/core/mappings/{path.name}" for path in folder.glob("*.json")} <= set(names)
-    assert "inference/core/mappings/rigify.json" in names
+    folder = build_addon.ROOT / "inference/core/mapping/presets"
+    assert {f"inference/core/mapping/presets/{path.name}" for path in folder.glob("*.json")} <= set(names)
+    assert "inference/core/mapping/presets/rigify.json" in names
 
 
 def test_enabling_the_installed_zip_loads_no_network_library(archive: Path, tmp_path: Path, capsys) -> None:

@@ -8,9 +8,9 @@ from html import escape
 
 import numpy as np
 
+from ..rig import RigMotion
 from .feet import Foot, FootMeasures, steps_of, summary
 from .planting import runs
-from .rig import RigMotion
 
 Array = np.ndarray
 _SIDES = {"L": "left", "R": "right"}

@@ -10,9 +10,9 @@ from functools import cached_property
 
 import numpy as np
 
-from ..protocol.errors import InputError
-from .rig import FINGERS, LIMBS, SIDES, Mapping, Rig
-from .rotations import cross, unit
+from ...protocol.errors import InputError
+from ..rig import FINGERS, LIMBS, SIDES, Mapping, Rig
+from ..rotations import cross, unit
 
 Array = np.ndarray
 UP = np.array([0.0, 0.0, 1.0])

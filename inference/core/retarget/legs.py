@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rotations import between, cross, matrix_from_quaternion, multiply, quaternion_from_rotvec, unit
+from ..rotations import between, cross, matrix_from_quaternion, multiply, quaternion_from_rotvec, unit
 
 Array = np.ndarray
 _STRAIGHT, _STRAIGHTEST = 0.995, 0.9998  # of a leg's length: how far it reaches, and where it went that far before

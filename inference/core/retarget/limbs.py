@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..rotations import between, conjugate, cross, multiply, quaternion_from_rotvec, rotate, twist_angle, unit
 from .body import Body
-from .rotations import between, conjugate, cross, multiply, quaternion_from_rotvec, rotate, twist_angle, unit
 
 Array = np.ndarray
 _STRETCH = 0.999  # of an arm's length: a straight elbow has no plane

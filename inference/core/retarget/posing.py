@@ -12,8 +12,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from .rig import Rig, RigMotion
-from .rotations import conjugate, continuous, matrix_from_quaternion, multiply, quaternion_from_matrix
+from ..rig import Rig, RigMotion
+from ..rotations import conjugate, continuous, matrix_from_quaternion, multiply, quaternion_from_matrix
 
 Array = np.ndarray
 _NOTHING: Named[int, Array] = MappingProxyType({})

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..protocol.errors import InputError
-from .rig import Rig
+from ...protocol.errors import InputError
+from ..rig import Rig
 
 Array = np.ndarray
 

@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 
-from .rig import FINGERS, LIMBS
+from ..rig import FINGERS, LIMBS
 from .structure_joints import Array, Tree
 
 UP = np.array([0.0, 0.0, 1.0])

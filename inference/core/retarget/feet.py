@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..contacts import find_contacts, find_floor, speeds
+from ..rig import SIDES, Mapping, Performance, Rig, RigMotion
+from ..rotations import cross, matrix_from_rotvec, rotvec_from_matrix, unit
 from . import legs
 from .body import Body
-from .contacts import find_contacts, find_floor, speeds
 from .planting import UP, Sole, Steps, envelope, plant, turned
 from .posing import repose
-from .rig import SIDES, Mapping, Performance, Rig, RigMotion
-from .rotations import cross, matrix_from_rotvec, rotvec_from_matrix, unit
 
 Array = np.ndarray
 _HEEL = 0.35  # how far behind the ankle the heel is, in lengths from ankle to ball

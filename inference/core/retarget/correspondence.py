@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..rig import FINGERS, SIDES
+from ..rotations import between, cross, matrix_from_quaternion, quaternion_from_matrix, slerp, unit
 from .body import Body
-from .rig import FINGERS, SIDES
-from .rotations import between, cross, matrix_from_quaternion, quaternion_from_matrix, slerp, unit
 
 Array = np.ndarray
 _BENT = np.sin(np.radians(10.0))  # a limb at rest that is straighter does not tell its plane

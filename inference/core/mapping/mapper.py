@@ -15,10 +15,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..protocol.errors import InputError
+from ...protocol.errors import InputError
+from ..rig import FINGERS, LIMBS, NEEDED_ROLES, SIDES, IkLimb, Mapping, Property, Rig, other_side
 from .bone_names import is_helper, is_tip, is_twist, key, mirror_name
-from .mappings import mappings, read_mapping, user_mappings, write_mapping
-from .rig import FINGERS, LIMBS, NEEDED_ROLES, SIDES, IkLimb, Mapping, Property, Rig, other_side
+from .presets import mappings, read_mapping, user_mappings, write_mapping
 from .structure import Structure, find_structure
 from .structure_joints import NotAPersonError
 from .structure_limbs import UP

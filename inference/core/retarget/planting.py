@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .filters import neighbours
-from .rotations import between, matrix_from_quaternion, matrix_from_rotvec, rotvec_from_matrix, unit
+from ..filters import neighbours
+from ..rotations import between, matrix_from_quaternion, matrix_from_rotvec, rotvec_from_matrix, unit
 
 Array = np.ndarray
 UP = np.array([0.0, 0.0, 1.0])

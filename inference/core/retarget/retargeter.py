@@ -15,14 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from ..protocol.retarget import RetargetSettings
-from . import feet, travel
-from .body import Body, checked_body
-from .correspondence import corrections, follow_chains
-from .limbs import Limb, limb_of, reach, share_twist, still
-from .posing import Tree, keys_of, location_of, on_whole, part_of, spread, tree_of
-from .rig import FINGERS, SIDES, Mapping, Performance, Rig, RigMotion
-from .rotations import (
+from ...protocol.retarget import RetargetSettings
+from ..rig import FINGERS, SIDES, Mapping, Performance, Rig, RigMotion
+from ..rotations import (
     conjugate,
     cross,
     matrix_from_quaternion,
@@ -32,6 +27,11 @@ from .rotations import (
     rotvec_from_quaternion,
     unit,
 )
+from . import feet, travel
+from .body import Body, checked_body
+from .correspondence import corrections, follow_chains
+from .limbs import Limb, limb_of, reach, share_twist, still
+from .posing import Tree, keys_of, location_of, on_whole, part_of, spread, tree_of
 from .transfer import Transfer, check_frames, differences, hinges_in_motion, same_skeleton
 
 Array = np.ndarray

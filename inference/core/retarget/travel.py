@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..protocol.errors import InputError
-from ..protocol.retarget import RetargetSettings
-from .filters import moving_average
+from ...protocol.errors import InputError
+from ...protocol.retarget import RetargetSettings
+from ..filters import moving_average
+from ..rig import RigMotion
+from ..rotations import cross, unit
 from .planting import UP, about_up
 from .posing import repose, tree_of
-from .rig import RigMotion
-from .rotations import cross, unit
 
 Array = np.ndarray
 _CALM_S = 0.15  # on either side: over which a heading is averaged

@@ -14,8 +14,8 @@ from itertools import combinations
 
 import numpy as np
 
-from ..protocol.errors import InputError
-from .rig import SIDES, Rig
+from ...protocol.errors import InputError
+from ..rig import SIDES, Rig
 from .structure_joints import Array, Limbs, NotAPersonError, Tree, make_tree, middle_of
 from .structure_limbs import UP, find_arm, find_leg, find_twists
 from .structure_trunk import find_spine, find_trunk, refuse_two_heads

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..protocol.errors import InputError
+from ...protocol.errors import InputError
+from ..rig import SIDES, Mapping, Performance
+from ..rotations import cross, multiply, quaternion_from_matrix, slerp, unit
 from .body import Body
 from .correspondence import Follow
-from .rig import SIDES, Mapping, Performance
-from .rotations import cross, multiply, quaternion_from_matrix, slerp, unit
 
 Array = np.ndarray
 _CLEARLY_BENT = 0.5  # sine of the angle at an elbow or knee that shows its axis

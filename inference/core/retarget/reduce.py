@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .rotations import unit
+from ..rotations import unit
 
 Array = np.ndarray
 

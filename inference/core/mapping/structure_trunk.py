@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..protocol.errors import InputError
-from .rig import SIDES
+from ...protocol.errors import InputError
+from ..rig import SIDES
 from .structure_joints import Array, Limbs, NotAPersonError, Tree, middle_of
 
 

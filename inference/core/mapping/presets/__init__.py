@@ -29,10 +29,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
-from ..formats.text import read_json
-from ..rig import ROLES, IkLimb, Mapping, Property
+from ....protocol.errors import InputError
+from ....protocol.files import atomic_write_bytes
+from ...formats.text import read_json
+from ...rig import ROLES, IkLimb, Mapping, Property
 
 FORMAT, VERSION = "understudy-mapping", 1
 FOLDER = Path(__file__).resolve().parent

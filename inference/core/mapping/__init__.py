@@ -1,0 +1,1 @@
+"""Which bones of any rig do what: known rigs by name, all others by structure."""
