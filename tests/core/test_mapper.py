@@ -470,3 +470,29 @@ def test_seven_hundred_bones_take_less_than_a_tenth_of_a_second() -> None:
 def test_needed_roles_are_there_in_every_known_mapping() -> None:
     for mapping in mappings().values():
         assert not [role for role in NEEDED_ROLES if not mapping.bones.get(role)], mapping.name
+
+
+def test_a_short_joint_inside_the_pelvis_is_no_part_of_the_thigh():
+    whole = rigs.load("understudy")
+    names, parents, rest, lengths = list(whole.names), list(whole.parents), list(whole.rest), list(whole.lengths)
+    for side in SIDES:
+        thigh = names.index(f"thigh.{side}")
+        place = rest[thigh].copy()
+        place[:3, 3] += [0.0, 0.022, 0.018]
+        names.append(f"buttock.{side}")
+        parents.append(parents[thigh])
+        rest.append(place)
+        lengths.append(0.03)
+        parents[thigh] = len(names) - 1
+    order = [row for row in range(len(names)) if "buttock" not in names[row] and row == 0]
+    order += [row for row in range(len(names)) if "buttock" in names[row]]
+    order += [row for row in range(1, len(names)) if "buttock" not in names[row]]
+    place = {row: index for index, row in enumerate(order)}
+    rig = Rig(
+        tuple(f"j{index}" for index in range(len(order))),
+        np.array([-1 if parents[row] < 0 else place[parents[row]] for row in order]),
+        np.array([rest[row] for row in order]), np.array([lengths[row] for row in order]),
+    )  # fmt: skip
+    found = map_rig(rig, evaluated=True).mapping
+    for side in SIDES:
+        assert found.bones[f"thigh.{side}"] == (f"j{place[names.index(f'thigh.{side}')]}",)

@@ -11,6 +11,7 @@ from ..rig import FINGERS, LIMBS
 from .structure_joints import Array, Tree
 
 UP = np.array([0.0, 0.0, 1.0])
+_SEGMENT = 0.4  # rad by which a segment may turn off the rest of its limb
 
 
 def find_leg(tree: Tree, path: Sequence[int], centre: Array, left: Array) -> tuple[dict[str, tuple[int, ...]], float]:
@@ -33,6 +34,7 @@ def find_leg(tree: Tree, path: Sequence[int], centre: Array, left: Array) -> tup
     if not np.isfinite(best):
         return _short_leg(path)
     hip, knee, ankle = chosen
+    hip = _socket(points, hip, knee)
     ball = _ball(tree, path, ankle)
     parts = {
         "thigh": tuple(path[hip:knee]),
@@ -41,6 +43,16 @@ def find_leg(tree: Tree, path: Sequence[int], centre: Array, left: Array) -> tup
         "toe": (path[ball],) if ball else (),
     }
     return parts, _fit(best)
+
+
+def _socket(points: Array, hip: int, knee: int) -> int:
+    """Leave out short joints inside the pelvis from which the thigh turns off: buttocks and the like."""
+    while knee - hip > 1:
+        first, rest = points[hip + 1] - points[hip], points[knee] - points[hip + 1]
+        if np.linalg.norm(first) > 0.2 * np.linalg.norm(rest) or _turn(first, rest) < _SEGMENT:
+            break
+        hip += 1
+    return hip
 
 
 def _short_leg(path: Sequence[int]) -> tuple[dict[str, tuple[int, ...]], float]:
