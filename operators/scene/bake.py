@@ -67,7 +67,7 @@ def bake(
         elif animation.action is not None:
             animation.action.use_fake_user = True
         action = bpy.data.actions.new(name)
-        result = BakeResult(item.name, action.name, character, timing)
+        result = BakeResult(item.name, action.name, character, timing, tuple(_unmovable(character, curves)))
         _write(result, Curves(item, action), curves, settings)
         action.use_frame_range = True
         action.frame_start, action.frame_end = float(timing.frames[0]), float(timing.frames[-1])
@@ -84,8 +84,13 @@ def update(result: BakeResult, motion: RigMotion, settings: RetargetSettings) ->
     action, place = bpy.data.actions[result.action], read_place(item)
     curves = curves_of(item, result.character, motion, settings, result.timing)
     keys = {curve.path: _key_frames(curve, result.timing) for curve in curves}
-    same = keys.keys() == result._keys.keys() and all(
-        len(frames) == len(result._keys[path]) and (frames == result._keys[path]).all() for path, frames in keys.items()
+    same = (
+        not settings.reduce
+        and keys.keys() == result._keys.keys()
+        and all(
+            len(frames) == len(result._keys[path]) and (frames == result._keys[path]).all()
+            for path, frames in keys.items()
+        )
     )
     if not same:
         owner = Curves(item, action)
@@ -139,6 +144,14 @@ def _find(name: str) -> bpy.types.Object:
     if item is None or item.type != "ARMATURE":
         raise InputError(f"The armature {name} is not there any more.", "Choose a character and start again.")
     return item
+
+
+def _unmovable(character: Character, curves: list[Curve]) -> Iterator[str]:
+    """A sentence about each bone that is meant to move away from its parent and cannot."""
+    for curve in curves:
+        row = character.rig.index.get(curve.group, -1)
+        if curve.path.endswith(".location") and row >= 0 and character.connected[row] and np.ptp(curve.values) > 0:
+            yield f"{curve.group} is connected to its parent, so that it cannot move: disconnect it in Edit Mode."
 
 
 def _key_frames(curve: Curve, timing: Timing) -> Array:

@@ -64,7 +64,8 @@ def curves_of(
         if row in moved:
             curves.append(_location(character, row, moved.pop(row), tolerance))
     curves += [_location(character, row, values, tolerance) for row, values in moved.items()]
-    curves += _ik_curves(character, motion, limbs, timing, tolerance)
+    bent = _bent_by_keys(item, motion, settings)
+    curves += _ik_curves(character, motion, [(limb, limb.role in bent) for limb in limbs], timing, tolerance)
     curves += _switches(item, motion.mapping, limbs, settings)
     if motion.placement is not None:
         curves += _placement(item, character, sample_placement(motion.placement, timing), tolerance)
@@ -100,43 +101,36 @@ def rotation_channel(mode: str, quaternions: Array):  # noqa: ANN201 - a path, v
     if mode == "QUATERNION":
         return "rotation_quaternion", quaternions, lambda values: values
     if mode == "AXIS_ANGLE":
-        vector = _unwound(rotvec_from_quaternion(quaternions))
-        angle = np.linalg.norm(vector, axis=-1, keepdims=True)
-        axis = np.where(angle > 1e-9, vector / np.maximum(angle, 1e-9), [0.0, 1.0, 0.0])
         return (
-            "rotation_axis_angle",
-            np.concatenate([angle, axis], axis=-1),
+            "rotation_axis_angle", _angle_and_axis(rotvec_from_quaternion(quaternions)),
             lambda values: quaternion_from_rotvec(values[..., :1] * unit(values[..., 1:])),
-        )
+        )  # fmt: skip
     angles = euler_from_matrix(matrix_from_quaternion(quaternions), mode)
     return "rotation_euler", angles, lambda values: quaternion_from_matrix(matrix_from_euler(values, mode))
 
 
-def _unwound(vectors: Array) -> Array:
-    """Rotation vectors (K, 3) that go on past half a turn rather than jump to the opposite axis."""
-    out = vectors.copy()
-    for frame in range(1, len(out)):
-        length = np.linalg.norm(out[frame])
-        if length < 1e-9:
-            continue
-        turn = out[frame] / length * 2 * np.pi
-        out[frame] += np.round((out[frame - 1] - out[frame]) @ turn / (4 * np.pi**2)) * turn
+def _angle_and_axis(vectors: Array) -> Array:
+    """(K, 4) of rotation vectors (K, 3): axes that do not flip, angles that go on past a turn and through zero."""
+    lengths = np.linalg.norm(vectors, axis=-1)
+    out = np.empty((len(vectors), 4))
+    angle, axis = 0.0, None
+    for frame, length in enumerate(lengths.tolist()):
+        if length > 1e-9:
+            way = vectors[frame] / length
+            side = -1.0 if axis is not None and way @ axis < 0 else 1.0
+            axis, now = side * way, side * length
+        else:
+            axis, now = np.array([0.0, 1.0, 0.0]) if axis is None else axis, 0.0
+        angle = now + 2 * np.pi * round((angle - now) / (2 * np.pi))
+        out[frame, 0], out[frame, 1:] = angle, axis
     return out
 
 
 def _location(character: Character, row: int, metres: Array, tolerance: _Tolerance) -> Curve:
     """Keys of a bone's location: (K, 3) metres in its rest axes."""
-    values = metres * character.unit
-    if not character.local_location[row]:
-        values = values @ _armature_axes(character, row).T
+    values = metres @ character.location_axes(row).T * character.unit
     name = character.rig.names[row]
     return Curve(f"{bone_path(name)}.location", values, name, location_track(values, tolerance.distance))
-
-
-def _armature_axes(character: Character, row: int) -> Array:
-    """(3, 3) a bone's rest axes in the armature's."""
-    tilt = character.world[:3, :3].T @ (character.matrix[:3, :3] / np.linalg.norm(character.matrix[:3, 0]))
-    return tilt.T @ character.rig.rest[row, :3, :3]
 
 
 class _World:
@@ -163,19 +157,20 @@ class _World:
         """Put a control somewhere; gives its own rotation (T, 3, 3) and location (T, 3) for that, metres."""
         self._placed[row] = (turn, head)
         rest, above = self.rig.rest[row], int(self.rig.parents[row])
-        base, at = np.broadcast_to(rest[:3, :3], turn.shape), np.broadcast_to(rest[:3, 3], head.shape)
+        turned = carried = np.broadcast_to(rest[:3, :3], turn.shape)
+        at = np.broadcast_to(rest[:3, 3], head.shape)
         if above >= 0:
             carried, at = self.carried(above, rest[:3, 3], rest[:3, :3])
-            base = carried if self.rig.inherit_rotation is None or self.rig.inherit_rotation[row] else base
-        back = np.swapaxes(base, -1, -2)
-        return back @ turn, (back @ (head - at)[..., None])[..., 0]
+            turned = carried if self.rig.inherit_rotation is None or self.rig.inherit_rotation[row] else turned
+        shift = np.swapaxes(carried, -1, -2) @ (head - at)[..., None]  # a parent's turning always carries locations
+        return np.swapaxes(turned, -1, -2) @ turn, shift[..., 0]
 
 
 def _ik_curves(
-    character: Character, motion: RigMotion, limbs: tuple[IkLimb, ...], timing: Timing, tolerance: _Tolerance
+    character: Character, motion: RigMotion, limbs: list[tuple[IkLimb, bool]], timing: Timing, tolerance: _Tolerance
 ) -> Iterator[Curve]:
     rig, world = motion.rig, _World(motion)
-    for limb in limbs:
+    for limb, carried in limbs:
         end = motion.mapping.first(limb.role, rig)
         if end is None or limb.target not in rig.index:
             continue
@@ -185,7 +180,7 @@ def _ik_curves(
         quaternions = sample_rotations(quaternion_from_matrix(own), timing)
         yield _location(character, row, sample_values(shift, timing), tolerance)
         yield _rotation(character, row, quaternions, tolerance)
-        pole = _pole_place(world, motion, limb)
+        pole = _pole_place(world, motion, limb, carried=carried)
         if pole is not None:
             row = rig.index[limb.pole]
             _, shift = world.place(row, world[row][0], pole)
@@ -197,10 +192,17 @@ def _ik_curves(
                 yield Curve(f"{bone_path(name)}.location", np.zeros((1, 3)), name)
 
 
-def _pole_place(world: _World, motion: RigMotion, limb: IkLimb) -> Array | None:
-    """(T, 3) where the pole stands: out from the middle joint where the limb bends, as far as at rest.
+def _bent_by_keys(item: bpy.types.Object, motion: RigMotion, settings: RetargetSettings) -> set[str]:
+    """Roles of the limbs whose inverse kinematics starts from bones that are keyed, too."""
+    return {limb.role for limb in _constrained_limbs(item, motion.mapping)} if settings.fk else set()
 
-    Of a straight limb, where the pole would be if the upper bone carried it.
+
+def _pole_place(world: _World, motion: RigMotion, limb: IkLimb, *, carried: bool) -> Array | None:
+    """(T, 3) where the pole stands, as far from the middle joint as at rest.
+
+    It points the way the limb bends. Of a straight limb, and where the solver starts from the pose itself
+    (`carried`), it stands where it would if the upper bone carried it: Blender turns the limb until an axis of its
+    upper bone points at the pole.
     """
     part, _, side = limb.role.partition(".")
     rig, mapping = motion.rig, motion.mapping
@@ -212,14 +214,18 @@ def _pole_place(world: _World, motion: RigMotion, limb: IkLimb) -> Array | None:
     upper, middle, end = (int(row) for row in rows if row is not None)
     a, b, c = (world[row][1] for row in (upper, middle, end))
     pole, (rest_a, rest_b, rest_c) = rig.heads[rig.index[limb.pole]], rig.heads[[upper, middle, end]]
-    aim = _across(pole - rest_a, rest_c - rest_a)
-    carried = unit(_across(world.delta(upper) @ aim, c - a))
-    bend = _across(b - a, c - a)
-    length = np.linalg.norm(rest_b - rest_a) + np.linalg.norm(rest_c - rest_b)
-    share = np.clip((np.linalg.norm(bend, axis=-1, keepdims=True) / length - _STRAIGHT) / (_BENT - _STRAIGHT), 0, 1)
-    share = share * share * (3 - 2 * share)
-    out = unit(share * unit(bend) + (1 - share) * carried)
-    return b + out * np.linalg.norm(pole - rest_b)
+    out, bend = (
+        unit(_across(world.delta(upper) @ _across(pole - rest_a, rest_c - rest_a), c - a)),
+        _across(b - a, c - a),
+    )
+    if not carried:
+        length = np.linalg.norm(rest_b - rest_a) + np.linalg.norm(rest_c - rest_b)
+        share = np.linalg.norm(bend, axis=-1, keepdims=True) / length
+        share = np.clip((share - _STRAIGHT) / (_BENT - _STRAIGHT), 0, 1)
+        share = share * share * (3 - 2 * share)
+        out = unit(share * unit(bend) + (1 - share) * out)
+    away = np.maximum(np.sum(bend * out, axis=-1, keepdims=True), 0.0) + np.linalg.norm(pole - rest_b)
+    return b - bend + out * away  # across from the line between the limb's ends
 
 
 def _across(vector: Array, line: Array) -> Array:

@@ -90,7 +90,8 @@ class _Way:
         self._tree = ik.Tree(head["parents"], local[:, :3, :3], local[:, :3, 3])
         self._character, self._mapping = character, mapping
         self._retargeter = Retargeter.for_rig(source, HUMANOID_MAPPING, character.rig, mapping)
-        self._units_from_m = np.stack([_location_axes(character, row) for row in self._retargeter.moved])
+        self._units_from_m = np.stack([character.location_axes(row) for row in self._retargeter.moved])
+        self._units_from_m *= character.unit
 
     def puppet(self) -> Puppet:
         """The character's bones that are driven, and what its switches have to be."""
@@ -105,15 +106,6 @@ class _Way:
         turns, heads = ik.place(self._tree, ik.Pose(turns, np.array([frame.root])))
         rotations, locations = self._retargeter.pose(turns[0], heads[0], settings)
         return rotations, np.einsum("mij,mj->mi", self._units_from_m, locations)
-
-
-def _location_axes(character: Character, row: int) -> Array:
-    """(3, 3) from metres in a bone's own axes to what its location is told in."""
-    if character.local_location[row]:
-        return np.eye(3) * character.unit
-    bone = bpy.data.objects[character.name].data.bones[character.rig.names[row]]
-    turn = bone.matrix_local.to_3x3()  # into the parent's axes, or without one the armature's
-    return np.array(bone.parent.matrix_local.to_3x3().inverted() @ turn if bone.parent else turn) * character.unit
 
 
 def _average_person() -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Character:
 
     rig: bones at rest; unit: the armature's own units in a metre; world (4, 4): from the rig's frame to the scene's, in
     metres, a heading and a place; matrix (4, 4): the object's own matrix in the scene, in the scene's units;
-    local_location (B,) False where a bone's location is told in the armature's axes; connected (B,) where it cannot
+    local_location (B,) False where a bone's location is told in its parent's axes; connected (B,) where it cannot
     move away from its parent; deform (B,) where it moves skin; held (B,) where a constraint or a driver moves it;
     modes: its rotation mode.
     """
@@ -57,6 +57,14 @@ class Character:
         """The scene's units in a metre."""
         return self.unit * float(np.linalg.norm(self.matrix[:3, 0]))
 
+    def location_axes(self, row: int) -> Array:
+        """(3, 3) from a bone's own axes at rest to those that its location is told in: its parent's for some."""
+        if self.local_location[row]:
+            return np.eye(3)
+        bone = bpy.data.objects[self.name].data.bones[self.rig.names[row]]
+        own = np.array(bone.matrix_local, float)[:3, :3]
+        return np.array(bone.parent.matrix_local, float)[:3, :3].T @ own if bone.parent else own
+
 
 def read_character(item: bpy.types.Object, mapping: Mapping | None = None) -> Character:
     """Read an armature; with a mapping, bones hang from whatever carries the mapped ones, constraints included.
@@ -70,7 +78,7 @@ def read_character(item: bpy.types.Object, mapping: Mapping | None = None) -> Ch
         hint = "Make a library override: Object > Library Override > Make."
         raise InputError(f"{item.name} is linked from {item.library.name} and cannot be animated.", hint)
     if item.mode == "EDIT":
-        item.update_from_editmode()
+        raise InputError(f"{item.name} is in Edit Mode.", "Leave it (Tab), then try again.")
     bones = _parents_first(item)
     if not bones:
         raise InputError(f"{item.name} has no bones.", "Choose the character's armature.")
