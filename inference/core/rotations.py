@@ -148,14 +148,21 @@ def euler_from_matrix(matrix: Array, order: str = "XYZ") -> Array:
     other = np.empty_like(one)
     other[..., i], other[..., j], other[..., k] = first + np.pi, np.pi - middle, last + np.pi
     one, other = sign * one, sign * other
-    if len(one):
-        one[0] = (one[0] + np.pi) % (2 * np.pi) - np.pi
-    for frame in range(1, len(one)):
-        before = one[frame - 1]
-        near, far = (before + (angles - before + np.pi) % (2 * np.pi) - np.pi for angles in (one[frame], other[frame]))
-        better = np.abs(far - before).sum(-1) < np.abs(near - before).sum(-1)
-        one[frame] = np.where(better[..., None], far, near)
-    return one
+    if not len(one):
+        return one
+    # From one way to the other is as far as back, so each frame only tells whether to change over.
+    kept, changed = (np.abs(_half_turn(angles[1:] - one[:-1])).sum(-1) for angles in (one, other))
+    swapped = np.zeros(one.shape[:-1], bool)
+    np.logical_xor.accumulate(changed < kept, axis=0, out=swapped[1:])
+    angles = np.where(swapped[..., None], other, one)
+    angles[0] = _half_turn(angles[0])
+    angles[1:] -= 2 * np.pi * np.cumsum(np.round(np.diff(angles, axis=0) / (2 * np.pi)), axis=0)
+    return angles
+
+
+def _half_turn(angles: Array) -> Array:
+    """Angles less full turns, within half a turn."""
+    return (angles + np.pi) % (2 * np.pi) - np.pi
 
 
 def slerp(a: Array, b: Array, t: Array | float) -> Array:

@@ -76,3 +76,41 @@ def test_euler_angles_turn_on_past_half_a_turn():
     assert angles[-1, 2] - angles[0, 2] == pytest.approx(4 * np.pi)
     again = quaternion_from_matrix(matrix_from_euler(angles, "XYZ"))
     assert np.allclose(matrix_from_quaternion(again), matrix_from_quaternion(multiply(spins, tilt)), atol=1e-9)
+
+
+def test_a_single_frame_keeps_its_key():
+    assert needed_keys(np.array([3.0]), [location_track(np.ones((1, 3)), 1e-3)]).tolist() == [0]
+
+
+def test_bones_share_the_keys_that_any_of_their_channels_needs():
+    frames = np.arange(41.0)
+    quaternions = quaternion_from_rotvec(np.linspace(0, 0.5, 41)[:, None] * [0.0, 0.0, 1.0])
+    hop = np.zeros((41, 3))
+    hop[20, 2] = 0.1
+    turning = rotation_track(quaternions, quaternions, lambda v: v, np.radians(0.5))
+    together = needed_keys(frames, [turning, location_track(hop, 1e-3)])
+    assert {19, 20, 21} <= set(together.tolist()) and len(together) < 8
+
+
+def test_a_looser_tolerance_never_needs_many_more_keys():
+    quaternions = wander(3, 300, 0.2)
+    counts = [
+        len(needed_keys(np.arange(300.0), [rotation_track(quaternions, quaternions, lambda v: v, np.radians(degrees))]))
+        for degrees in (0.1, 0.5, 2.0, 10.0)
+    ]
+    assert counts == sorted(counts, reverse=True) and counts[-1] < counts[0] / 4
+
+
+@given(st.integers(0, 10_000), st.sampled_from(["XYZ", "ZXY", "YZX"]))
+def test_euler_keys_on_uneven_frames_play_within_the_tolerance(seed, order):
+    frames = np.cumsum(np.random.default_rng(seed).uniform(0.2, 2.0, 60))
+    quaternions = wander(seed, 60, 0.3)
+    angles = euler_from_matrix(matrix_from_quaternion(quaternions), order)
+
+    def back(values):
+        return quaternion_from_matrix(matrix_from_euler(values, order))
+
+    keys = needed_keys(frames, [rotation_track(angles, quaternions, back, np.radians(1.0))])
+    played = back(between_keys(frames, keys, angles))
+    angle = 2 * np.arccos(np.minimum(np.abs(np.sum(played * quaternions, -1)), 1))
+    assert np.degrees(angle.max()) <= 1.0 + 1e-6

@@ -45,12 +45,15 @@ def location_track(values: Array, tolerance: float) -> Track:
 
 
 def needed_keys(frames: Array, tracks: Sequence[Track]) -> Array:
-    """Indices (N,) of the frames (K,) that all tracks of a bone have to keep, first and last included."""
+    """Indices (N,) of the frames (K,) that all tracks of a bone have to keep.
+
+    The first and the last are kept; of a bone that never moves, only the first.
+    """
     count = len(frames)
     kept = np.zeros(count, bool)
     kept[[0, -1]] = True
     if all(np.ptp(track.values, axis=0).max() == 0.0 for track in tracks):
-        kept[-1] = False
+        kept[1:] = False
         return np.flatnonzero(kept)
     while True:
         keys = np.flatnonzero(kept)
