@@ -17,7 +17,7 @@ from ...inference.protocol.errors import InputError
 from ...inference.protocol.retarget import RetargetSettings
 from .action import fill
 from .compat import Curves, action_slot, assign_action, curves_in
-from .controls import Curve, curves_of
+from .controls import Curve, curves_of, stretching
 from .evaluate import evaluated
 from .place import keep_place, read_place
 from .rig import Character
@@ -67,7 +67,7 @@ def bake(
         elif animation.action is not None:
             animation.action.use_fake_user = True
         action = bpy.data.actions.new(name)
-        result = BakeResult(item.name, action.name, character, timing, tuple(_unmovable(character, curves)))
+        result = BakeResult(item.name, action.name, character, timing, _notes(item, character, curves, settings))
         _write(result, Curves(item, action), curves, settings)
         action.use_frame_range = True
         action.frame_start, action.frame_end = float(timing.frames[0]), float(timing.frames[-1])
@@ -83,6 +83,7 @@ def update(result: BakeResult, motion: RigMotion, settings: RetargetSettings) ->
     item = _find(result.rig)
     action, place = bpy.data.actions[result.action], read_place(item)
     curves = curves_of(item, result.character, motion, settings, result.timing)
+    result.notes = _notes(item, result.character, curves, settings)
     keys = {curve.path: _key_frames(curve, result.timing) for curve in curves}
     same = (
         not settings.reduce
@@ -144,6 +145,21 @@ def _find(name: str) -> bpy.types.Object:
     if item is None or item.type != "ARMATURE":
         raise InputError(f"The armature {name} is not there any more.", "Choose a character and start again.")
     return item
+
+
+def _notes(
+    item: bpy.types.Object, character: Character, curves: list[Curve], settings: RetargetSettings
+) -> tuple[str, ...]:
+    """What will not follow, or not quite."""
+    notes = list(_unmovable(character, curves))
+    moved = {curve.group for curve in curves if curve.path.endswith(".location")}
+    stretched = stretching(item, moved) if settings.mode == "ik" else []
+    if stretched:
+        notes.append(
+            f"{stretched[0]} and other bones have IK Stretch, so that elbows and knees stand a few degrees off: set it "
+            "to 0 (Bone properties > Inverse Kinematics) to have them exact."
+        )
+    return tuple(notes)
 
 
 def _unmovable(character: Character, curves: list[Curve]) -> Iterator[str]:

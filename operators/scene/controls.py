@@ -294,3 +294,14 @@ def _constrained_limbs(item: bpy.types.Object, mapping: Mapping) -> Iterator[IkL
                     pole = constraint.pole_subtarget if constraint.pole_target == item else ""
                     if constraint.subtarget:
                         yield IkLimb(role, constraint.subtarget, pole)
+
+
+def stretching(item: bpy.types.Object, poles: set[str]) -> list[str]:
+    """Bones that Blender's solver may make longer or shorter rather than bend, in the limbs with these poles."""
+    found = []
+    for bone in item.pose.bones:
+        for constraint in bone.constraints:
+            if constraint.type == "IK" and constraint.pole_subtarget in poles and constraint.use_stretch:
+                chain = [bone, *bone.parent_recursive][: constraint.chain_count or None]
+                found += [link.name for link in chain if link.ik_stretch > 0]
+    return list(dict.fromkeys(found))
