@@ -23,9 +23,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-_ROOT = Path(__file__).resolve().parents[2]
 if "understudy" not in sys.modules:
-    for _name, _folder in {"understudy": _ROOT, "inference": _ROOT / "inference", "tests": _ROOT / "tests"}.items():
+    _root = Path(__file__).resolve().parents[2]
+    for _name, _folder in {"understudy": _root, "inference": _root / "inference", "tests": _root / "tests"}.items():
         sys.modules[_name] = types.ModuleType(_name)
         sys.modules[_name].__path__ = [str(_folder)]
 

@@ -99,10 +99,12 @@ def spread(tree: Tree, deltas: Array, heads: Array) -> tuple[Array, Array]:
     all_turns, all_heads = np.empty((len(rig.names), frames, 3, 3)), np.empty((len(rig.names), frames, 3))
     still = np.flatnonzero(tree.carrier < 0)
     all_turns[still], all_heads[still] = rig.rest[still, None, :3, :3], rig.rest[still, None, :3, 3]
+    columns = all_turns.reshape(len(rig.names), -1, 3)
     for n, row in enumerate(tree.rows):
-        for bone in np.flatnonzero(tree.carrier == n):
-            np.matmul(deltas[n].reshape(-1, 3), rig.rest[bone, :3, :3], out=all_turns[bone].reshape(-1, 3))
-            np.add(deltas[n] @ (rig.rest[bone, :3, 3] - rig.rest[row, :3, 3]), heads[n], out=all_heads[bone])
+        bones, delta = np.flatnonzero(tree.carrier == n), deltas[n].reshape(-1, 3)
+        columns[bones] = delta @ rig.rest[bones, :3, :3]
+        offsets = (rig.heads[bones] - rig.heads[row]) @ delta.T
+        all_heads[bones] = offsets.reshape(len(bones), frames, 3) + heads[n]
     return all_turns.swapaxes(0, 1), all_heads.swapaxes(0, 1)
 
 
