@@ -12,7 +12,7 @@ from mathutils import Matrix
 
 from ...inference.protocol.errors import InputError, ResourceError
 from ...inference.protocol.files import storage_error
-from .compat import curves_in
+from .compat import action_slot, assign_action, curves_in
 
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
 
@@ -111,12 +111,40 @@ def _travels_below_root(rig: bpy.types.Object, action: bpy.types.Action) -> bool
     return any(bone is not None and bone.parent is not None for bone in bones)
 
 
-def _fbx(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
-    bpy.ops.export_scene.fbx(
-        filepath=path, use_selection=True, object_types={"ARMATURE", "MESH"}, add_leaf_bones=False, bake_anim=True,
-        bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False,
-        bake_anim_simplify_factor=0.0,
-    )  # fmt: skip
+def _fbx(path: str, action: bpy.types.Action) -> None:
+    """The exporter calls rest what it finds at the current frame, unless a skin says better."""
+    scene = bpy.context.scene
+    with _at_rest_before(bpy.context.object, action):
+        scene.frame_set(scene.frame_start - 1)
+        bpy.ops.export_scene.fbx(
+            filepath=path, use_selection=True, object_types={"ARMATURE", "MESH"}, add_leaf_bones=False, bake_anim=True,
+            bake_anim_use_all_bones=True, bake_anim_use_nla_strips=False, bake_anim_use_all_actions=False,
+            bake_anim_simplify_factor=0.0,
+        )  # fmt: skip
+
+
+@contextmanager
+def _at_rest_before(rig: bpy.types.Object, action: bpy.types.Action) -> Iterator[None]:
+    """Play the action as a strip that holds nothing, so that before its first frame every bone that it moves rests."""
+    animation = rig.animation_data
+    slot, used, (first, last) = action_slot(animation), animation.use_nla, action.frame_range
+    if last <= first or animation.use_tweak_mode:
+        yield  # a single pose is no strip
+        return
+    track = animation.nla_tracks.new()
+    strip = track.strips.new(action.name, math.floor(first), action)
+    if slot is not None:
+        strip.action_slot = slot
+    strip.action_frame_start, strip.action_frame_end = first, last
+    strip.frame_start_raw, strip.frame_end_raw = first, last
+    strip.extrapolation, strip.blend_type = "NOTHING", animation.action_blend_type
+    animation.action, animation.use_nla = None, True
+    try:
+        yield
+    finally:
+        animation.nla_tracks.remove(track)
+        animation.use_nla = used
+        assign_action(animation, action, slot)
 
 
 def _gltf(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
