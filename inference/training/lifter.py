@@ -4,7 +4,9 @@
 
 One flat script. It makes bodies (once), reads motions, then loops: imagine a batch, step, and now and then measure on
 people left out, write a checkpoint (safetensors, resumed from when it exists) and look for a file `cancel` in --out.
-With --detections (what `training.studio.detections` writes) some windows get a real detector's errors.
+With --detections (what `training.studio.detections` writes) some windows get a real detector's errors. A recipe that
+names another one in `after` goes on from that one's weights, --start; without whole people in its batches
+(`batch_whole`) it leaves hands and face as they are.
 The result is `lifter.safetensors` in --out: the running average of the weights, ready for `nets.load`.
 """
 
@@ -40,19 +42,29 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds motion/ and heads/")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="weights of the recipe that this one follows")
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     recipe = tomllib.loads(arguments.recipe.read_text())
+    if "after" in recipe and arguments.start is None:
+        parser.error(f"{arguments.recipe.name} goes on from the weights of {recipe['after']}: name them with --start")
     arguments.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.StreamHandler(), logging.FileHandler(arguments.out / "train.log")]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     seen = arguments.detections and observed.load(arguments.detections, recipe["net"]["window"])
-    train(recipe, arguments.data, arguments.out, torch.device(arguments.device), seen=seen)
+    device = torch.device(arguments.device)
+    train(recipe, arguments.data, arguments.out, device, start=arguments.start, seen=seen)
 
 
 def train(
-    recipe: dict[str, Any], data: Path, out: Path, device: torch.device, *, seen: observed.Observed | None = None
+    recipe: dict[str, Any],
+    data: Path,
+    out: Path,
+    device: torch.device,
+    *,
+    start: Path | None = None,
+    seen: observed.Observed | None = None,
 ) -> None:
     """Follow a recipe; see the module's text."""
     seed, steps = recipe["seed"], recipe["steps"]
@@ -69,7 +81,10 @@ def train(
     errors = captures.Errors(**recipe["errors"])
     held_out = evaluation_sets(data, bodies["val"], net.config.window, recipe["evaluation_windows"], split="val")
     if step == 0:
-        measure_statistics(net, bank, errors, generator, recipe["statistics_batches"])
+        if start is None:
+            measure_statistics(net, bank, errors, generator, recipe["statistics_batches"])
+        else:
+            begin(net, start)
         average.load_state_dict(net.state_dict())
     LOG.info("%d frames of %d clips; %s; step %d of %d", len(clips.root), len(clips.names), net.config, step, steps)
 
@@ -130,33 +145,40 @@ def schedule(step: int, steps: int, warmup: int, cooldown: int) -> float:
 
 
 def loss_terms(net: nets.Lifter, whole: captures.Batch, body: captures.Batch, *, bfloat16: bool) -> Tensor:
-    """(4,) mean error in metres of body, hands about the wrist, face about the nose; and the fit of expected errors."""
+    """(4,) mean error in metres of body, hands about the wrist, face about the nose; and the fit of expected errors.
+
+    Without whole people hands and face count nothing.
+    """
     parts, alone = (net.prepare(b.rays, b.valid, b.focal_known) for b in (whole, body))
-    assert parts.hands is not None and parts.face is not None
     count = len(parts.turn)
     both = nets.Part(*(torch.cat(pair) for pair in zip(parts.body, alone.body, strict=True)))
-    with torch.autocast(whole.rays.device.type, torch.bfloat16, enabled=bfloat16):
+    cast = torch.autocast(body.rays.device.type, torch.bfloat16, enabled=bfloat16)
+    with cast:
         points, error = net.regress_body(both, torch.cat([parts.scale, alone.scale]))
-        hands, hand_error = net.regress_hands(parts.hands, points[:count])
-        face, face_error = net.regress_face(parts.face, points[:count])
     target = torch.cat([whole.target[:, :25] @ parts.turn.transpose(1, 2), body.target @ alone.turn.transpose(1, 2)])
     distance = (points - target).norm(dim=-1)
-    true_hands, true_face = local_parts(whole.target @ parts.turn.transpose(1, 2))
-    hand_distance = (torch.cat(hands, 1) - true_hands).norm(dim=-1)
-    face_distance = (face - true_face).norm(dim=-1)
-    # An exponential law: its negative log-likelihood is least where the scale is the mean distance. Errors of hands and
-    # face are about the mid-hip, like the body's.
-    at = (points - target)[:count].detach()
-    far = [distance, (face - true_face + at[:, 0, None]).norm(dim=-1),
-           (hands[0] - true_hands[:, :21] + at[:, 7, None]).norm(dim=-1),
-           (hands[1] - true_hands[:, 21:] + at[:, 4, None]).norm(dim=-1)]  # fmt: skip
-    scales = [error, face_error, *hand_error]
-    nll = [(d.detach() / s + s.log()).mean() for d, s in zip(far, scales, strict=True)]
     # What nobody saw in the last frame is mostly chance; it counts half.
-    seen = torch.cat([whole.valid[:, -1, :25], body.valid[:, -1]]).to(distance.device)
-    return torch.stack(
-        [(distance * (0.5 + 0.5 * seen)).mean(), hand_distance.mean(), face_distance.mean(), torch.stack(nll).mean()]
-    )
+    seen = torch.cat([whole.valid[:, -1, :25], body.valid[:, -1]])
+    losses, fits = [(distance * (0.5 + 0.5 * seen)).mean()], [_fit(distance, error)]
+    if not count:
+        return torch.stack([*losses, *torch.zeros_like(fits[0]).expand(2), *fits])
+    assert parts.hands is not None and parts.face is not None
+    with cast:
+        hands, hand_error = net.regress_hands(parts.hands, points[:count])
+        face, face_error = net.regress_face(parts.face, points[:count])
+    true_hands, true_face = local_parts(whole.target @ parts.turn.transpose(1, 2))
+    losses += [(torch.cat(hands, 1) - true_hands).norm(dim=-1).mean(), (face - true_face).norm(dim=-1).mean()]
+    # Errors of hands and face are about the mid-hip, like the body's.
+    at = (points - target)[:count].detach()
+    ends = (face - true_face, face_error, 0), (hands[0] - true_hands[:, :21], hand_error[0], 7), (
+        hands[1] - true_hands[:, 21:], hand_error[1], 4)  # fmt: skip
+    fits += [_fit((off + at[:, joint, None]).norm(dim=-1), scale) for off, scale, joint in ends]
+    return torch.stack([*losses, torch.stack(fits).mean()])
+
+
+def _fit(distance: Tensor, scale: Tensor) -> Tensor:
+    """Negative log-likelihood of an exponential law: it is least where the scale is the mean distance."""
+    return (distance.detach() / scale + scale.log()).mean()
 
 
 def local_parts(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -311,6 +333,13 @@ def resume(out: Path, net: nets.Lifter, average: nets.Lifter, optimisers: list[t
         optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
     with safe_open(path, "pt") as file:
         return int(file.metadata()["step"])
+
+
+def begin(net: nets.Lifter, path: Path) -> None:
+    """Take over weights and statistics; what the file lacks, the mixer, stays as it was made."""
+    unknown = net.load_state_dict(load_file(path), strict=False).unexpected_keys
+    if unknown:
+        raise ValueError(f"{path.name} holds what this recipe's network has not: {unknown[0]}")
 
 
 def save_weights(path: Path, net: nets.Lifter, recipe: dict[str, Any], figures: dict[str, float]) -> None:

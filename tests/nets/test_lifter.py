@@ -24,6 +24,7 @@ from inference.training.muon import orthogonal
 from inference.training.observed import Observed, box, look, spoil
 
 ROOT = Path(__file__).resolve().parents[2]
+TOY = ROOT / "inference/training/recipes/lifter_toy.toml"
 SMALL = LifterConfig(
     hidden=48, blocks=2, part_hidden=24, part_blocks=1,
     mixer_blocks=2, mixer_width=16, mixer_inner=24, mixer_groups=2, mixer_share=3,
@@ -198,15 +199,35 @@ def test_missing_and_damaged_weights_are_refused(tmp_path: Path) -> None:
         nets.load(path)
 
 
+def run_training(recipe: Path, data: Path, out: Path, *more: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "inference.training.lifter", recipe, "--data", data, "--out", out, *more]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
 @pytest.mark.slow
-def test_training_takes_two_steps_and_resumes(data_dir: Path, tmp_path: Path) -> None:
+def test_training_takes_two_steps_resumes_and_goes_on_with_bodies_alone(data_dir: Path, tmp_path: Path) -> None:
     """The script as it is run, on the toy recipe; the second call finds its work done."""
-    recipe = ROOT / "inference/training/recipes/lifter_toy.toml"
-    command = [sys.executable, "-m", "inference.training.lifter", recipe, "--data", data_dir, "--out", tmp_path]
     for _ in range(2):
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+        done = run_training(TOY, data_dir, tmp_path)
         assert done.returncode == 0, done.stderr
     assert "step 2 of 2" in done.stderr  # resumed
-    assert isinstance(nets.load(tmp_path / "lifter.safetensors"), Lifter)
+    first = tmp_path / "lifter.safetensors"
+    assert isinstance(nets.load(first), Lifter)
     state = load_file(tmp_path / "checkpoint.safetensors")
     assert any(name.startswith("optimiser.") for name in state)
+
+    recipe, out = tmp_path / "bodies.toml", tmp_path / "more"
+    recipe.write_text('after = "lifter_toy.toml"\n' + TOY.read_text().replace("batch_whole = 4", "batch_whole = 0"))
+    out.mkdir()
+    (tmp_path / "bodies_train.npz").rename(out / "bodies_train.npz")
+    (tmp_path / "bodies_val.npz").rename(out / "bodies_val.npz")
+    done = run_training(recipe, data_dir, out, "--start", first)
+    assert done.returncode == 0, done.stderr
+    before, after = load_file(first), load_file(out / "lifter.safetensors")
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"body", "mixer"}
+
+
+def test_a_recipe_that_follows_another_asks_for_its_weights(tmp_path: Path) -> None:
+    done = run_training(TOY.with_name("lifter.toml"), tmp_path, tmp_path)
+    assert done.returncode == 2 and "lifter_perceptrons.toml" in done.stderr and "--start" in done.stderr
