@@ -17,7 +17,8 @@ from .motion import Sidebar, draw_optional
 
 _GROUPS = {
     "body": (
-        "scale", "hip_height", "arm_reach", "arm_spread", "leg_spread", "spine_bend", "shoulders", "fingers", "twist",
+        "scale", "hip_height", "arm_reach", "leg_reach", "arm_spread", "leg_spread", "spine_bend", "shoulders",
+        "fingers", "twist",
     ),
     "feet": ("lock_feet", "floor"),
     "root": ("root", "root_axes", "root_turn"),

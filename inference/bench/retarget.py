@@ -253,12 +253,12 @@ def bench_tips(data: Path) -> list[Table]:
     table = Table(
         "Fingers and toes: distance to the performer's place (cm, scaled to the performer's size)",
         (
-            "character", "arm_reach", "fingers, mean", "fingers, 95 %", "within 1.5 cm", "out of reach",
-            "toes, mean", "toes, 95 %",
+            "character", "reach", "fingers, mean", "fingers, 95 %", "within 1.5 cm", "out of reach",
+            "toes, mean", "toes, 95 %", "within 1.5 cm", "out of reach",
         ),
         note="The last joint of the middle finger, and where the toes bend. Of one build at any size: in the world. Of "
-        "another build: fingers from between the shoulders, toes from the pelvis; out of reach: frames whose place is "
-        "further from the shoulder than the arm is long.",
+        "another build: fingers from between the shoulders, toes from the pelvis; reach: arm_reach and leg_reach; out "
+        "of reach: frames whose place is further away than the limb is long. Target: 1.5 cm where lengths allow.",
     )  # fmt: skip
     pose = made().a_pose(made().humanoid())
     same = {f"same build x {scale}, A-pose": made().rolled(made().scaled(pose, scale), 3) for scale in (0.5, 1.0, 2.5)}
@@ -266,12 +266,12 @@ def bench_tips(data: Path) -> list[Table]:
     for name, rig in (same | other).items():
         for amount in (0.0,) if name in same else (0.0, 1.0):
             rows = [_tips(p, rig, amount, absolute=name in same) for p in performances.values()]
-            fingers, toes, away = (np.concatenate([row[i] for row in rows]) for i in range(3))
-            near = fingers[~away]
-            table.add(
-                name, amount, *_mean_95(100 * fingers), f"{100 * np.mean(near < 0.015):.1f} %",
-                f"{100 * away.mean():.1f} %" if amount else None, *_mean_95(100 * toes),
-            )  # fmt: skip
+            cells: list[Any] = []
+            for ends in ("fingers", "toes"):
+                off, away = (np.concatenate([row[ends][i] for row in rows]) for i in range(2))
+                cells += [*_mean_95(100 * off), f"{100 * np.mean(off[~away] < 0.015):.1f} %"]
+                cells.append(f"{100 * away.mean():.1f} %" if amount else None)
+            table.add(name, amount, *cells)
     return [table]
 
 
@@ -279,30 +279,35 @@ def _mean_95(values: Array) -> tuple[float, float]:
     return _shown(values.mean()), _shown(float(np.quantile(values, 0.95)))
 
 
-def _tips(performance: Performance, rig: Rig, amount: float, *, absolute: bool) -> tuple[Array, Array, Array]:
-    """Distances of middle fingertips and toes, metres in the performer's size, and where the former is out of reach."""
+def _tips(performance: Performance, rig: Rig, amount: float, *, absolute: bool) -> dict[str, tuple[Array, Array]]:
+    """Distances of middle fingertips and toes, metres in the performer's size, and where they are out of reach."""
     retargeter = Retargeter(performance, rig, HUMANOID_MAPPING)
-    motion = retargeter.solve(replace(POSE, arm_reach=amount))
-    i = rig.index
-    arm = rig.heads[[i[f"{part}.L"] for part in ("upper_arm", "forearm", "hand")]]
-    longest = 0.96 * np.linalg.norm(np.diff(arm, axis=0), axis=-1).sum()
-    fingers, toes, away = [], [], []
-    for side in SIDES:
-        places, feet_at = [], []
-        for moved, scale in ((motion, 1.0), (performance, retargeter.ratio)):
-            heads = moved.heads * scale
-            middles = [(heads[:, i[f"{joint}.L"]] + heads[:, i[f"{joint}.R"]]) / 2 for joint in ("upper_arm", "thigh")]
-            row = i[f"middle.03.{side}"]
-            tip = heads[:, row]
-            places.append(tip - (0.0 if absolute else middles[0]))
-            feet_at.append(heads[:, i[f"toe.{side}"]] - (0.0 if absolute else middles[1]))
-        fingers.append(np.linalg.norm(places[0] - places[1], axis=-1) / retargeter.ratio)
-        toes.append(np.linalg.norm(feet_at[0] - feet_at[1], axis=-1) / retargeter.ratio)
-        middle = (motion.heads[:, i["upper_arm.L"]] + motion.heads[:, i["upper_arm.R"]]) / 2
-        hand = motion.heads[:, i[f"hand.{side}"]] - motion.heads[:, i[f"middle.03.{side}"]]
-        wrist = middle + places[1] + hand
-        away.append(np.linalg.norm(wrist - motion.heads[:, i[f"upper_arm.{side}"]], axis=-1) > longest)
-    return np.concatenate(fingers), np.concatenate(toes), np.concatenate(away) & (not absolute)
+    motion = retargeter.solve(replace(POSE, arm_reach=amount, leg_reach=amount))
+    found = {}
+    for ends, first, second, end, tip in (
+        ("fingers", "upper_arm", "forearm", "hand", "middle.03"),
+        ("toes", "thigh", "shin", "foot", "toe"),
+    ):
+        off, away = [], []
+        limb = rig.heads[[rig.index[f"{part}.L"] for part in (first, second, end)]]
+        longest = 0.96 * np.linalg.norm(np.diff(limb, axis=0), axis=-1).sum()
+        for side in SIDES:
+            ours, theirs = (
+                _from_middle(heads, rig, first, f"{tip}.{side}", absolute=absolute)
+                for heads in (motion.heads, performance.heads * retargeter.ratio)
+            )
+            off.append(np.linalg.norm(ours - theirs, axis=-1) / retargeter.ratio)
+            to_end = motion.heads[:, rig.index[f"{end}.{side}"]] - motion.heads[:, rig.index[f"{tip}.{side}"]]
+            root = _from_middle(motion.heads, rig, first, f"{first}.{side}", absolute=absolute)
+            away.append((np.linalg.norm(theirs + to_end - root, axis=-1) > longest) & (not absolute))
+        found[ends] = np.concatenate(off), np.concatenate(away)
+    return found
+
+
+def _from_middle(heads: Array, rig: Rig, first: str, bone: str, *, absolute: bool) -> Array:
+    """(T, 3) of a bone's head, seen from between both limbs' first joints unless `absolute`."""
+    middle = (heads[:, rig.index[f"{first}.L"]] + heads[:, rig.index[f"{first}.R"]]) / 2
+    return heads[:, rig.index[bone]] - (0.0 if absolute else middle)
 
 
 def bench_feet(data: Path) -> list[Table]:

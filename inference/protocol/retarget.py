@@ -19,6 +19,9 @@ class RetargetSettings:
     arm_reach: Annotated[
         float, About("How far the hands go to where the source's are, rather than keeping the arms' directions.", 0, 1)
     ] = 0.0
+    leg_reach: Annotated[
+        float, About("How far the feet go to where the source's are, rather than keeping the legs' directions.", 0, 1)
+    ] = 0.0
     arm_spread: Annotated[float, About("Turns the upper arms away from the body.", -1, 1, "rad")] = 0.0
     leg_spread: Annotated[float, About("Turns the thighs apart.", -0.5, 0.5, "rad")] = 0.0
     spine_bend: Annotated[float, About("How much of the spine's bending is taken over.", 0, 2)] = 1.0

@@ -191,3 +191,36 @@ def test_reaching_keeps_elbows_bent_the_way_they_bend() -> None:
             a, b, c = (motion.heads[:, rig.index[f"{part}.{side}"]] for part in ("upper_arm", "forearm", "hand"))
             axes.append(unit(cross(b - a, c - b)))
         assert np.sum(axes[0] * axes[1], axis=-1).min() > 0.9
+
+
+def _stepping(frames: int = 40) -> Performance:
+    """Legs that swing, lift and bend."""
+    t = np.linspace(0.0, 2.0 * np.pi, frames)[:, None]
+    rotations = {}
+    for side, phase in (("L", 0.0), ("R", np.pi)):
+        rotations[f"thigh.{side}"] = (0.2 + 0.5 * np.sin(t + phase)) * np.array([-1.0, 0.0, 0.1])
+        rotations[f"shin.{side}"] = (0.5 + 0.4 * np.cos(t + phase)) * np.array([1.0, 0.0, 0.0])
+        rotations[f"foot.{side}"] = 0.2 * np.sin(t) * np.array([1.0, 0.0, 0.0])
+    return made.gesture(rotations, frames=frames)
+
+
+@pytest.mark.parametrize(("thigh", "shin", "foot"), [(1.1, 0.9, 1.0), (0.9, 1.1, 1.3), (1.0, 1.0, 1.4)])
+def test_toes_reach_the_performers_place_with_other_proportions(thigh: float, shin: float, foot: float) -> None:
+    rig, performance, factors = made.humanoid(1.4), _stepping(), np.ones(51)
+    for side in "LR":
+        for part, factor in (("thigh", thigh), ("shin", shin), ("foot", foot)):
+            factors[rig.index[f"{part}.{side}"]] = factor
+    rig = made.lengthened(rig, factors)
+    there = Retargeter(performance, rig, HUMANOID_MAPPING)
+    plain, reached = (there.solve(replace(POSE, leg_reach=amount)) for amount in (0.0, 1.0))
+    for side in "LR":
+        toes = [m.heads[:, rig.index[f"toe.{side}"]] - _mid_hips(rig, m) for m in (plain, reached)]
+        wanted = performance.heads[:, performance.rig.index[f"toe.{side}"]] - _mid_hips(performance.rig, performance)
+        off = [np.linalg.norm(place - there.ratio * wanted, axis=-1) / there.ratio for place in toes]
+        assert off[1].max() < 0.015 < off[0].max()
+        turned = _since_rest(reached, f"foot.{side}").inv() * _since_rest(performance, f"foot.{side}")
+        assert turned.magnitude().max() < 1e-9
+
+
+def _mid_hips(rig: Rig, motion: Performance | RigMotion) -> np.ndarray:
+    return (motion.heads[:, rig.index["thigh.L"]] + motion.heads[:, rig.index["thigh.R"]]) / 2

@@ -37,7 +37,8 @@ from .transfer import Transfer, check_frames, differences, hinges_in_motion, sam
 Array = np.ndarray
 _ARM = ("upper_arm", "forearm", "hand", *FINGERS, "upper_arm_twist", "forearm_twist")
 _POSE = (
-    "scale", "hip_height", "arm_reach", "arm_spread", "leg_spread", "spine_bend", "shoulders", "fingers", "twist",
+    "scale", "hip_height", "arm_reach", "leg_reach", "arm_spread", "leg_spread", "spine_bend", "shoulders", "fingers",
+    "twist",
 )  # fmt: skip
 _DEFAULTS = RetargetSettings()
 
@@ -46,12 +47,11 @@ _DEFAULTS = RetargetSettings()
 class _Source:
     """What is read off a performance: world rotations (N, T, 4) of the target's pieces since rest, corrected.
 
-    pelvis (T, 3); shoulders (T, 3) their middle; tips: (T, 3) by side, where hands should reach.
+    pelvis (T, 3); tips: (T, 3) by limb, where it should reach, seen from between the limb and its counterpart.
     """
 
     deltas: Array
     pelvis: Array
-    shoulders: Array
     tips: dict[str, Array]
 
 
@@ -169,23 +169,31 @@ class Retargeter:
 
     def _read(self, turns: Array, heads: Array) -> _Source:
         theirs = self._theirs
-        tips = {side: self._tip_of(theirs, side, turns, heads) for side in SIDES}
 
         def middle(role: str) -> Array:
             return (heads[:, theirs.chains[f"{role}.L"][0]] + heads[:, theirs.chains[f"{role}.R"][0]]) / 2
 
-        deltas = self._transfer(turns, len(self._tree.rows))
-        return _Source(deltas, middle("thigh"), middle("upper_arm"), tips)
+        pelvis, shoulders = middle("thigh"), middle("upper_arm")
+        tips = {
+            name: self._tip_of(theirs, name, turns, heads) - (shoulders if limb.arm else pelvis)
+            for name, limb in self._limbs.items()
+        }
+        return _Source(self._transfer(turns, len(self._tree.rows)), pelvis, tips)
 
-    def _tip_of(self, body: Body, side: str, turns: Array, heads: Array) -> Array:
-        """(T, 3) the fingertip that should reach, or the end of the hand or forearm."""
-        row, point = _reaching(body, self._reaching_role(side))
+    def _tip_of(self, body: Body, limb: str, turns: Array, heads: Array) -> Array:
+        """(T, 3) the fingertip that should reach, or the end of the hand or forearm; of a leg, where the toes bend."""
+        row, point = _reaching(body, self._reaching_role(limb))
         local = body.rig.rest[row, :3, :3].T @ (point - body.rig.heads[row])
         return heads[:, row] + turns[:, row] @ local
 
-    def _reaching_role(self, side: str) -> str:
-        roles = (*(f"{finger}.{side}" for finger in ("middle", "index", "ring")), f"hand.{side}", f"forearm.{side}")
-        return next(role for role in roles if role in self._ours.chains and role in self._theirs.chains)
+    def _reaching_role(self, limb: str) -> str:
+        kind, side = limb.split(".")
+        parts = ("middle", "index", "ring", "hand", "forearm") if kind == "arm" else ("toe", "foot", "shin")
+
+        def is_there(body: Body, part: str) -> bool:
+            return f"{part}.{side}" in body.chains and (part != "toe" or f"foot.{side}" in body.chains)
+
+        return next(f"{part}.{side}" for part in parts if is_there(self._ours, part) and is_there(self._theirs, part))
 
     def _motion(self, settings: RetargetSettings) -> RigMotion:
         deltas, matrices, heads, locations = self._place(self._source, settings)
@@ -200,11 +208,13 @@ class Retargeter:
         deltas = source.deltas.copy()
         self._bend(deltas, settings)
         self._spread_limbs(deltas, settings)
-        if settings.arm_reach > 0:
+        if settings.arm_reach > 0 or settings.leg_reach > 0:
             matrices = matrix_from_quaternion(deltas)
             heads, _ = self._stand(source, settings, matrices)
-            for side in SIDES:
-                self._reach(deltas, side, source, settings.arm_reach, (matrices, heads))
+            for name, limb in self._limbs.items():
+                amount = settings.arm_reach if limb.arm else settings.leg_reach
+                if amount > 0:
+                    self._reach(deltas, name, source, amount, (matrices, heads))
         for limb in self._limbs.values():
             share_twist(deltas, limb, settings.twist)
         matrices = matrix_from_quaternion(deltas)
@@ -292,24 +302,23 @@ class Retargeter:
                 locations[:, moved[row]] = location_of(tree, matrices, heads, row, heads[n])
         return heads, locations
 
-    def _reach(self, deltas: Array, side: str, source: _Source, amount: float, posed: tuple[Array, Array]) -> None:
-        """Bring a hand to the source's place, seen from between the shoulders and scaled."""
+    def _reach(self, deltas: Array, name: str, source: _Source, amount: float, posed: tuple[Array, Array]) -> None:
+        """Bring a hand or foot to the source's place, scaled, as seen from between the shoulders or the hips."""
         matrices, heads = posed
-        limb = self._limbs.get(f"arm.{side}")
-        if limb is None:
-            return
+        limb, side = self._limbs[name], name[-1]
+        first, second = ("upper_arm", "forearm") if limb.arm else ("thigh", "shin")
         tree, ours, rest = self._tree, self._ours, self._part.heads
-        row, point = _reaching(ours, self._reaching_role(side))
+        row, point = _reaching(ours, self._reaching_role(name))
         holder = self._piece[row]
         tip = heads[holder] + matrices[holder] @ (point - rest[row])
         upper, lower, last = limb.upper[0].piece, limb.lower[0].piece, limb.lower[-1].piece
         wrist = heads[limb.end] if limb.end is not None else (
-            heads[last] + matrices[last] @ (ours.joints(f"forearm.{side}")[-1] - rest[tree.rows[last]])
+            heads[last] + matrices[last] @ (ours.joints(f"{second}.{side}")[-1] - rest[tree.rows[last]])
         )  # fmt: skip
         if limb.end is None:
             tip = wrist
-        both = [heads[self._pieces(f"upper_arm.{other}")[0]] for other in SIDES]
-        place = (both[0] + both[1]) / 2 + self.ratio * (source.tips[side] - source.shoulders)
+        both = [heads[self._pieces(f"{first}.{other}")[0]] for other in SIDES]
+        place = (both[0] + both[1]) / 2 + self.ratio * source.tips[name]
         goal = wrist + amount * (place - tip)
         bend = matrices[limb.upper[-1].piece] @ self._elbow(matrices, limb)
         turn_upper, turn_lower = reach((heads[upper], heads[lower], wrist), goal, bend)
@@ -323,7 +332,8 @@ class Retargeter:
         local = np.einsum("tji,tj->ti", upper, cross(*directions)).sum(axis=0)
         if np.linalg.norm(local) > 1e-3:
             return unit(local)
-        return unit(cross(limb.upper[-1].axis, self._ahead))
+        ahead = self._ahead if limb.arm else -self._ahead  # knees bend the other way
+        return unit(cross(limb.upper[-1].axis, ahead))
 
     def _confidence(self) -> Array | None:
         """(T, K) of the source bones that the keyed bones follow."""
@@ -368,4 +378,6 @@ def _scale_chain(deltas: Array, pieces: list[int], amount: float) -> None:
 
 def _reaching(body: Body, role: str) -> tuple[int, Array]:
     """The bone, and the (3,) point of it at rest, that should come to the source's place."""
+    if role.startswith("toe"):
+        return body.chains[f"foot{role[3:]}"][-1], body.joints(role)[0]
     return body.chains[role][-1], body.joints(role)[-1]
