@@ -38,11 +38,13 @@ def effective_parents(rig: bpy.types.Object, mapping: Mapping) -> dict[str, str]
     with _without_animation(rig), _stage(rig, names) as matrices:
         puppet.take()
         try:
-            return _probe(_Trials(rig, names, matrices), _together(mapping, names), names)
+            found = _probe(_Trials(rig, names, matrices), _together(mapping, names), names)
         finally:
             puppet.give_back()
             for name, scale in zip(names, scales, strict=True):
                 rig.pose.bones[name].scale = scale  # which a matrix does not give back to the last digit
+    bpy.context.view_layer.update()  # the bones' matrices still show the last trial
+    return found
 
 
 def _follows_constraints(rig: bpy.types.Object, names: set[str]) -> bool:
