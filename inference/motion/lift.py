@@ -184,18 +184,19 @@ class Regressor:
 
     def __init__(self, net: Lifter, *, flip: bool, focal_known: bool) -> None:
         self.net, self.flip, self.window = net, flip, net.config.window
-        self.prepare_frame = Preparer(net)
+        self.device = net.cues_mean.device
+        self.prepare_frame = Preparer(net) if self.device.type == "cpu" and not flip else None
         self.known = float(focal_known)
-        self.mirror = torch.tensor(MIRROR_137)
-        self.sign = torch.tensor([-1.0, 1.0, 1.0])
+        self.mirror = torch.tensor(MIRROR_137, device=self.device)
+        self.sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
 
     def __call__(self, rays: Array, valid: Array) -> tuple[Array, Array]:
         """(B, 137, 3) metres about the mid-hip and (B, 137) expected error of (B, T, 137, 2) rays."""
-        if len(rays) == 1 and not self.flip:
+        if len(rays) == 1 and self.prepare_frame is not None:
             with torch.inference_mode():
                 points, error = self.net.regress(self.prepare_frame(rays[0], valid[0], self.known))
             return points.numpy(), error.numpy()
-        x, ok = torch.from_numpy(rays), torch.from_numpy(valid)
+        x, ok = torch.from_numpy(rays).to(self.device), torch.from_numpy(valid).to(self.device)
         with torch.inference_mode():
             if self.flip:
                 x = torch.cat([x, x[:, :, self.mirror] * self.sign[:2]])
@@ -205,19 +206,19 @@ class Regressor:
                 count = len(rays)
                 points = 0.5 * (points[:count] + points[count:, self.mirror] * self.sign)
                 error = 0.5 * (error[:count] + error[count:, self.mirror])
-        return points.numpy(), error.numpy()
+        return points.cpu().numpy(), error.cpu().numpy()
 
 
-def load_net(path: Path | None = None) -> Lifter:
-    """The published lifter, fused for inference; kept for later calls."""
-    return _load(path or weights.locate("lifter"))
+def load_net(path: Path | None = None, *, device: str = "cpu") -> Lifter:
+    """The published lifter, fused for inference on a device; kept for later calls."""
+    return _load(path or weights.locate("lifter"), device)
 
 
 @lru_cache(maxsize=4)
-def _load(path: Path) -> Lifter:
+def _load(path: Path, device: str) -> Lifter:
     net = nets.load(path)
     assert isinstance(net, Lifter)
-    return fuse(net)
+    return fuse(net.to(device))
 
 
 def window_steps(fps: float, window: int) -> Array:

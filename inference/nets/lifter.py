@@ -338,7 +338,7 @@ def _about(  # noqa: PLR0917 (a private step of the two functions above)
 
 
 def fuse(net: Lifter) -> Lifter:
-    """A copy for inference with batch norm folded into the linear layers before it, and no dropout."""
+    """A copy for inference, which stays on its device, with batch norm folded into the linear layers before it."""
     fused = Lifter(net.config)
     for name in ("body", "hand", "face"):
         setattr(fused, name, Folded(getattr(net, name)))
@@ -377,7 +377,7 @@ class Folded(nn.Module):
 
 def _fold(linear: nn.Linear, norm: nn.BatchNorm1d) -> nn.Linear:
     assert norm.running_mean is not None and norm.running_var is not None
-    out = nn.Linear(linear.in_features, linear.out_features)
+    out = nn.Linear(linear.in_features, linear.out_features, device=linear.weight.device)
     with torch.no_grad():
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()
         out.weight.copy_(linear.weight * gain[:, None])

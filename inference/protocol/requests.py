@@ -52,8 +52,8 @@ class MotionRequest:
     floor: Annotated[bool, About("Find the floor from the feet and stand the person on it.")] = True
     fill_gap_s: Annotated[float, About("Gaps up to this long are filled.", 0, 5, "s")] = 0.5
     overlay: Annotated[bool, About("Draw a movie of the result over the footage.")] = True
-    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the networks run.")] = "auto"
-    threads: Annotated[int, About("Processor threads; 0 takes this process' share of the cores.", 0, 1024)] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where one view is lifted; auto is cpu.")] = "auto"
+    threads: Annotated[int, About("Processor threads behind detection; 0 takes this process' share.", 0, 1024)] = 0
 
     def __post_init__(self) -> None:
         """Refuse settings that are each fine and do not fit together."""

@@ -22,8 +22,17 @@ class Device:
     threads: int
 
 
+def set_threads(threads: int = 0) -> int:
+    """Set OpenCV's threads, which resize, draw and encode; 0 for the physical cores that this process may use."""
+    import cv2
+
+    count = threads or physical_cores()
+    cv2.setNumThreads(count)
+    return count
+
+
 def choose(wanted: str = "auto", threads: int = 0) -> Device:
-    """Pick a device and set torch's threads.
+    """Pick a device and set the threads of torch and OpenCV.
 
     Args:
         wanted: "auto", "cpu" or "cuda".
@@ -33,7 +42,7 @@ def choose(wanted: str = "auto", threads: int = 0) -> Device:
     """
     import torch
 
-    count = threads or physical_cores()
+    count = set_threads(threads)
     torch.set_num_threads(count)
     if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
         return Device("cpu", f"processor, {count} threads", count)

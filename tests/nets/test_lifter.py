@@ -115,6 +115,12 @@ def test_the_fused_net_gives_the_same_poses() -> None:
     torch.testing.assert_close(plain.error, fused.error, atol=1e-4, rtol=1e-4)
 
 
+def test_the_fused_net_stays_on_the_device_of_the_net() -> None:
+    """Nothing of it is left behind: on torch's empty device any tensor from elsewhere would be refused."""
+    net = fuse(small_net().to("meta"))
+    assert net(*(x.to("meta") for x in windows(2))).positions.device.type == "meta"
+
+
 def test_a_new_mixer_corrects_nothing() -> None:
     torch.manual_seed(0)
     net, alone = Lifter(SMALL), Lifter(replace(SMALL, mixer_blocks=0))

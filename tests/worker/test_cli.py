@@ -164,8 +164,11 @@ def test_the_share_of_cores_is_what_this_process_may_use():
 
 
 def test_threads_and_device_are_chosen():
+    import cv2
+
     chosen = device.choose("cpu", 1)
     assert (chosen.name, chosen.threads) == ("cpu", 1)
+    assert device.set_threads(2) == cv2.getNumThreads() == 2
 
 
 def test_cuda_where_there_is_none_is_refused_by_a_sentence():
