@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from understudy.tests.openpose_files import write_openpose
 
 from inference.core.artifacts import Keypoints2D
-from inference.core.formats.keypoints2d import write_openpose
 from inference.core.skeletons import OPENPOSE_137
 from inference.protocol.events import Event
 from inference.protocol.folder import JobFolder, new_run_id

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from understudy.tests.motion import roads
 from understudy.tests.motion.roads import CALIBRATION, DEMO, Road, from_keypoints, write_views
+from understudy.tests.openpose_files import write_openpose
 
-from inference.core.formats.keypoints2d import write_openpose
 from inference.protocol.errors import ResourceError
 from inference.protocol.requests import MotionRequest
 from inference.runtime import weights

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from understudy.tests.motion import roads
 from understudy.tests.motion.roads import CALIBRATION, DEMO, FPS, FRAMES, SIZE, Road, from_keypoints, write_views
+from understudy.tests.openpose_files import write_openpose
 
 from inference.core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from inference.core.cameras import Camera, project
@@ -244,7 +245,7 @@ def test_absent_parts_are_normal(tmp_path: Path, names: tuple[str, ...], cameras
     absent = [joint for name in names for joint in blocks[name]]
     folders = (tmp_path / "front", tmp_path / "side")
     for folder, view in _hidden(folders, absent):
-        roads.write_openpose(folder, view)
+        write_openpose(folder, view)
     road = Road(tmp_path / "job")
     assert road.run(from_keypoints(folders[:cameras])) == 0, road.message
     found = Keypoints3D.load(road.folder.artifacts / "keypoints_3d.npz")
@@ -266,7 +267,7 @@ def test_views_of_one_name_get_names_of_their_own(folders: tuple[Path, ...], tmp
     long = "長" * 80
     moved = (tmp_path / "a" / long, tmp_path / "b" / long)
     for index, folder in enumerate(moved):
-        roads.write_openpose(folder, roads.true_view(index))
+        write_openpose(folder, roads.true_view(index))
     road = Road(tmp_path / "job")
     assert road.run(from_keypoints(moved)) == 0, road.message
     assert error_mm(road) < 2

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import UNREADABLE, Keypoints3D, first_line
-from ..skeletons import OPENPOSE_137
+from ..artifacts import UNREADABLE, first_line
 from . import layouts
 from .layouts import BODY_LAYOUTS, FACES, HANDS, KNOWN_COUNTS, Layout
 from .people import Sightings
@@ -18,8 +17,6 @@ from .people import Sightings
 Array = np.ndarray
 _PARTS = ("body", "left_hand", "right_hand", "face")
 _SUBFOLDERS = ("", "raw_data", "output_data", "output_data/raw_data")
-# (least, most size of a body in the file's unit, metres for one): a person measures 0.4 to 4 m from corner to corner
-_UNITS = ((0.4, 4.0, 1.0), (40.0, 400.0, 0.01), (400.0, 4000.0, 0.001))
 
 
 def find_arrays(folder: Path) -> list[Path]:
@@ -67,35 +64,8 @@ def read_array_folder(path: Path, files: Sequence[Path], view: str = "") -> Sigh
     parts = {part: next((file for file in files if part in file.stem.lower()), None) for part in _PARTS}
     if len(whole) > 1 or parts["body"] is None:
         raise InputError(f"{path.name} holds {len(files)} arrays, and it is not clear which of them to read.")
-    layout, points = _assemble({part: file for part, file in parts.items() if file}, image=True)
+    layout, points = _assemble({part: file for part, file in parts.items() if file})
     return _table(layout, points)
-
-
-def read_keypoints3d(path: Path, fps: float) -> Keypoints3D:
-    """Read FreeMoCap's positions in space: an (frames, points, 3) .npy, or the folder that holds them by parts.
-
-    The unit is told by the size of the body, and becomes metres; the frame is the file's own ("world").
-
-    Raises:
-        InputError: another shape, or a body whose size fits no unit.
-    """
-    path = Path(path)
-    if path.is_dir():
-        files = {part: sorted(path.glob(f"*{part}*3d*.npy")) for part in _PARTS}
-        if not files["body"]:
-            raise InputError(f"{path.name} holds no array of a body in space.")
-        layout, points = _assemble({part: found[0] for part, found in files.items() if found}, image=False)
-    else:
-        points = _in_space(_load(path), path)
-        layout = _layout(points, path)
-    positions, confidence = layouts.place(layout, points)
-    scale = _metres(positions, path)
-    layouts.complete(positions, confidence)
-    header = {
-        "unit": "m", "frame": "world", "fps": float(fps), "skeleton": "openpose137", "joints": list(OPENPOSE_137),
-        "cameras": [], "sources": [], "source_skeleton": layout.name,
-    }  # fmt: skip
-    return Keypoints3D(header, positions * scale, confidence, confidence > 0, np.arange(len(positions)) / fps)
 
 
 def _load(path: Path) -> Array:
@@ -156,18 +126,6 @@ def _is_score(values: Array) -> bool:
     return bool(finite.size == 0 or (finite.min() >= 0.0 and finite.max() <= 1.0 + 1e-6))
 
 
-def _in_space(points: Array, path: Path) -> Array:
-    """(T, P, 4) x, y, z and a score, 1 where finite."""
-    if points.ndim != 3 or points.shape[2] != 3 or points.dtype.kind not in "fiu":
-        raise InputError(f"{path.name} has shape {points.shape} of {points.dtype}, expected (frames, points, 3).")
-    points = _floats(points)
-    if np.isinf(points).any():
-        raise InputError(f"{path.name} holds infinite values.")
-    if (largest := np.abs(np.nan_to_num(points)).max(initial=0.0)) > layouts.MAX_VALUE:
-        raise InputError(f"{path.name} holds {largest:.3g}, which is no position.")
-    return np.concatenate([points, np.isfinite(points).all(axis=-1, keepdims=True)], axis=-1)
-
-
 def _layout(points: Array, path: Path) -> Layout:
     shown = points[(points[..., -1] > 0).any(axis=1)]
     layout = layouts.choose(shown[..., [0, 1, -1]])
@@ -176,13 +134,13 @@ def _layout(points: Array, path: Path) -> Layout:
     return layout
 
 
-def _assemble(files: dict[str, Path], *, image: bool) -> tuple[Layout, Array]:
+def _assemble(files: dict[str, Path]) -> tuple[Layout, Array]:
     """Body, hands and face of several arrays side by side."""
     known = {"left_hand": {21: HANDS[0]}, "right_hand": {21: HANDS[1]}, "face": FACES}
     known["body"] = {count: candidates[0] for count, candidates in BODY_LAYOUTS.items()}
     layout, columns = Layout("", ()), []
     for part, file in files.items():
-        points = _scored(_load(file), None, file) if image else _in_space(_load(file), file)
+        points = _scored(_load(file), None, file)
         if points.shape[1] not in known[part]:
             counts = ", ".join(map(str, known[part]))
             raise InputError(f"{file.name}: a {part} of {points.shape[1]} points is not known; {counts} are.")
@@ -201,18 +159,3 @@ def _sightings(points: Array, path: Path) -> Sightings:
 
 def _table(layout: Layout, points: Array) -> Sightings:
     return Sightings(layout, np.arange(len(points)), points, np.full(len(points), -1), len(points))
-
-
-def _metres(positions: Array, path: Path) -> float:
-    """Metres for one of the file's unit, told by how large the body is."""
-    body = positions[:, :25]
-    shown = body[np.isfinite(body).all(axis=-1).sum(axis=1) >= 6]
-    if not len(shown):
-        raise InputError(f"{path.name}: no frame shows a body.")
-    size = float(np.median(np.linalg.norm(np.nanmax(shown, axis=1) - np.nanmin(shown, axis=1), axis=-1)))
-    for least, most, metres in _UNITS:
-        if least <= size < most:
-            return metres
-    raise InputError(
-        f"{path.name}: a body measures {size:,.4g}, which is no person in metres, centimetres or millimetres."
-    )

@@ -6,18 +6,15 @@ scores, who is followed) happens once, here. `header["source_skeleton"]` says wh
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
 from ..artifacts import Keypoints2D, read_npz
-from ..skeletons import BODY, FACE, LEFT_HAND, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137, RIGHT_HAND
+from ..skeletons import BODY, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
 from . import layouts
 from .keypoint_arrays import find_arrays, read_array_folder, read_npy_file, read_npz_file
 from .keypoint_json import read_json_file, read_json_folder
@@ -74,27 +71,6 @@ def read_keypoints(
         np.where(seen, confidence[rows], 0.0),
         np.arange(found.frames) / rate,
     )
-
-
-def write_openpose(folder: Path, keypoints: Keypoints2D, *, stem: str = "clip") -> None:
-    """Write one OpenPose JSON file for each frame; points that are not seen are 0, 0, 0, as OpenPose writes them.
-
-    Raises:
-        ResourceError: the disk is full.
-    """
-    parts = {
-        "pose_keypoints_2d": BODY, "face_keypoints_2d": FACE,
-        "hand_left_keypoints_2d": LEFT_HAND, "hand_right_keypoints_2d": RIGHT_HAND,
-    }  # fmt: skip
-    seen = np.isfinite(keypoints.positions).all(axis=-1) & (keypoints.confidence > 0)
-    rows = np.concatenate([keypoints.positions, keypoints.confidence[..., None]], axis=-1)
-    rows = np.where(seen[..., None], rows, 0.0)
-    for index, frame in enumerate(rows):
-        person: dict[str, Any] = {"person_id": [-1]}
-        person |= {name: frame[block].ravel().tolist() for name, block in parts.items()}
-        document = {"version": 1.3, "people": [person] if seen[index].any() else []}
-        text = json.dumps(document, allow_nan=False).encode()
-        atomic_write_bytes(folder / f"{stem}_{index:012d}_keypoints.json", text)
 
 
 def _read(path: Path, view: str) -> Sightings | Keypoints2D:
