@@ -86,7 +86,7 @@ def _stand(solver: Solver, pose: ik.Pose, up: Array, settings: FitSettings, fram
         supports = solver.supports(pose, feet)
         up = camera_up(supports, seen, solver.skeleton)
         if (feet.weights > 0).any():
-            drift = ground_drift(supports, up)
+            drift = ground_drift(supports, up, pose.root)
             height = float(np.median(drift))
             pose = solver.raised(pose, up, height - drift) if held else pose
             ground = stand_on(solver.feet(pose), up=up, height=height, origin=pose.root[0], fps=seen.fps)

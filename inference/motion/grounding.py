@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..core.contacts import speeds
-from ..core.filters import whittaker
+from ..core.filters import moving_average, whittaker
 from ..core.rotations import unit
 from .clean import GUESSED
 
@@ -31,6 +31,11 @@ _BASE_HZ, _ABOVE_M = 0.6, 0.07  # the floor's drift is slower than steps; what i
 _STEADY = 0.01  # how much the ground wants to stay where it is, against a sure support
 _SAMPLES = 200
 _MOST_M = 0.2  # a lift beyond is not drift
+_OFF_M = 0.03  # above the ground, from here on
+_AIRBORNE_S = (0.2, 1.0)  # too short to tell falling from standing; so long that something else may bear the body
+_GRAVITY = 9.81
+_EASE_S = 0.05
+_FALLS = (0.25, 0.6)  # of gravity: the fall of hips that are carried, and of hips that surely fly
 
 
 @dataclass(frozen=True)
@@ -135,10 +140,11 @@ def _grip(off: Array) -> Array:
     )
 
 
-def ground_drift(supports: Supports, up: Array) -> Array:
+def ground_drift(supports: Supports, up: Array, hips: Array) -> Array:
     """(T,) slow height along `up`, metres, of the ground that bears the body, frame by frame; steady over flights.
 
     A smooth lower envelope (asymmetric least squares, Eilers 2003): points below it count, as do slow ones about it.
+    Where nothing touches it and the hips (T, 3) do not fall either, the ground rises to what is lowest.
     """
     height, point = supports.lowest(up)
     rows = np.arange(len(point))
@@ -155,7 +161,26 @@ def ground_drift(supports: Supports, up: Array) -> Array:
         pull = np.where(wanted == height, pull, _STEADY)
         base = whittaker(wanted[:, None, None], pull[:, None], strength, order=2)[:, 0, 0]
         base = np.clip(base, level - _MOST_M, level + _MOST_M)
-    return base
+    above = np.where(known & (bearing > 0), height - base, 0.0)
+    return base + hovering(above, hips @ up, supports.fps)
+
+
+def hovering(above: Array, hips: Array, fps: float) -> Array:
+    """(T,) metres by which a body at (T,) `above` the ground is lifted off it though its (T,) hips do not fall.
+
+    In flight all accelerate downwards by gravity. Whoever leaves the ground and does not, was not seen rightly.
+    """
+    out, time = np.zeros(len(above)), np.arange(len(above)) / fps
+    edges = np.flatnonzero(np.diff((above > 0).astype(int), prepend=0, append=0))
+    for start, stop in edges.reshape(-1, 2):
+        off = start + np.flatnonzero(above[start:stop] > _OFF_M)
+        if len(off) < 3 or not _AIRBORNE_S[0] <= (np.ptp(off) + 1) / fps <= _AIRBORNE_S[1]:
+            continue
+        while_off = slice(off[0], off[-1] + 1)
+        falls = -2.0 * np.polyfit(time[while_off], hips[while_off], 2)[0] / _GRAVITY
+        carried = 1.0 - np.clip((falls - _FALLS[0]) / (_FALLS[1] - _FALLS[0]), 0.0, 1.0)
+        out[start:stop] = carried * np.minimum(above[start:stop], _MOST_M)
+    return moving_average(out, max(1, round(_EASE_S * fps)))
 
 
 def _level(height: Array, weight: Array) -> float:

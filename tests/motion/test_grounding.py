@@ -15,7 +15,7 @@ from inference.core.kinematics import forward
 from inference.core.rotations import unit
 from inference.core.skeletons import HUMANOID_NAMES, OPENPOSE_137
 from inference.motion.fit import FitSettings, fit
-from inference.motion.grounding import least_seen, tilted
+from inference.motion.grounding import hovering, least_seen, tilted
 from inference.protocol.events import SilentReporter
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -148,3 +148,32 @@ def test_a_body_is_raised_by_the_wanted_height_and_hardly_seen_to_move(pitch, ro
     assert move @ up == pytest.approx(rise, abs=1e-9)
     across = move - (move @ unit(point)) * unit(point)
     assert np.linalg.norm(across) <= abs(rise) + 1e-9
+
+
+def squatting(frames=90, fps=30.0):
+    """A person whose hips stay where they are while both legs bend for half a second, as a lifter may see it."""
+    still = bodies.still(frames)
+    bend = np.radians(30.0) * np.exp(-(((np.arange(frames) / fps - 1.5) / 0.22) ** 4))
+    turns = np.broadcast_to(np.eye(3), (frames, len(HUMANOID_NAMES), 3, 3)).copy()
+    for side, sign in (("L", -1.0), ("R", 1.0)):
+        turns[:, bone(f"upper_arm.{side}")] = turn_about(2, np.array(sign * 1.2))
+        for part, share in (("thigh", 1.0), ("shin", -2.0), ("foot", 1.0)):
+            turns[:, bone(f"{part}.{side}")] = turn_about(0, share * bend)
+    return bodies.motion_of(make_skeleton(), turns, still.root, fps)
+
+
+def test_soles_that_leave_the_ground_under_hips_that_do_not_fall_are_put_back():
+    world = motion_keypoints(squatting())
+    assert sole_height(world).max() > 0.08
+    motion = fitted(before_camera(world, camera_axes(8.0)))
+    assert sole_height(on_floor(motion)).max() < 0.03
+
+
+def test_only_hips_that_fall_make_a_flight():
+    time = np.arange(90) / 30.0
+    inside = np.abs(time - 1.5) < 0.3
+    above = np.where(inside, 0.15, 0.0)
+    flying = np.where(inside, -0.5 * 9.81 * (time - 1.5) ** 2, -0.5 * 9.81 * 0.3**2)
+    assert hovering(above, flying, 30.0).max() == 0.0
+    np.testing.assert_allclose(hovering(above, np.zeros(90), 30.0)[40:50], 0.15)
+    assert hovering(np.full(90, 0.15), np.zeros(90), 30.0).max() == 0.0  # three seconds: on a step, or a chair
