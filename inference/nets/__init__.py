@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
-from . import joint_volume, lifter, pose_resnet, triangulation, v2v, view_trust
+from . import joint_volume, lifter, multi_neus, neus, pose_resnet, triangulation, v2v, view_trust
 from .originals import import_original
 
 __all__ = ["import_original", "load"]
@@ -22,6 +22,8 @@ _NETS: dict[str, Any] = {
         joint_volume,
         pose_resnet,
         v2v,
+        neus,
+        multi_neus,
         triangulation.AlgebraicModule,
         triangulation.VolumetricModule,
     )

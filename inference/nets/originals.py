@@ -1,4 +1,4 @@
-"""Published checkpoints of learnable triangulation, by their keys: our modules with the original's numbers."""
+"""Published checkpoints by their keys: our modules with the original's numbers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..protocol.errors import WeightsError
+from .neus import Background, ColorNet, NeusConfig, SdfNet, Variance
 from .pose_resnet import PoseResNet, PoseResNetConfig
 from .triangulation import AlgebraicConfig, AlgebraicNet, VolumetricConfig, VolumetricNet
 from .v2v import V2V, V2VConfig
@@ -20,10 +21,11 @@ def import_original(name: str, state: State, **options: Any) -> nn.Module:
     """Build our module from a state dict in the original's key layout, in evaluation mode and compatible arithmetic.
 
     Args:
-        name: "triangulation-algebraic", "triangulation-volumetric", "pose-resnet" or "v2v".
+        name: "triangulation-algebraic", "triangulation-volumetric", "pose-resnet", "v2v", "neus-sdf", "neus-color",
+            "neus-variance" or "neus-nerf".
         state: tensors by the original's keys, with or without `module.` before them.
         options: what no key tells: `style` of the residual blocks, `heatmap_multiplier`, `softmax`, `aggregation`,
-            `side`, `size`, `volume_multiplier`, `vertical`.
+            `side`, `size`, `volume_multiplier`, `vertical`, `features` of the colour net.
     Raises:
         WeightsError: an unknown name, or keys and shapes that are not the original's.
     """
@@ -99,9 +101,52 @@ def _volumetric(state: State, options: dict[str, Any]) -> nn.Module:
     )  # fmt: skip
 
 
+def _layers(state: State) -> int:
+    return _count(state, r"lin(\d+)\.weight_v")
+
+
+def _bands(encoded: int, channels: int) -> int:
+    return (encoded - channels) // (2 * channels)
+
+
+def _distance(state: State, options: dict[str, Any]) -> nn.Module:  # noqa: ARG001
+    depth = _layers(state) - 1
+    width, encoded = state["lin0.weight_v"].shape
+    narrow = [i for i in range(depth) if len(state[f"lin{i}.weight_v"]) != width]
+    return SdfNet(
+        NeusConfig(
+            width=width, depth=depth, skip=narrow[0] + 1 if narrow else 0, points=_bands(encoded, 3),
+            features=len(state[f"lin{depth}.bias"]) - 1,
+        )
+    )  # fmt: skip
+
+
+def _colour(state: State, options: dict[str, Any]) -> nn.Module:
+    width, inputs = state["lin0.weight_v"].shape
+    features = options.get("features", 256)
+    return ColorNet(
+        NeusConfig(
+            color_width=width, color_depth=_layers(state) - 1, features=features,
+            directions=_bands(inputs - 6 - features, 3),
+        )
+    )  # fmt: skip
+
+
+def _background(state: State, options: dict[str, Any]) -> nn.Module:  # noqa: ARG001
+    width, seen = state["pts_linears.0.weight"].shape
+    depth = _count(state, r"pts_linears\.(\d+)\.")
+    wide = [i for i in range(1, depth) if state[f"pts_linears.{i}.weight"].shape[1] != width]
+    looked = state["views_linears.0.weight"].shape[1] - width
+    return Background(width, depth, _bands(seen, 4), _bands(looked, 3), wide[0] - 1 if wide else depth)
+
+
 _IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
     "triangulation-algebraic": _algebraic,
     "triangulation-volumetric": _volumetric,
     "pose-resnet": lambda state, options: PoseResNet(_read_backbone(state, options)),
     "v2v": lambda state, _: V2V(_read_volume(state)),
+    "neus-sdf": _distance,
+    "neus-color": _colour,
+    "neus-variance": lambda _state, _options: Variance(),
+    "neus-nerf": _background,
 }

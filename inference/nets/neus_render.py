@@ -1,0 +1,173 @@
+"""Pictures of a signed distance field by volume rendering that is unbiased at its surface (NeuS, Wang 2021).
+
+Depths are found coarse to fine; between two depths lies a section, whose opacity follows from the distances at its
+ends as the slope at its middle extrapolates them. All lengths are those of the unit sphere that the scene fills.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .neus import Background, Field
+
+_SPHERE, _RELAXED = 1.0, 1.2
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """How rays are sampled: `uniform` depths, then `rounds` that add `fine` in all; `outside` for a background."""
+
+    uniform: int = 64
+    fine: int = 64
+    rounds: int = 4
+    outside: int = 32
+    jitter: bool = True
+
+
+class Rendered(NamedTuple):
+    """What R rays see.
+
+    color (R, 3); opacity (R,); normal (R, 3) weighted gradients; depth (R,); weights (R, S); eikonal: the mean of
+    (|gradient| - 1)^2 over sections near the sphere.
+    """
+
+    color: Tensor
+    opacity: Tensor
+    normal: Tensor
+    depth: Tensor
+    weights: Tensor
+    eikonal: Tensor
+
+
+def near_far(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Depths (R, 1) one before and one behind the point of each ray that is nearest to the centre; unit directions."""
+    middle = -(origins * directions).sum(-1, keepdim=True)
+    return middle - _SPHERE, middle + _SPHERE
+
+
+@torch.no_grad()
+def sample(field: Field, origins: Tensor, directions: Tensor, config: RenderConfig) -> Tensor:
+    """(R, S) depths, sorted: uniform ones, and more where the surface seems to be."""
+    near, far = near_far(origins, directions)
+    steps = torch.linspace(0.0, 1.0, config.uniform, device=origins.device)
+    depths = near + (far - near) * steps
+    if config.jitter:
+        depths = depths + (torch.rand(len(origins), 1, device=origins.device) - 0.5) * 2.0 / config.uniform
+    if not config.fine:
+        return depths
+    distance = _distances(field, origins, directions, depths)
+    for index in range(config.rounds):
+        more = finer(origins, directions, depths, distance, config.fine // config.rounds, 64.0 * 2**index)
+        merged, order = torch.sort(torch.cat([depths, more], -1), dim=-1)
+        if index + 1 < config.rounds:
+            both = torch.cat([distance, _distances(field, origins, directions, more)], -1)
+            distance = torch.gather(both, 1, order)
+        depths = merged
+    return depths
+
+
+def _distances(field: Field, origins: Tensor, directions: Tensor, depths: Tensor) -> Tensor:
+    points = origins[:, None] + directions[:, None] * depths[..., None]
+    return field.distance(points.flatten(0, 1))[0].view(depths.shape)
+
+
+def finer(  # noqa: PLR0917 - the published arguments
+    origins: Tensor, directions: Tensor, depths: Tensor, distance: Tensor, count: int, s: float
+) -> Tensor:
+    """(R, count) depths where sections of sharpness `s` would be seen."""
+    radius = (origins[:, None] + directions[:, None] * depths[..., None]).norm(dim=-1)
+    inside = (radius[:, :-1] < _SPHERE) | (radius[:, 1:] < _SPHERE)
+    step = depths[:, 1:] - depths[:, :-1]
+    middle = (distance[:, 1:] + distance[:, :-1]) / 2
+    slope = (distance[:, 1:] - distance[:, :-1]) / (step + 1e-5)
+    before = functional.pad(slope[:, :-1], (1, 0))
+    slope = torch.minimum(before, slope).clamp(-1e3, 0.0) * inside
+    alpha = _opacity(middle, slope, step, s)
+    return _inverted(depths, _visible(alpha) * alpha, count)
+
+
+def _opacity(distance: Tensor, slope: Tensor, length: Tensor, s: Tensor | float) -> Tensor:
+    """Opacity of sections of a length, with the distance and its slope along the ray at their middles."""
+    first = torch.sigmoid((distance - slope * length * 0.5) * s)
+    last = torch.sigmoid((distance + slope * length * 0.5) * s)
+    return (first - last + 1e-5) / (first + 1e-5)
+
+
+def _visible(alpha: Tensor) -> Tensor:
+    """What is left of the light before each section."""
+    return functional.pad(torch.cumprod(1.0 - alpha + 1e-7, -1)[:, :-1], (1, 0), value=1.0)
+
+
+def _inverted(bins: Tensor, weights: Tensor, count: int) -> Tensor:
+    """Depths at which the cumulated weights reach the middles of `count` equal parts."""
+    pdf = weights + 1e-5
+    cdf = functional.pad(torch.cumsum(pdf / pdf.sum(-1, keepdim=True), -1), (1, 0))
+    at = torch.linspace(0.5 / count, 1.0 - 0.5 / count, count, device=bins.device).expand(len(bins), count).contiguous()
+    index = torch.searchsorted(cdf.contiguous(), at, right=True)
+    below, above = (index - 1).clamp_min(0), index.clamp_max(cdf.shape[-1] - 1)
+    low, high = torch.gather(cdf, 1, below), torch.gather(cdf, 1, above)
+    width = torch.where(high - low < 1e-5, torch.ones_like(low), high - low)
+    first, second = torch.gather(bins, 1, below), torch.gather(bins, 1, above)
+    return first + (at - low) / width * (second - first)
+
+
+def render(
+    field: Field, origins: Tensor, directions: Tensor, config: RenderConfig, *, cosine: float = 1.0,
+    depths: Tensor | None = None, background: Background | None = None,
+) -> Rendered:  # fmt: skip
+    """See along R rays.
+
+    Args:
+        origins, directions: (R, 3), unit directions.
+        cosine: 0 to 1, how far slopes are taken as they are, which is annealed up where there are no masks.
+        depths: (R, S) where to look instead of sampling.
+        background: what is seen outside the sphere; without one it is black.
+    """
+    depths = sample(field, origins, directions, config) if depths is None else depths
+    lengths = torch.cat([depths[:, 1:] - depths[:, :-1], depths.new_full((len(depths), 1), 2.0 / config.uniform)], -1)
+    middles = depths + lengths / 2
+    rays, sections = depths.shape
+    points = (origins[:, None] + directions[:, None] * middles[..., None]).flatten(0, 1)
+    looked = directions[:, None].expand(-1, sections, -1).flatten(0, 1)
+    distance, gradient, features = field.surface(points, create_graph=torch.is_grad_enabled())
+    color = field.radiance(points, gradient, looked, features).view(rays, sections, 3)
+    towards = (looked * gradient).sum(-1, keepdim=True)
+    slope = -(functional.relu(-towards * 0.5 + 0.5) * (1.0 - cosine) + functional.relu(-towards) * cosine)
+    alpha = _opacity(distance, slope, lengths.reshape(-1, 1), field.sharpness).view(rays, sections).clamp(0.0, 1.0)
+    radius = points.norm(dim=-1).view(rays, sections)
+    if background is not None:
+        inside = (radius < _SPHERE).float()
+        behind, far_color = _outside(background, origins, directions, middles, config)
+        alpha = torch.cat([alpha * inside + behind[:, :sections] * (1 - inside), behind[:, sections:]], -1)
+        mixed = color * inside[..., None] + far_color[:, :sections] * (1 - inside)[..., None]
+        color = torch.cat([mixed, far_color[:, sections:]], 1)
+    weights = alpha * _visible(alpha)
+    near = weights[:, :sections]
+    relaxed = (radius < _RELAXED).float()
+    length = gradient.view(rays, sections, 3).norm(dim=-1)
+    eikonal = (relaxed * (length - 1).square()).sum() / (relaxed.sum() + 1e-5)
+    return Rendered(
+        (weights[..., None] * color).sum(1), weights.sum(-1),
+        (near[..., None] * gradient.view(rays, sections, 3)).sum(1), (near * middles).sum(-1), weights, eikonal,
+    )  # fmt: skip
+
+
+def _outside(
+    net: Background, origins: Tensor, directions: Tensor, middles: Tensor, config: RenderConfig
+) -> tuple[Tensor, Tensor]:
+    """Opacity (R, S + O) and colour (R, S + O, 3) of a background, at the scene's sections and at some beyond."""
+    _, far = near_far(origins, directions)
+    steps = torch.linspace(1e-3, 1.0 - 1.0 / (config.outside + 1.0), config.outside, device=origins.device)
+    beyond = far / torch.flip(steps, (-1,)) + 1.0 / config.uniform
+    depths, _ = torch.sort(torch.cat([middles, beyond.expand(len(origins), -1)], -1), dim=-1)
+    lengths = torch.cat([depths[:, 1:] - depths[:, :-1], depths.new_full((len(depths), 1), 2.0 / config.uniform)], -1)
+    points = origins[:, None] + directions[:, None] * (depths + lengths / 2)[..., None]
+    radius = points.norm(dim=-1, keepdim=True).clamp(1.0, 1e10)
+    points = torch.cat([points / radius, 1.0 / radius], -1)
+    density, color = net(points, directions[:, None].expand(-1, depths.shape[1], -1))
+    return 1.0 - torch.exp(-functional.softplus(density[..., 0]) * lengths), torch.sigmoid(color)
