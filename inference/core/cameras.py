@@ -1,12 +1,14 @@
-"""Pinhole cameras in OpenCV's convention: x right, y down, z forward; pixel = K x_cam / z.
+"""Cameras in OpenCV's convention: x right, y down, z forward; pixel = K distort(x_cam / z).
 
 Pixel origin: the centre of the top-left pixel. The only conversion to Blender's convention stands in `to_blender`.
+Lenses are OpenCV's: Brown-Conrady with 4 or 5 coefficients (k1 k2 p1 p2 k3), its rational form with 8 (k4 k5 k6 more),
+with a thin prism 12 (s1 s2 s3 s4 more), and the fisheye of Kannala and Brandt with 4 (k1 k2 k3 k4, of the angle).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +17,16 @@ Array = np.ndarray
 
 # Blender's camera looks down -z with y up; OpenCV's looks down +z with y down.
 BLENDER_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
+_RIGHT_ANGLE = np.pi / 2 - 1e-6
+_WIDEST = 3.0  # x / z of 72 degrees: a polynomial in it describes no lens beyond
 
 
 @dataclass(frozen=True)
 class Camera:
     """One calibrated camera.
 
-    `matrix` (3, 3) pixels; `distortion` (5,) k1 k2 p1 p2 k3; `rotation` (3, 3) and `translation` (3,) metres
-    take world points into the camera frame: x_cam = rotation @ x_world + translation.
+    `matrix` (3, 3) pixels; `distortion` (4 | 5 | 8 | 12,) as above, of a fisheye (4,); `rotation` (3, 3) and
+    `translation` (3,) metres take world points into the camera frame: x_cam = rotation @ x_world + translation.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Camera:
     distortion: Array = field(default_factory=lambda: np.zeros(5))
     rotation: Array = field(default_factory=lambda: np.eye(3))
     translation: Array = field(default_factory=lambda: np.zeros(3))
+    fisheye: bool = False
 
     @property
     def camera_from_world(self) -> Array:
@@ -46,7 +51,7 @@ class Camera:
 
     def to_header(self) -> dict[str, Any]:
         """JSON-ready dictionary; `from_header` reverses it."""
-        return {
+        header = {
             "name": self.name,
             "size": list(self.size),
             "matrix": np.asarray(self.matrix, float).tolist(),
@@ -54,6 +59,7 @@ class Camera:
             "rotation": np.asarray(self.rotation, float).tolist(),
             "translation": np.asarray(self.translation, float).tolist(),
         }
+        return {**header, "fisheye": True} if self.fisheye else header
 
     @staticmethod
     def from_header(header: dict[str, Any]) -> Camera:
@@ -65,14 +71,16 @@ class Camera:
             distortion=np.array(header["distortion"], float),
             rotation=np.array(header["rotation"], float),
             translation=np.array(header["translation"], float),
+            fisheye=bool(header.get("fisheye", False)),
         )
 
 
 @dataclass(frozen=True)
 class CameraSet:
-    """Cameras of one rig, in the order of the views."""
+    """Cameras of one rig, in the order of the views; `notes` are what the reader of a file had to assume."""
 
     cameras: tuple[Camera, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.cameras)
@@ -96,18 +104,24 @@ def pinhole(name: str, size: tuple[int, int], focal_px: float) -> Camera:
 
 
 def distort(camera: Camera, normalised: Array) -> Array:
-    """Apply Brown-Conrady distortion to (..., 2) normalised image coordinates (OpenCV's five coefficients)."""
-    k1, k2, p1, p2, k3 = np.resize(np.concatenate([camera.distortion, np.zeros(5)]), 5)
+    """Apply the lens to (..., 2) normalised image coordinates x / z and y / z, as OpenCV does."""
     x, y = normalised[..., 0], normalised[..., 1]
     r2 = x * x + y * y
+    if camera.fisheye:
+        bent = _fisheye_bend(camera, r2)
+        return normalised * bent[..., None]
+    count = 12 if len(camera.distortion) > 5 else 5
+    given = np.resize(np.concatenate([camera.distortion, np.zeros(count)]), count)
+    k1, k2, p1, p2, k3 = given[:5]
     radial = 1.0 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return np.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        axis=-1,
-    )
+    if count > 5:
+        radial = radial / (1.0 + r2 * (given[5] + r2 * (given[6] + r2 * given[7])))
+    bent_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    bent_y = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    if count > 5:
+        bent_x = bent_x + r2 * (given[8] + r2 * given[9])
+        bent_y = bent_y + r2 * (given[10] + r2 * given[11])
+    return np.stack([bent_x, bent_y], axis=-1)
 
 
 def project(camera: Camera, points_world: Array) -> Array:
@@ -124,17 +138,90 @@ def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
     Distortion is removed by fixed-point iteration, as OpenCV's undistortPoints does.
     """
     target = (pixels - camera.matrix[:2, 2]) @ np.linalg.inv(camera.matrix[:2, :2]).T
+    if camera.fisheye:
+        return _fisheye_straight(camera, target)
     if not np.any(camera.distortion):
         return target
+    if len(camera.distortion) > 5:
+        return _by_newton(camera, target, iterations)
     points = target
     for _ in range(iterations):
         points = points + target - distort(camera, points)
     return points
 
 
+def as_brown(camera: Camera) -> tuple[Camera, float]:
+    """Find the camera with five Brown-Conrady coefficients nearest to one with any lens.
+
+    For those who know no other lens. The fit is linear least squares over a grid of the image.
+
+    Returns:
+        The camera, and how far its pixels are off, at worst, in pixels.
+    """
+    if not camera.fisheye and not np.any(camera.distortion[5:]):
+        return replace(camera, distortion=np.resize(np.concatenate([camera.distortion, np.zeros(5)]), 5)), 0.0
+    width, height = camera.size
+    pixels = np.stack(np.meshgrid(np.linspace(0, width - 1, 24), np.linspace(0, height - 1, 24)), -1).reshape(-1, 2)
+    straight = normalise(camera, pixels)
+    straight = straight[np.isfinite(straight).all(-1) & (np.linalg.norm(straight, axis=-1) < _WIDEST)]
+    bent = distort(camera, straight)
+    x, y = straight.T
+    r2 = x * x + y * y
+    columns_x = [x * r2, x * r2**2, 2 * x * y, r2 + 2 * x * x, x * r2**3]
+    columns_y = [y * r2, y * r2**2, r2 + 2 * y * y, 2 * x * y, y * r2**3]
+    design = np.concatenate([np.stack(columns_x, -1), np.stack(columns_y, -1)])
+    wanted = (bent - straight).T.ravel()
+    brown = replace(camera, distortion=np.linalg.lstsq(design, wanted, rcond=None)[0], fisheye=False)
+    off = (distort(brown, straight) - bent) @ camera.matrix[:2, :2].T
+    return brown, float(np.linalg.norm(off, axis=-1).max(initial=0.0))
+
+
 def undistort(camera: Camera, pixels: Array) -> Array:
     """(..., 2) pixels that a camera without distortion and with the same matrix would see."""
     return normalise(camera, pixels) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+
+
+def _fisheye_bend(camera: Camera, r2: Array) -> Array:
+    """theta_d / r of Kannala and Brandt: theta_d = theta (1 + k1 theta^2 + k2 theta^4 + k3 theta^6 + k4 theta^8)."""
+    r = np.sqrt(r2)
+    theta = np.arctan(r)
+    return np.where(r > 1e-8, _bent_angle(camera, theta)[0] / np.maximum(r, 1e-8), 1.0)
+
+
+def _bent_angle(camera: Camera, theta: Array) -> tuple[Array, Array]:
+    """Give theta_d and its derivative."""
+    k1, k2, k3, k4 = np.resize(np.concatenate([camera.distortion, np.zeros(4)]), 4)
+    t2 = theta * theta
+    bent = theta * (1 + t2 * (k1 + t2 * (k2 + t2 * (k3 + t2 * k4))))
+    return bent, 1 + t2 * (3 * k1 + t2 * (5 * k2 + t2 * (7 * k3 + t2 * 9 * k4)))
+
+
+def _fisheye_straight(camera: Camera, bent: Array) -> Array:
+    """Invert the fisheye by Newton's method on the angle; NaN from 90 degrees on, where x / z ends."""
+    wanted = np.linalg.norm(bent, axis=-1)
+    theta = np.minimum(wanted, _RIGHT_ANGLE)
+    for _ in range(10):
+        value, slope = _bent_angle(camera, theta)
+        theta = np.clip(theta - (value - wanted) / np.where(slope > 0.05, slope, 0.05), 0.0, _RIGHT_ANGLE)
+    sound = np.abs(_bent_angle(camera, theta)[0] - wanted) < 1e-6
+    scale = np.where(wanted > 1e-8, np.tan(theta) / np.maximum(wanted, 1e-8), 1.0)
+    return np.where(sound[..., None], bent * scale[..., None], np.nan)
+
+
+def _by_newton(camera: Camera, target: Array, iterations: int) -> Array:
+    """Invert `distort` with a Jacobian by differences: rational lenses bend too much for a fixed point."""
+    points, step = target, 1e-6
+    for _ in range(iterations):
+        here = distort(camera, points)
+        along_x = (distort(camera, points + [step, 0.0]) - here) / step
+        along_y = (distort(camera, points + [0.0, step]) - here) / step
+        miss = target - here
+        determinant = along_x[..., 0] * along_y[..., 1] - along_y[..., 0] * along_x[..., 1]
+        determinant = np.where(np.abs(determinant) > 1e-3, determinant, 1e-3)
+        x = (miss[..., 0] * along_y[..., 1] - miss[..., 1] * along_y[..., 0]) / determinant
+        y = (miss[..., 1] * along_x[..., 0] - miss[..., 0] * along_x[..., 1]) / determinant
+        points = points + np.clip(np.stack([x, y], -1), -0.5, 0.5)
+    return points
 
 
 def look_at_rotation(direction: Array) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from inference.core.cameras import Camera, distort, look_at_rotation, normalise, pinhole, project, undistort
+from inference.core.cameras import (
+    Camera,
+    as_brown,
+    distort,
+    look_at_rotation,
+    normalise,
+    pinhole,
+    project,
+    undistort,
+)
 
 
 def _camera(seed: int) -> Camera:
@@ -36,6 +47,54 @@ def test_undistortion_reverses_distortion(seed: int) -> None:
     pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
     assert np.allclose(normalise(camera, pixels), straight, atol=1e-4)
     assert np.allclose(undistort(camera, pixels), straight @ camera.matrix[:2, :2].T + camera.matrix[:2, 2], atol=0.2)
+
+
+def _wide(seed: int, kind: str) -> Camera:
+    rng = np.random.default_rng(seed)
+    if kind == "fisheye":
+        lens = rng.normal(scale=[0.03, 0.01, 0.003, 0.001])
+    else:
+        lens = rng.normal(scale=[0.05, 0.03, 0.001, 0.001, 0.005, 0.05, 0.02, 0.005, 1e-3, 1e-3, 1e-3, 1e-3])
+    return replace(_camera(seed), distortion=lens[: {"rational": 8, "prism": 12, "fisheye": 4}[kind]],
+                   fisheye=kind == "fisheye")  # fmt: skip
+
+
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["rational", "prism", "fisheye"]))
+def test_other_lenses_are_opencvs_too(seed: int, kind: str) -> None:
+    camera = _wide(seed, kind)
+    points = np.random.default_rng(seed + 1).normal(scale=0.5, size=(20, 3))
+    rotvec = cv2.Rodrigues(camera.rotation)[0]
+    by = cv2.fisheye.projectPoints if camera.fisheye else cv2.projectPoints
+    given_points = points[:, None] if camera.fisheye else points
+    arguments = (rotvec, camera.translation, camera.matrix, camera.distortion)
+    assert np.allclose(project(camera, points), by(given_points, *arguments)[0].reshape(-1, 2), atol=1e-6)
+
+
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["rational", "prism", "fisheye"]))
+def test_other_lenses_are_reversed_and_kept(seed: int, kind: str) -> None:
+    camera = _wide(seed, kind)
+    reach = 1.5 if kind == "fisheye" else 0.5
+    straight = np.random.default_rng(seed).uniform(-reach, reach, size=(30, 2))
+    pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+    assert np.allclose(normalise(camera, pixels), straight, atol=1e-5)
+    again = Camera.from_header(camera.to_header())
+    assert again.fisheye == camera.fisheye and np.array_equal(again.distortion, camera.distortion)
+
+
+def test_a_fisheye_that_bends_nothing_is_still_one() -> None:
+    camera = replace(pinhole("cam", (640, 480), 300.0), distortion=np.zeros(4), fisheye=True)
+    pixels = np.array([[319.5 + 300.0 * np.pi / 4, 239.5], [319.5, 239.5], [319.5 + 300.0 * 1.6, 239.5]])
+    assert np.allclose(normalise(camera, pixels)[:2], [[1.0, 0.0], [0.0, 0.0]], atol=1e-6)
+    assert np.isnan(normalise(camera, pixels)[2]).all()
+
+
+def test_the_nearest_brown_lens_says_how_near_it_is() -> None:
+    camera = _wide(3, "rational")
+    brown, off = as_brown(camera)
+    assert brown.distortion.shape == (5,) and 0 < off < 5 and not brown.fisheye
+    assert as_brown(_camera(1))[1] == 0
+    gentle = replace(pinhole("cam", (640, 480), 900.0), distortion=np.zeros(4), fisheye=True)
+    assert as_brown(gentle)[1] < 0.5
 
 
 def test_points_behind_the_camera_have_no_pixel() -> None:
