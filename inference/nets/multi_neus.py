@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from .neus import CPU, Field, Layer, NeusConfig, NormedLinear, Variance, plain_layer, sharpness, sphere_layers
 
