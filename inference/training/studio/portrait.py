@@ -1,0 +1,175 @@
+"""A portrait studio: heads with hair cards, ray-cast on the CPU under soft light, with masks, depths and exact cameras.
+
+Frames: the head's world is z up, metres; cameras are OpenCV's without distortion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import warp as wp
+
+from ...core.cameras import Camera
+from .heads import CUTOFF, Head
+
+Array = np.ndarray
+wp.config.quiet = True
+_LAYERS = 12  # hair cards that a ray may pass before it stops looking
+
+
+@wp.kernel
+def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as arguments
+    mesh: wp.uint64,
+    uv: wp.array(dtype=wp.vec2),
+    normals: wp.array(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.int32),
+    face_texture: wp.array(dtype=wp.int32),
+    texels: wp.array(dtype=wp.vec4),
+    texture_start: wp.array(dtype=wp.int32),
+    texture_size: wp.array(dtype=wp.vec2i),
+    rotation: wp.mat33,
+    centre: wp.vec3,
+    intrinsics: wp.vec4,
+    width: int,
+    harmonics: wp.array(dtype=wp.vec3),
+    gloss: float,
+    key: wp.vec3,
+    cutoff: float,
+    layers: int,
+    image: wp.array(dtype=wp.vec3),
+    mask: wp.array(dtype=wp.float32),
+    depth: wp.array(dtype=wp.float32),
+):
+    pixel = wp.tid()
+    u = wp.float32(pixel % width)
+    v = wp.float32(pixel // width)
+    local = wp.vec3((u - intrinsics[2]) / intrinsics[0], (v - intrinsics[3]) / intrinsics[1], 1.0)
+    ray = wp.normalize(wp.transpose(rotation) * local)
+    start_t = float(0.0)  # noqa: UP018 - a kernel variable that changes must be made so
+    for _layer in range(layers):
+        query = wp.mesh_query_ray(mesh, centre + ray * start_t, ray, 50.0)
+        if not query.result:
+            break
+        a = faces[query.face * 3]
+        b = faces[query.face * 3 + 1]
+        c = faces[query.face * 3 + 2]
+        w = 1.0 - query.u - query.v
+        st = uv[a] * query.u + uv[b] * query.v + uv[c] * w
+        texture = face_texture[query.face]
+        size = texture_size[texture]
+        x = wp.clamp((st[0] - wp.floor(st[0])) * wp.float32(size[0]) - 0.5, 0.0, wp.float32(size[0] - 1))
+        y = wp.clamp((st[1] - wp.floor(st[1])) * wp.float32(size[1]) - 0.5, 0.0, wp.float32(size[1] - 1))
+        x0 = wp.int32(x)
+        y0 = wp.int32(y)
+        x1 = wp.min(x0 + 1, size[0] - 1)
+        y1 = wp.min(y0 + 1, size[1] - 1)
+        fx = x - wp.float32(x0)
+        fy = y - wp.float32(y0)
+        first = texture_start[texture]
+        top = texels[first + y0 * size[0] + x0] * (1.0 - fx) + texels[first + y0 * size[0] + x1] * fx
+        bottom = texels[first + y1 * size[0] + x0] * (1.0 - fx) + texels[first + y1 * size[0] + x1] * fx
+        texel = top * (1.0 - fy) + bottom * fy
+        start_t = start_t + query.t
+        if texel[3] >= cutoff:
+            normal = wp.normalize(normals[a] * query.u + normals[b] * query.v + normals[c] * w)
+            if wp.dot(normal, ray) > 0.0:
+                normal = -normal
+            shade = harmonics[0]
+            shade = shade + harmonics[1] * normal[0] + harmonics[2] * normal[1] + harmonics[3] * normal[2]
+            point = centre + ray * start_t
+            blocked = wp.mesh_query_ray(mesh, point + normal * 0.003, key, 2.0)
+            lit = wp.max(wp.dot(normal, key), 0.0)
+            half = wp.normalize(key - ray)
+            shine = wp.pow(wp.max(wp.dot(normal, half), 0.0), 24.0) * gloss
+            if blocked.result:
+                lit = lit * 0.25
+                shine = 0.0
+            light = wp.max(shade, wp.vec3(0.02, 0.02, 0.02)) + harmonics[4] * lit
+            albedo = wp.vec3(texel[0], texel[1], texel[2])
+            image[pixel] = wp.cw_mul(albedo, light) + harmonics[4] * shine
+            mask[pixel] = 1.0
+            depth[pixel] = start_t * wp.dot(ray, wp.transpose(rotation) * wp.vec3(0.0, 0.0, 1.0))
+            break
+        start_t = start_t + 1.0e-4
+
+
+@dataclass(frozen=True)
+class Light:
+    """harmonics (4, 3): ambient RGB and its slopes along x, y, z; key: direction and RGB of a lamp; gloss of skin."""
+
+    harmonics: Array
+    key: Array
+    lamp: Array
+    gloss: float = 0.05
+
+    @staticmethod
+    def drawn(rng: np.random.Generator) -> Light:
+        """A room with a lamp in front, above and to a side."""
+        warm = 1 + rng.normal(size=3) * 0.06
+        ambient = rng.uniform(0.35, 0.65) * warm
+        slopes = rng.normal(size=(3, 1)) * 0.12 * ambient
+        slopes[2] += 0.08 * ambient
+        side, up = rng.uniform(-1.1, 1.1), rng.uniform(0.1, 1.0)
+        key = np.array([np.sin(side), -np.cos(side), up])
+        lamp = rng.uniform(0.2, 0.75) * (1 + rng.normal(size=3) * 0.06)
+        return Light(np.stack([ambient, *slopes]), key / np.linalg.norm(key), lamp, rng.uniform(0.0, 0.1))
+
+
+class Portrait:
+    """One head, ready to be photographed many times."""
+
+    def __init__(self, head: Head) -> None:
+        wp.init()
+        faces = np.ascontiguousarray(head.faces, np.int32)
+        flat = [np.asarray(texture, np.float32).reshape(-1, 4) / 255.0 for texture in head.textures]
+        flat = [np.concatenate([texels[:, :3] ** 2.2, texels[:, 3:]], -1) for texels in flat]
+        starts = np.cumsum([0, *(len(texels) for texels in flat[:-1])])
+        sizes = np.array([[texture.shape[1], texture.shape[0]] for texture in head.textures], np.int32)
+        points = head.vertices.astype(np.float32)
+        self._arrays = [
+            wp.array(head.uv.astype(np.float32), dtype=wp.vec2, device="cpu"),
+            wp.array(_normals(points, faces), dtype=wp.vec3, device="cpu"),
+            wp.array(faces.ravel(), dtype=wp.int32, device="cpu"),
+            wp.array(head.face_texture.astype(np.int32), dtype=wp.int32, device="cpu"),
+            wp.array(np.concatenate(flat), dtype=wp.vec4, device="cpu"),
+            wp.array(starts.astype(np.int32), dtype=wp.int32, device="cpu"),
+            wp.array(sizes, dtype=wp.vec2i, device="cpu"),
+        ]
+        self._mesh = wp.Mesh(points=wp.array(points, dtype=wp.vec3, device="cpu"), indices=self._arrays[2])
+
+    def photograph(self, camera: Camera, light: Light, *, supersample: int = 2) -> tuple[Array, Array, Array]:
+        """(H, W, 3) uint8 sRGB on black, (H, W) coverage in [0, 1], (H, W) depth in metres, 0 where nothing is."""
+        width, height = camera.size[0] * supersample, camera.size[1] * supersample
+        half, k = (supersample - 1) / 2, camera.matrix
+        lens = wp.vec4(
+            float(k[0, 0] * supersample), float(k[1, 1] * supersample),
+            float(k[0, 2] * supersample + half), float(k[1, 2] * supersample + half),
+        )  # fmt: skip
+        image = wp.zeros(width * height, dtype=wp.vec3, device="cpu")
+        mask, depth = (wp.zeros(width * height, dtype=wp.float32, device="cpu") for _ in range(2))
+        harmonics = np.concatenate([light.harmonics, light.lamp[None]]).astype(np.float32)
+        wp.launch(
+            _cast,
+            dim=width * height,
+            inputs=[
+                self._mesh.id, *self._arrays, wp.mat33(*camera.rotation.ravel().tolist()),
+                wp.vec3(*camera.centre.tolist()), lens, width, wp.array(harmonics, dtype=wp.vec3, device="cpu"),
+                light.gloss, wp.vec3(*light.key.tolist()), CUTOFF, _LAYERS, image, mask, depth,
+            ],
+            device="cpu",
+        )  # fmt: skip
+        shape = (camera.size[1], supersample, camera.size[0], supersample)
+        linear = image.numpy().reshape(*shape, 3).mean(axis=(1, 3))
+        coverage = mask.numpy().reshape(shape).mean(axis=(1, 3))
+        deep = depth.numpy().reshape(shape)[:, 0, :, 0]
+        return (np.clip(linear, 0.0, 1.0) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), coverage, deep
+
+
+def _normals(points: Array, faces: Array) -> Array:
+    corners = points[faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], flat)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
