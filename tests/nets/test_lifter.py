@@ -115,6 +115,14 @@ def test_the_fused_net_gives_the_same_poses() -> None:
     torch.testing.assert_close(plain.error, fused.error, atol=1e-4, rtol=1e-4)
 
 
+def test_a_single_window_is_lifted_as_among_others() -> None:
+    """One row runs in half precision."""
+    net = fuse(small_net())
+    rays, valid, known = windows(4)
+    one, all_four = net(rays[:1], valid[:1], known[:1]), net(rays, valid, known)
+    torch.testing.assert_close(one.positions, all_four.positions[:1], atol=2e-3, rtol=0)
+
+
 def test_the_fused_net_stays_on_the_device_of_the_net() -> None:
     """Nothing of it is left behind: on torch's empty device any tensor from elsewhere would be refused."""
     net = fuse(small_net().to("meta"))
