@@ -123,6 +123,46 @@ class Keypoints2D(Artifact):
 
 
 @dataclass(frozen=True)
+class Crowd2D(Artifact):
+    """Everybody that a detector saw in one view: a row for each person in each frame, ordered by track, then frame.
+
+    frame (R,) int, 0 is the clip's first; track (R,) int: who, as far as this view alone can tell; positions
+    (R, J, 2) px and confidence (R, J) as in Keypoints2D; times (T,) seconds of all frames; look (R, D): square roots
+    of the colours of the clothes, NaN where a part of them is not seen; world_m (R, J, 3) as in Keypoints2D.
+    """
+
+    kind: ClassVar[str] = "crowd_2d"
+    required_header: ClassVar[tuple[str, ...]] = (*Artifact.required_header, "joints", "image_size")
+    frame: Array
+    track: Array
+    positions: Array
+    confidence: Array
+    times: Array
+    look: Array | None = None
+    world_m: Array | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.header["image_size"]
+        return int(width), int(height)
+
+    def check(self, name: str) -> None:
+        rows, joints, frames = len(self.frame), len(self.header["joints"]), len(self.times)
+        shapes = {
+            "frame": (rows,), "track": (rows,), "positions": (rows, joints, 2), "confidence": (rows, joints),
+            "times": (frames,),
+        }  # fmt: skip
+        for entry, shape in shapes.items():
+            if np.shape(getattr(self, entry)) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
+        if self.look is not None and (self.look.ndim != 2 or len(self.look) != rows):
+            raise InputError(f"{name}: look has shape {self.look.shape} for {rows} rows.")
+        if rows and not 0 <= self.frame.min() <= self.frame.max() < frames:
+            raise InputError(f"{name}: rows of frames outside the {frames} of the clip.")
+
+
+@dataclass(frozen=True)
 class Keypoints3D(Artifact):
     """Keypoints in space, from one camera or several: the same artifact.
 

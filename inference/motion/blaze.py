@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,9 @@ _POSE = "poselandmarkcpu__"
 _HAND = "handlandmarksleftandrightcpu__handlandmarksfromposecpu_{}__"
 _FACE = "facelandmarksfromposecpu__"
 _SIDES = ((1, "Right"), (2, "Left"))  # left and right hand: the graph's number, and its name for it in a mirror
+_INNER = [f"{_HAND.format(number)}handlandmarkcpu__" for number, _ in _SIDES]
+PRESENCE, SIDEDNESS = [f"{i}hand_presence_score" for i in _INNER], [f"{i}handedness" for i in _INNER]  # streams
+FACE_PRESENCE = f"{_FACE}facelandmarkcpu__face_presence_score"
 _HAND_FLOOR = 0.1  # hands are kept from here on and carry their presence as confidence; Holistic's own 0.5 drops many
 _NEVER = 2.0  # a threshold that no score passes
 
@@ -64,11 +67,8 @@ class Holistic:
         os.environ.setdefault("GLOG_minloglevel", "2")
         from mediapipe.python.solution_base import PacketDataType, SolutionBase
 
-        inner = [f"{_HAND.format(number)}handlandmarkcpu__" for number, _ in _SIDES]
-        self._hands, self._sides = [f"{i}hand_presence_score" for i in inner], [f"{i}handedness" for i in inner]
-        self._face = f"{_FACE}facelandmarkcpu__face_presence_score"
-        scores = dict.fromkeys((*self._hands, self._face), PacketDataType.FLOAT)
-        scores |= dict.fromkeys(self._sides, PacketDataType.PROTO)
+        scores = dict.fromkeys((*PRESENCE, FACE_PRESENCE), PacketDataType.FLOAT)
+        scores |= dict.fromkeys(SIDEDNESS, PacketDataType.PROTO)
         streams = ["pose_landmarks", "pose_world_landmarks", "left_hand_landmarks", "right_hand_landmarks"]
         streams += ["face_landmarks", "pose_landmarks_roi", *scores, *(["segmentation_mask"] if mask else [])]
         self._graph = SolutionBase(
@@ -104,33 +104,34 @@ class Holistic:
         if seen.pose_landmarks is None:
             return None
         size = np.array([rgb.shape[1], rgb.shape[0]])
-        left, right = (getattr(seen, name) for name in self._hands)
-        face = getattr(seen, self._face)
-        positions, confidence = to_openpose(
-            _points(seen.pose_landmarks.landmark, size),
-            _part(seen.left_hand_landmarks, range(21), left, size),
-            _part(seen.right_hand_landmarks, range(21), right, size),
-            _part(seen.face_landmarks, FACE_70_IN_FACEMESH, face, size),
-        )
-        _forget_twin(positions, confidence, [self._sidedness(seen, side) for side in (0, 1)])
-        outside = (positions < -0.5) | (positions > size - 0.5)
-        confidence[outside.any(-1)] *= _OUTSIDE
         mask = getattr(seen, "segmentation_mask", None)
-        return Landmarks(
-            positions,
-            confidence,
-            world_to_openpose(np.array([(p.x, p.y, p.z) for p in seen.pose_world_landmarks.landmark])),
-            _square(seen.pose_landmarks_roi, size),
-            None if mask is None else (mask > 0.5).astype(np.uint8) * 255,
-        )
+        found = landmarks_of(seen, size, _square(seen.pose_landmarks_roi, size))
+        return found if mask is None else replace(found, mask=(mask > 0.5).astype(np.uint8) * 255)
 
-    def _sidedness(self, seen: Any, side: int) -> float:
-        """Tell how much the left (0) or right (1) hand looks like one, in [0, 1]."""
-        found = getattr(seen, self._sides[side])
-        if found is None:
-            return 0.0
-        best = found.classification[0]
-        return best.score if best.label == _SIDES[side][1] else 1.0 - best.score
+
+def landmarks_of(seen: Any, size: Array, roi: tuple[float, float, float]) -> Landmarks:
+    """Turn a graph's outputs for a picture of `size` (2,) px into one person's landmarks; hands and face may lack."""
+    left, right, face = (getattr(seen, name, None) for name in (*PRESENCE, FACE_PRESENCE))
+    positions, confidence = to_openpose(
+        _points(seen.pose_landmarks.landmark, size),
+        _part(getattr(seen, "left_hand_landmarks", None), range(21), left, size),
+        _part(getattr(seen, "right_hand_landmarks", None), range(21), right, size),
+        _part(getattr(seen, "face_landmarks", None), FACE_70_IN_FACEMESH, face, size),
+    )
+    _forget_twin(positions, confidence, [_sidedness(seen, side) for side in (0, 1)])
+    outside = (positions < -0.5) | (positions > size - 0.5)
+    confidence[outside.any(-1)] *= _OUTSIDE
+    world_m = np.array([(p.x, p.y, p.z) for p in seen.pose_world_landmarks.landmark])
+    return Landmarks(positions, confidence, world_to_openpose(world_m), roi)
+
+
+def _sidedness(seen: Any, side: int) -> float:
+    """Tell how much the left (0) or right (1) hand looks like one, in [0, 1]."""
+    found = getattr(seen, SIDEDNESS[side], None)
+    if found is None:
+        return 0.0
+    best = found.classification[0]
+    return best.score if best.label == _SIDES[side][1] else 1.0 - best.score
 
 
 def to_openpose(pose: Array, left: Array | None, right: Array | None, face: Array | None) -> tuple[Array, Array]:
@@ -166,12 +167,16 @@ def _forget_twin(positions: Array, confidence: Array, sidedness: list[float]) ->
         positions[weaker], confidence[weaker] = np.nan, 0.0
 
 
+def hand_thresholds() -> dict[str, float]:
+    """Let hands pass that are hardly sure; they carry their presence."""
+    return {f"{inner}ThresholdingCalculator.threshold": _HAND_FLOOR for inner in _INNER}
+
+
 def _thresholds(*, hands: bool, face: bool) -> dict[str, float]:
     found, kept = f"{_POSE}posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh", 0.5
     followed = f"{_POSE}poselandmarkbyroicpu__tensorstoposelandmarksandsegmentation__ThresholdingCalculator.threshold"
-    out = {found: kept, followed: kept}
+    out = {found: kept, followed: kept, **hand_thresholds()}
     for side in (1, 2):
-        out[f"{_HAND.format(side)}handlandmarkcpu__ThresholdingCalculator.threshold"] = _HAND_FLOOR
         if not hands:
             gate = "handvisibilityfromhandlandmarksfrompose__ThresholdingCalculator.threshold"
             out[_HAND.format(side) + gate] = _NEVER
