@@ -103,10 +103,7 @@ class UNDERSTUDY_OT_start_motion(Guarded):
             return "" if motion.markers else "Add a clip first"
         if motion.markers:
             return "Remove the views, or the file of markers"
-        lacking = _lacking(motion.views)
-        if not lacking and len(motion.views) > 1 and not motion.calibration:
-            return f"{len(motion.views)} views need a calibration file"
-        return lacking
+        return _lacking(motion.views)
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Submit the job; in background mode, wait for it."""
@@ -292,6 +289,8 @@ def apply_result(path: Path, scene: bpy.types.Scene, *, take: str = "", **option
     motion = BodyMotion.load(path)
     made = create_take(motion, TakeOptions(name=take or _take_name(motion.header, path), **options), scene)
     bpy.data.objects[made.rig][SOURCE] = str(path)
+    for camera in made.cameras:
+        bpy.data.objects[camera].data[SOURCE] = str(path)
     return made
 
 

@@ -257,3 +257,51 @@ def to_blender(camera: Camera, *, sensor_width_mm: float = 36.0) -> dict[str, An
         "shift_y": float((camera.matrix[1, 2] - (height - 1) / 2) * aspect / width),
         "pixel_aspect_y": float(aspect),
     }
+
+
+@dataclass(frozen=True)
+class BlenderLens:
+    """What Blender keeps with a perspective camera; `aspect` is that of the render: height of a pixel by its width."""
+
+    lens_mm: float
+    sensor_mm: tuple[float, float]  # width, height
+    sensor_fit: str  # "AUTO", "HORIZONTAL" or "VERTICAL"
+    shift: tuple[float, float]
+    size: tuple[int, int]
+    aspect: float = 1.0
+
+    @property
+    def matrix(self) -> Array:
+        """(3, 3) pixels, as `Camera.matrix`.
+
+        The sensor spans the image's width, or with a vertical fit its height; AUTO spans the longer of the two with
+        the sensor's *width*. Lens shift counts in what the sensor spans, in pixels' widths.
+        """
+        width, height = self.size
+        fit = self.sensor_fit
+        if fit == "AUTO":
+            fit = "HORIZONTAL" if width >= height * self.aspect else "VERTICAL"
+            sensor = self.sensor_mm[0]
+        else:
+            sensor = self.sensor_mm[0 if fit == "HORIZONTAL" else 1]
+        spanned = width if fit == "HORIZONTAL" else height * self.aspect
+        focal = self.lens_mm / sensor * spanned
+        out = np.eye(3)
+        out[0, 0], out[1, 1] = focal, focal / self.aspect
+        out[0, 2] = (width - 1) / 2 - self.shift[0] * spanned
+        out[1, 2] = (height - 1) / 2 + self.shift[1] * spanned / self.aspect
+        return out
+
+
+def from_blender(name: str, lens: BlenderLens, matrix_world: Array, distortion: Array | None = None) -> Camera:
+    """Express a camera of Blender's in ours; the way back of `to_blender`.
+
+    Args:
+        matrix_world: (4, 4) whose translation is in metres. Its scale is left out, as Blender does.
+    """
+    world = np.array(matrix_world, float)
+    world[:3, :3] /= np.linalg.norm(world[:3, :3], axis=0)
+    left, _, right = np.linalg.svd((world @ BLENDER_FROM_OPENCV)[:3, :3])  # single precision is not quite orthogonal
+    rotation = (left @ right).T
+    bent = np.zeros(5) if distortion is None else np.asarray(distortion, float)
+    return Camera(name, lens.size, lens.matrix, bent, rotation, -rotation @ world[:3, 3])

@@ -9,7 +9,7 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ...inference.core.cameras import Camera, to_blender
+from ...inference.core.cameras import Camera, as_brown, to_blender
 from ...inference.core.timing import Timing
 from .action import Channel, write_action
 from .armature import Placement
@@ -18,6 +18,9 @@ Array = np.ndarray
 SIZE = "understudy_size"
 PIXEL_ASPECT = "understudy_pixel_aspect_y"
 DISTORTION = "understudy_distortion"
+FISHEYE = "understudy_fisheye"
+STEP = "understudy_step"  # number of the view, frame of its first sample, samples a frame
+NAME = "understudy_name"  # what the calibration calls it; Blender's own name must be the only one of the file
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,20 @@ def create_camera(
     data[SIZE] = list(camera.size)
     data[PIXEL_ASPECT] = terms["pixel_aspect_y"]
     data[DISTORTION] = [float(k) for k in np.ravel(camera.distortion)]
+    data[FISHEYE], data[NAME] = camera.fisheye, camera.name
     item = bpy.data.objects.new(name, data)
     matrix = placement.floor_from_frame @ terms["matrix_world"]
     matrix[:3, 3] *= placement.units_per_m
     item.matrix_world = Matrix(matrix.tolist())
     collection.objects.link(item)
     return item
+
+
+def keep_step(item: bpy.types.Object, view: int, timing: Timing) -> None:
+    """Keep with a camera which view of a capture it is, and which sample belongs to which frame."""
+    frames, samples = timing.frames, timing.samples
+    pace = np.ptp(samples) / np.ptp(frames) if len(frames) > 1 else 1.0
+    item.data[STEP] = [float(view), float(frames[0] - samples[0] / pace), float(pace)]
 
 
 def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene_aspect: float) -> None:
@@ -80,13 +91,13 @@ def _use_clip(background: bpy.types.CameraBackgroundImage, camera: Camera, path:
     clip.frame_start = 1 - ahead
     background.source = "MOVIE_CLIP"
     background.clip = clip
-    if np.any(camera.distortion):
-        _describe_lens(clip.tracking.camera, camera)
+    if np.any(camera.distortion) or camera.fisheye:
+        _describe_lens(clip.tracking.camera, as_brown(camera)[0])
         background.clip_user.use_render_undistorted = True
 
 
 def _describe_lens(lens: bpy.types.MovieTrackingCamera, camera: Camera) -> None:
-    k1, k2, p1, p2, k3 = np.resize(np.concatenate([np.ravel(camera.distortion), np.zeros(5)]), 5)
+    k1, k2, p1, p2, k3 = camera.distortion
     lens.distortion_model = "BROWN"
     lens.units = "PIXELS"
     lens.focal_length_pixels = float(camera.matrix[0, 0])

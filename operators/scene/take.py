@@ -14,7 +14,7 @@ from ...inference.core.cameras import Camera
 from ...inference.core.timing import Rate, Timing, place
 from . import armature
 from .armature import Placement
-from .camera import Footage, create_camera, show_footage
+from .camera import Footage, create_camera, keep_step, show_footage
 
 _COLLECTIONS = ("objects", "armatures", "cameras", "actions", "collections", "images", "movieclips", "scenes")
 
@@ -50,7 +50,7 @@ def create_take(motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene
     """
     placement = Placement(armature.floor_from_frame(motion.header), units_per_m(scene))
     timing = place(motion.times, scene_fps=scene_fps(scene), start=options.frame_start, rate=options.rate)
-    with _all_or_nothing():
+    with all_or_nothing():
         collection = bpy.data.collections.new(options.name)
         scene.collection.children.link(collection)
         rig = armature.create_armature(motion, options.name, collection, placement)
@@ -92,6 +92,7 @@ def _add_cameras(take: Take, motion: BodyMotion, options: TakeOptions, scene: bp
     for index, camera in enumerate(cameras):
         item = create_camera(camera, f"{take.rig} {camera.name}", bpy.data.collections[take.collection], placement)
         names.append(item.name)
+        keep_step(item, index, timing)
         source = sources[index] if index < len(sources) else ""
         if not options.footage or not source:
             continue
@@ -109,7 +110,7 @@ def _first_frame(motion: BodyMotion) -> int:
 
 
 @contextmanager
-def _all_or_nothing() -> Iterator[None]:
+def all_or_nothing() -> Iterator[None]:
     """Remove every datablock that was made inside, should the work fail: a cancelled operator pushes no undo step."""
     before = {name: set(getattr(bpy.data, name).keys()) for name in _COLLECTIONS}
     try:
