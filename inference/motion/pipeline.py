@@ -232,7 +232,8 @@ def to_space(job: _Job, views: Sequence[Keypoints2D], cameras: CameraSet | None)
     if len(views) > 1:
         from .triangulate import TriangulateSettings, triangulate
 
-        assert cameras is not None, "the request asks for a calibration"
+        if cameras is None:
+            raise InputError(f"{len(views)} views without a calibration.", "Give the calibration of their cameras.")
         settings = TriangulateSettings(min_confidence=request.min_confidence, unswap=request.unswap)
         make = lambda: triangulate(views, cameras, settings, job)  # noqa: E731
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig], make)

@@ -25,7 +25,10 @@ class MotionRequest:
     keypoints: Annotated[
         tuple[Path, ...], About("A file or folder of 2D keypoints in place of detection; once for each view.")
     ] = ()
-    calibration: Annotated[Path | None, About("The calibration of the cameras; needed for several views.")] = None
+    calibration: Annotated[
+        Path | None, About("The calibration of the cameras; without it, several are calibrated from the person.")
+    ] = None
+    refine: Annotated[bool, About("Refine the calibration on this very clip first.")] = False
     markers: Annotated[
         Path | None, About("A C3D or TRC file of markers on the person, in place of clips and keypoints.")
     ] = None
@@ -38,6 +41,15 @@ class MotionRequest:
         tuple[tuple[float, ...], ...],
         About("Who is followed on the first frame: a point X Y or a box X0 Y0 X1 Y1; once for each view.", unit="px"),
     ] = ()
+    people: Annotated[int, About("How many people are captured; 0 is everybody.", 0, 32)] = 1
+    sync: Annotated[
+        Literal["off", "auto", "motion", "sound"],
+        About("How clips are brought in step; auto shifts them only on clear evidence."),
+    ] = "auto"
+    triangulation: Annotated[
+        Literal["auto", "lift", "dlt", "ransac", "algebraic", "volumetric"],
+        About("How keypoints come into space; auto takes what promises the smallest error."),
+    ] = "auto"
     start: Annotated[int, About("The first frame that is read.", 0)] = 0
     stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
@@ -65,8 +77,10 @@ class MotionRequest:
         if self.video and self.keypoints and len(self.video) != len(self.keypoints):
             count = f"{len(self.keypoints)} given for {len(self.video)} videos"
             raise RequestError(count, "Give one for each view, or only one of the two kinds.", field="keypoints")
-        if views > 1 and self.calibration is None:
-            raise RequestError(f"{views} views need one", "Give a calibration, or a single view.", field="calibration")
+        if self.refine and self.calibration is None:
+            raise RequestError("there is nothing to refine", "Give the calibration, too.", field="refine")
+        if views > 1 and self.triangulation == "lift":
+            raise RequestError(f"{views} views are not lifted", "Give one view, or another way.", field="triangulation")
         if len(self.person) not in (0, views):
             raise RequestError(f"{len(self.person)} given for {views} views", field="person")
         for index, where in enumerate(self.person):

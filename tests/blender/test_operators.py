@@ -72,12 +72,6 @@ def test_capture_of_unequal_views_is_grey_and_says_so(addon, second, reason):
     assert reason in why_grey(bpy.ops.understudy.start_motion)
 
 
-def test_capture_of_two_views_is_grey_without_calibration_and_says_so(addon):
-    views = bpy.context.scene.understudy.motion.views
-    views.add().video, views.add().video = "/a.mp4", "/b.mp4"
-    assert "2 views need a calibration" in why_grey(bpy.ops.understudy.start_motion)
-
-
 def test_capture_is_grey_while_a_capture_runs_and_says_so(addon):
     bpy.context.scene.understudy.motion.views.add().video = "/a.mp4"
     job = addon.start("selftest", SelftestRequest(steps=1000, step_s=0.02))

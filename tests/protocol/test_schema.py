@@ -185,7 +185,8 @@ A, B = Path("/a.mp4"), Path("/b.mp4")
     ("values", "message"),
     [
         ({}, "video: no clip and no keypoints"),
-        ({"video": (A, B)}, "calibration: 2 views need one"),
+        ({"video": (A, B), "triangulation": "lift"}, "triangulation: 2 views are not lifted"),
+        ({"video": (A,), "refine": True}, "refine: there is nothing to refine"),
         ({"video": (A,), "keypoints": (A, B)}, "keypoints: 2 given for 1 videos"),
         ({"video": (A,), "person": ((1, 2), (3, 4))}, "person: 2 given for 1 views"),
         ({"video": (A,), "person": ((1, 2, 3),)}, "person[0]: 3 values given, 2 or 4 needed"),
