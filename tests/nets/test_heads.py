@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from inference.core.cameras import project
+from inference.head.frame import MEAN_LANDMARKS, similarity
 from inference.training.studio import heads
 from inference.training.studio.render import look_at
 
@@ -17,13 +18,13 @@ def test_a_similarity_is_found_again() -> None:
     points = rng.normal(size=(9, 3))
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     turn *= np.sign(np.linalg.det(turn))
-    scale, rotation, move = heads.similarity(points, 1.7 * points @ turn.T + [1.0, -2.0, 0.5])
+    scale, rotation, move = similarity(points, 1.7 * points @ turn.T + [1.0, -2.0, 0.5])
     assert scale == pytest.approx(1.7) and np.allclose(rotation, turn) and np.allclose(move, [1.0, -2.0, 0.5])
 
 
 def test_mirrored_points_are_not_met_by_a_mirror() -> None:
     points = np.random.default_rng(3).normal(size=(9, 3))
-    _, rotation, _ = heads.similarity(points, points * [-1.0, 1.0, 1.0])
+    _, rotation, _ = similarity(points, points * [-1.0, 1.0, 1.0])
     assert np.linalg.det(rotation) == pytest.approx(1.0)
 
 
@@ -40,6 +41,8 @@ def test_a_head_faces_us_and_its_landmarks_lie_on_it(data_dir: Path, source: str
     assert nose[1] < left[1] and nose[2] < left[2] and 0.045 < nose[2] - chin[2] < 0.1
     distance = np.linalg.norm(head.surface().vertices[:, None] - head.landmarks[None, 2:], axis=-1).min(0)
     assert distance.max() < 1e-6
+    canonical = head.canonical().landmarks
+    assert np.linalg.norm(canonical - MEAN_LANDMARKS, axis=1).max() < 0.012
     assert head.face_texture.max() < len(head.textures) and head.faces.max() < len(head.vertices)
 
 

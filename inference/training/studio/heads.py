@@ -1,15 +1,13 @@
-"""Heads of known shape in one canonical frame, with hair, expressions and skin, to train and to measure heads on.
+"""Heads of known shape with hair, expressions and skin, to train and to measure heads on.
 
 Sources: the VALID avatars' heads (textured, hair as cards with alpha) and the ICT face model (random identities; skin
-and a shell of hair are painted on). Canonical frame: metres, z up, facing -y, origin between the eyes' centres and as
-far behind them as the head is deep there; every head has its landmarks, so that a similarity brings all together.
+and a shell of hair are painted on). Metres, z up, facing -y.
 """
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,9 +16,10 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from ...head.frame import MEAN_LANDMARKS, similarity
+
 Array = np.ndarray
 Z_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # from y up, facing +z
-LANDMARKS = ("eye.L", "eye.R", "nose", "chin", "mouth.L", "mouth.R")
 CUTOFF = 0.4  # of alpha: a hair card is there or not
 _SKIN_TONES = np.array(
     [[0.93, 0.76, 0.66], [0.84, 0.64, 0.52], [0.68, 0.47, 0.35], [0.45, 0.29, 0.21], [0.3, 0.19, 0.14]]
@@ -37,7 +36,7 @@ class Head:
     """One head.
 
     vertices (V, 3) metres; faces (F, 3); uv (V, 2), v down; face_texture (F,) into textures, each (H, W, 4) uint8 RGBA;
-    landmarks (6, 3) as LANDMARKS names them; skin (F,) bool: what is neither hair nor inside the mouth and eyes.
+    landmarks (6, 3) as `head.frame` names them; skin (F,) bool: what is neither hair nor inside the mouth and eyes.
     """
 
     name: str
@@ -53,6 +52,10 @@ class Head:
         """Apply x -> scale R x + t."""
         vertices, landmarks = (scale * points @ rotation.T + translation for points in (self.vertices, self.landmarks))
         return replace(self, vertices=vertices, landmarks=landmarks)
+
+    def canonical(self) -> Head:
+        """The same head in the frame of heads (`head.frame`), by its landmarks."""
+        return self.moved(*similarity(self.landmarks, MEAN_LANDMARKS))
 
     def surface(self) -> trimesh.Trimesh:
         """The skin alone, for measuring."""
@@ -248,14 +251,3 @@ def _with_hair(head: Head, rng: np.random.Generator) -> Head:
         skin=np.concatenate([head.skin, np.zeros(len(faces), bool)]),
     )
 
-
-def similarity(moving: Array, fixed: Array, weights: Sequence[float] | None = None) -> tuple[float, Array, Array]:
-    """Scale, rotation (3, 3) and translation (3,) that bring (N, 3) points onto others (Umeyama 1991)."""
-    w = np.ones(len(moving)) if weights is None else np.asarray(weights, float)
-    w = w / w.sum()
-    a, b = w @ moving, w @ fixed
-    u, s, vt = np.linalg.svd((fixed - b).T @ (w[:, None] * (moving - a)))
-    sign = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    rotation = (u * sign) @ vt
-    scale = float((s * sign).sum() / (w @ np.square(moving - a).sum(1)))
-    return scale, rotation, b - scale * rotation @ a

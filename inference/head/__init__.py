@@ -1,0 +1,1 @@
+"""A head from photographs: the wing of Multi-NeuS."""
