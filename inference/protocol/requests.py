@@ -92,6 +92,62 @@ class MotionRequest:
 
 
 @dataclass(frozen=True)
+class CalibrateRequest:
+    """Clips of people or of a board become calibrated cameras; or a calibration is refined, checked, written anew."""
+
+    video: Annotated[tuple[Path, ...], About("A clip; once for each camera.")] = ()
+    keypoints: Annotated[
+        tuple[Path, ...], About("A file or folder of 2D keypoints in place of detection; once for each camera.")
+    ] = ()
+    board: Annotated[
+        str,
+        About("The board in the clips: chessboard:9x6:0.025 (inner corners, metres) or charuco:5x7:0.04:0.03:4X4_50."),
+    ] = ""
+    calibration: Annotated[Path | None, About("A calibration to refine, to check or to write in another format.")] = (
+        None
+    )
+    refine: Annotated[bool, About("Refine the calibration on the people in the clips.")] = False
+    check: Annotated[bool, About("Say what is wrong with the calibration.")] = False
+    fix: Annotated[bool, About("Put right what the check finds.")] = False
+    only: Annotated[tuple[str, ...], About("Put only this right: CODE or CODE@CAMERA; may be repeated.")] = ()
+    lenses: Annotated[bool, About("Refine the lenses, too.")] = False
+    height_m: Annotated[float | None, About("Height of the person, where it is known.", 0.5, 2.5, "m")] = None
+    distance: Annotated[
+        tuple[str, ...], About("One measured distance between two cameras: the name of each, and metres.")
+    ] = ()
+    focal_px: Annotated[float | None, About("Focal length of all cameras, where it is known.", 50, 100_000, "px")] = (
+        None
+    )
+    fps: Annotated[float | None, About("Frames per second, where the files do not say it.", 0.1, 1000)] = None
+    image_size: Annotated[
+        tuple[int, int] | None,
+        About("Size of the images, where keypoint files do not say it.", 16, 16384, "px", ("W", "H")),
+    ] = None
+    start: Annotated[int, About("The first frame that is read.", 0)] = 0
+    stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
+    min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    export: Annotated[Path | None, About("Write the calibration here, too, in the format that the name says.")] = None
+    format: Annotated[str, About("The format of the export, where its name does not say it.")] = ""
+    threads: Annotated[int, About("Processor threads behind detection; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        needs = next((name for name in ("refine", "check", "fix") if getattr(self, name)), "")
+        if needs and self.calibration is None:
+            raise RequestError("there is no calibration", "Give --calibration FILE.", field=needs)
+        views = max(len(self.video), len(self.keypoints))
+        if not views and (self.calibration is None or self.refine):
+            raise RequestError("no clip and no keypoints", "Give --video FILE, once for each camera.", field="video")
+        if self.board and not self.video:
+            raise RequestError("a board is looked for in clips", "Give --video FILE.", field="board")
+        if len(self.distance) not in (0, 3):
+            hint = "Give the names of two cameras and metres."
+            raise RequestError(f"{len(self.distance)} values given, 3 needed", hint, field="distance")
+        if self.stop is not None and self.stop <= self.start:
+            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
+
+
+@dataclass(frozen=True)
 class LiveRequest:
     """A camera, or a film played like one, becomes a stream of poses while it runs; recorded only where asked for."""
 
@@ -147,6 +203,7 @@ class Task:
 
 TASKS = {
     "motion": Task(MotionRequest, "motion.pipeline:run"),
+    "calibrate": Task(CalibrateRequest, "calibration.pipeline:run"),
     "live": Task(LiveRequest, "motion.live:run"),
     "selftest": Task(SelftestRequest, "runtime.selftest:run"),
 }
