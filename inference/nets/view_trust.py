@@ -95,7 +95,7 @@ class ViewTrust(nn.Module):
             each = self.view(features)
             mean, most = _pool(each, seen)
             both = torch.cat([mean, most], -1)
-            believed = self.trust(torch.cat([each, both[:, None].expand(-1, each.shape[1], -1, -1)], -1))[..., 0]
+            believed = _told(self.trust, each, both)[..., 0]
             weights = (torch.sigmoid(believed) + _LEAST) * seen
             points, spread = solve(views, weights)
             rounds.append(points)
@@ -169,10 +169,20 @@ def solve(views: Views, weights: Tensor) -> tuple[Tensor, Tensor]:
     normal = torch.einsum("bvjki,bvjkl->bjil", weighted, rows)
     right = torch.einsum("bvjki,bvjk->bji", weighted, values)
     normal = normal + 1e-9 * torch.eye(3, dtype=normal.dtype, device=normal.device)
-    inverse = torch.linalg.inv(normal)
+    inverse = inverted(normal)
     points = (inverse @ right[..., None])[..., 0]
     spread = inverse.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(0).sqrt()
     return points.float(), spread.float()
+
+
+def inverted(symmetric: Tensor) -> Tensor:
+    """(..., 3, 3) inverses in closed form, many times faster than a call of LAPACK for each."""
+    a, b, c = symmetric[..., 0, 0], symmetric[..., 0, 1], symmetric[..., 0, 2]
+    d, e, f = symmetric[..., 1, 1], symmetric[..., 1, 2], symmetric[..., 2, 2]
+    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
+    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
+    adjugate = torch.stack([aa, ab, ac, ab, bb, bc, ac, bc, cc], -1).unflatten(-1, (3, 3))
+    return adjugate / (a * aa + b * ab + c * ac)[..., None, None]
 
 
 def residuals(views: Views, points: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,7 +197,7 @@ def without_one(views: Views, own: Tensor, seen: Tensor) -> Tensor:
     turn = views.rotation[:, :, None]
     rows = (turn[..., :2, :] - views.directions[..., None] * turn[..., 2:, :]) * seen[..., None, None]
     normal = torch.einsum("bvjki,bvjkl->bjil", rows, rows) + 1e-6 * torch.eye(3, device=rows.device)
-    hat = torch.einsum("bvjki,bjil,bvjml->bvjkm", rows, torch.linalg.inv(normal), rows)
+    hat = torch.einsum("bvjki,bjil,bvjml->bvjkm", rows, inverted(normal), rows)
     rest = (torch.eye(2, device=rows.device) - hat).diagonal(dim1=-2, dim2=-1).clamp_min(0.02)
     return (own / rest).norm(dim=-1) * seen
 
@@ -227,6 +237,15 @@ def _leverage(views: Views, seen: Tensor) -> Tensor:
     both = seen[:, :, None] & seen[:, None]
     sine = torch.where(both, (1 - cosine.square()).clamp_min(0), 0.0)
     return sine.amax(2).sqrt()
+
+
+def _told(net: nn.Sequential, each: Tensor, both: Tensor) -> Tensor:
+    """Run a network on (B, V, J, H) features beside those of all views (B, J, 2 H), which are looked at once."""
+    first = net[0]
+    assert isinstance(first, nn.Linear)
+    own, common = first.weight.split([each.shape[-1], both.shape[-1]], dim=1)
+    hidden = nn.functional.linear(each, own) + nn.functional.linear(both, common, first.bias)[:, None]
+    return net[1:](hidden)
 
 
 def _pool(each: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,8 @@
 
 python -m inference.training.algebraic inference/training/recipes/algebraic.toml --data DIR --out DIR
 
-It resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
+With --detections FILE (what `training.studio.detections` writes) some bodies get a real detector's errors. It
+resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ import json
 import logging
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..nets import view_trust
 from ..nets.view_trust import ViewTrust, ViewTrustConfig
-from . import captures, motions, rigs
+from . import captures, motions, observed, rigs
 from .lifter import load_bodies, schedule
 
 LOG = logging.getLogger("understudy.training")
@@ -36,14 +39,15 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, options.out)
+    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, options.out, options.detections)
 
 
-def train(recipe: dict[str, Any], data: Path, out: Path) -> None:
+def train(recipe: dict[str, Any], data: Path, out: Path, detections: Path | None = None) -> None:
     """Train for the recipe's steps, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
     net = ViewTrust(ViewTrustConfig(**recipe["net"]))
@@ -53,15 +57,16 @@ def train(recipe: dict[str, Any], data: Path, out: Path) -> None:
     bodies = load_bodies(out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
-    detector, rig = captures.Errors(**recipe["errors"]), rigs.RigErrors(**recipe["rig"])
-    tests = {count: scene(held_out, count, 256, torch.Generator().manual_seed(7), detector, rig) for count in (2, 4, 8)}
+    sources = Sources(recipe, detections)
+    bench = (rigs.DETECTOR, rigs.RIG)
+    tests = {count: scene(held_out, count, 256, torch.Generator().manual_seed(7), *bench) for count in (2, 4, 8)}
     began = saved = time.monotonic()
     running = torch.zeros(2)
     while step < recipe["steps"] and not (out / "cancel").exists():
         count = recipe["views"][int(torch.randint(0, len(recipe["views"]), (1,), generator=g))]
         parts = step % recipe["whole_every"] == 0
         size = max(8, recipe["points"] // (count * (137 if parts else 25)))
-        batch = scene(bank, count, size, g, detector, rig, parts=parts)
+        batch = scene(bank, count, size, g, *sources.draw(g), parts=parts)
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
         distance, honesty = losses(net.train(), batch)
@@ -94,13 +99,33 @@ def make_bank(data: Path, bodies: Any, split: str, recipe: dict[str, Any]) -> ca
     return captures.bank(clips, bodies, np.random.default_rng(recipe["seed"]), hand_frames=recipe["hand_frames"])
 
 
-def scene(  # noqa: PLR0917 - what a capture is made of
+class Sources:
+    """What captures of a recipe err by: its `sources`, each with a share; `observed` are a real detector's errors."""
+
+    def __init__(self, recipe: dict[str, Any], detections: Path | None) -> None:
+        sources = [s for s in recipe["sources"] if detections is not None or not s.get("observed")]
+        self._shares = torch.tensor([float(source["share"]) for source in sources])
+        real = None if detections is None else observed.load(detections, 1)
+        self._sources = [
+            (
+                replace(rigs.DETECTOR, **source.get("errors", {})), replace(rigs.RIG, **source.get("rig", {})),
+                real if source.get("observed") else None,
+            )
+            for source in sources
+        ]  # fmt: skip
+
+    def draw(self, g: torch.Generator) -> tuple[captures.Errors, rigs.RigErrors, observed.Observed | None]:
+        """Choose one."""
+        return self._sources[int(torch.multinomial(self._shares, 1, generator=g))]
+
+
+def scene(  # noqa: PLR0913, PLR0917 - what a capture is made of
     bank: captures.Bank, count: int, size: int, g: torch.Generator, detector: captures.Errors, rig: rigs.RigErrors,
-    *, parts: bool = True,
+    real: observed.Observed | None = None, *, parts: bool = True, augment: bool = True,
 ) -> rigs.Scene:  # fmt: skip
     """Imagine `size` frames of `count` cameras."""
-    people = captures.sample_people(bank, size, 1, g, parts=parts)[:, 0]
-    return rigs.film(people, count, g, detector, rig)
+    people = captures.sample_people(bank, size, 1, g, parts=parts, augment=augment)[:, 0]
+    return rigs.film(people, count, g, detector, rig, real)
 
 
 def losses(net: ViewTrust, batch: rigs.Scene) -> tuple[Tensor, Tensor]:
@@ -140,30 +165,35 @@ def evaluate(net: ViewTrust, batch: rigs.Scene) -> dict[str, float]:
     return {name: round(value, 2) for name, value in figures.items()}
 
 
-def checkpoint(out: Path, step: int, net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
+def checkpoint(out: Path, step: int, net: torch.nn.Module, *optimisers: torch.optim.Optimizer) -> None:
     """Write everything a later run needs, whole or not at all."""
-    tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
-    for index, state in enumerate(optimiser.state_dict()["state"].values()):
-        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value).clone() for name, value in state.items()}
+    tensors = {f"net.{name}": value.contiguous() for name, value in net.state_dict().items()}
+    for which, optimiser in enumerate(optimisers):
+        for index, state in optimiser.state_dict()["state"].items():
+            for name, value in state.items():
+                tensors[f"optimiser{which or ''}.{index}.{name}"] = torch.as_tensor(value).contiguous().clone()
     partial = out / "checkpoint.partial"
     save_file(tensors, partial, metadata={"step": str(step)})
     partial.replace(out / "checkpoint.safetensors")
 
 
-def restore(out: Path, net: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def restore(out: Path, net: torch.nn.Module, *optimisers: torch.optim.Optimizer) -> int:
     """Take up a checkpoint; gives its step, 0 where there is none."""
     path = out / "checkpoint.safetensors"
     if not path.exists():
         return 0
+    with safe_open(path, "pt") as file:
+        step = int(file.metadata()["step"])
     tensors = load_file(path)
     net.load_state_dict({name[4:]: value for name, value in tensors.items() if name.startswith("net.")})
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, entry = name.split(".")
-            state.setdefault(int(index), {})[entry] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(max((float(entry["step"]) for entry in state.values()), default=0))
+    for which, optimiser in enumerate(optimisers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            prefix, *rest = name.split(".")
+            if prefix == f"optimiser{which or ''}":
+                state.setdefault(int(rest[0]), {})[rest[1]] = value
+        optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return step
 
 
 def save_weights(path: Path, net: Any, module: Any, recipe: dict[str, Any], figures: dict[str, float]) -> None:

@@ -2,8 +2,10 @@
 
 python -m inference.training.volumetric inference/training/recipes/volumetric.toml --data DIR --out DIR --trust FILE
 
-The views are believed as the trained algebraic method says (`--trust`). It resumes from the checkpoint in `--out` and
-stops when a file `cancel` appears there.
+The views are believed as the trained algebraic method says (`--trust`). A step sees many frames without the volume,
+for it is some ten times as dear as what settles the pose behind it, and some with it. With --detections FILE some
+bodies get a real detector's errors. It resumes from the checkpoint in `--out` and stops when a file `cancel` appears
+there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import time
 import tomllib
 from pathlib import Path
@@ -20,16 +23,20 @@ import torch
 from torch import Tensor
 
 from .. import nets
-from ..nets import joint_volume
-from ..nets.joint_volume import JointVolume, JointVolumeConfig, Placed
+from ..nets import joint_volume, settle
+from ..nets.joint_volume import JointVolume, JointVolumeConfig
+from ..nets.settle import Rough, SettleConfig, Settled
 from ..nets.triangulation import volume_loss
 from ..nets.v2v import V2VConfig
-from ..nets.view_trust import ViewTrust
+from ..nets.view_trust import Views, ViewTrust
 from . import captures, rigs
-from .algebraic import INSIDE, checkpoint, make_bank, restore, save_weights, scene, soft_error
+from .algebraic import INSIDE, Sources, checkpoint, make_bank, restore, save_weights, scene, soft_error
 from .lifter import load_bodies, schedule
+from .muon import Muon
 
 LOG = logging.getLogger("understudy.training")
+_JOINTS = 25
+_TILT = math.radians(2.5)  # standard deviation of the world's vertical
 
 
 def main() -> None:
@@ -39,102 +46,162 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trust", type=Path, required=True)
+    parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     trust = nets.load(options.trust)
     assert isinstance(trust, ViewTrust)
-    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, options.out, trust)
+    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    train(recipe, options.data, options.out, trust, options.detections)
 
 
-def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust) -> None:
+def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detections: Path | None = None) -> None:
     """Train for the recipe's steps, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
-    volume = V2VConfig(**{**recipe["volume"], "widths": tuple(recipe["volume"]["widths"])})
-    net = JointVolume(JointVolumeConfig(**recipe["net"], volume=volume))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
-    step = restore(out, net, optimiser)
-    g = torch.Generator().manual_seed(recipe["seed"] + step)
+    net = build(recipe)
+    matrices = [w for name, w in net.named_parameters() if ".layers." in name and w.ndim == 2]
+    others = [w for name, w in net.named_parameters() if not (".layers." in name and w.ndim == 2)]
+    adam = torch.optim.AdamW(others, lr=recipe["lr"], weight_decay=recipe["weight_decay"])
+    muon = Muon(matrices, lr=recipe["muon_lr"], weight_decay=recipe["weight_decay"])
     bodies = load_bodies(out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
-    detector, rig = captures.Errors(**recipe["errors"]), rigs.RigErrors(**recipe["rig"])
+    step = restore(out, net, adam, muon)
+    net.settle.typical.copy_(typical(captures.sample_people(bank, 3000, 1, torch.Generator(), parts=False)[:, 0]))
+    average = {name: value.clone() for name, value in net.state_dict().items()}
+    g = torch.Generator().manual_seed(recipe["seed"] + step)
+    sources, bench = Sources(recipe, detections), (rigs.DETECTOR, rigs.RIG)
     tests = {
-        count: scene(held_out, count, 64, torch.Generator().manual_seed(7), detector, rig, parts=False)
-        for count in (2, 4)
+        n: scene(held_out, n, 192, torch.Generator().manual_seed(7), *bench, parts=False, augment=False) for n in (2, 4)
     }
     began = saved = time.monotonic()
-    running = torch.zeros(3)
+    running = torch.zeros(4)
     while step < recipe["steps"] and not (out / "cancel").exists():
-        count = recipe["views"][int(torch.randint(0, len(recipe["views"]), (1,), generator=g))]
-        batch = scene(bank, count, recipe["batch"], g, detector, rig, parts=False)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
-        terms = losses(place(net.train(), trust, batch, g), batch.truth)
-        optimiser.zero_grad()
-        (terms * terms.new_tensor(recipe["loss_weights"])).sum().backward()
-        if torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():
-            optimiser.step()
-        running += terms.detach()
+        rate = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
+        for group, lr in ((adam.param_groups[0], recipe["lr"]), (muon.param_groups[0], recipe["muon_lr"])):
+            group["lr"] = lr * rate
+        adam.zero_grad()
+        muon.zero_grad()
+        for whole in (False, True) if step % recipe["volume_every"] == 0 else (False,):
+            count = recipe["views"][int(torch.randint(0, len(recipe["views"]), (1,), generator=g))]
+            size = recipe["volume_batch"] if whole else recipe["view_frames"] // count
+            batch = scene(bank, count, size, g, *sources.draw(g), parts=False)
+            terms = losses(net.train(), trust, batch, g, whole=whole)
+            (terms * terms.new_tensor(recipe["loss_weights"])).sum().backward()
+            running += terms.detach() * torch.tensor([1.0, recipe["volume_every"], recipe["volume_every"], 1.0])
+        if torch.nn.utils.clip_grad_norm_(net.parameters(), 2.0).isfinite():
+            adam.step()
+            muon.step()
         step += 1
+        keep = min(recipe["average"], 1 - 1 / (1 + step))
+        for name, value in net.state_dict().items():
+            average[name].lerp_(value, 1 - keep) if value.is_floating_point() else average[name].copy_(value)
         if step % recipe["log_every"] == 0:
             pace = 1e3 * (time.monotonic() - began) / recipe["log_every"]
-            text = "step %d loss %.4f cross-entropy %.3f honesty %.4f, %.0f ms"
+            text = "step %d error %.4f volume's %.4f cross-entropy %.3f honesty %.4f, %.0f ms"
             LOG.info(text, step, *(running / recipe["log_every"]).tolist(), pace)
             running.zero_()
             began = time.monotonic()
         if step % recipe["evaluate_every"] == 0 or step == recipe["steps"]:
-            LOG.info("step %d %s", step, json.dumps({n: evaluate(net, trust, test) for n, test in tests.items()}))
+            test_net = averaged(net, recipe, average)
+            LOG.info("step %d %s", step, json.dumps({n: evaluate(test_net, trust, t) for n, t in tests.items()}))
             began = time.monotonic()
         if time.monotonic() - saved > 180 or step == recipe["steps"]:
-            checkpoint(out, step, net, optimiser)
+            checkpoint(out, step, net, adam, muon)
+            save_weights(out / "joint_volume.safetensors", averaged(net, recipe, average), joint_volume, recipe, {})
             saved = time.monotonic()
-    checkpoint(out, step, net, optimiser)
-    figures = {f"mm_{count}_views": evaluate(net, trust, test)["ours"] for count, test in tests.items()}
-    save_weights(out / "joint_volume.safetensors", net, joint_volume, recipe, {**figures, "steps": step})
+    checkpoint(out, step, net, adam, muon)
+    final = averaged(net, recipe, average)
+    figures = {f"mm_{count}_views": evaluate(final, trust, test)["ours"] for count, test in tests.items()}
+    save_weights(out / "joint_volume.safetensors", final, joint_volume, recipe, {**figures, "steps": step})
 
 
-def place(net: JointVolume, trust: ViewTrust, batch: rigs.Scene, g: torch.Generator | None = None) -> Placed:
-    """Run both methods as they are used: the algebraic one says where the pelvis is and whom to believe.
+def build(recipe: dict[str, Any]) -> JointVolume:
+    """Build the network of a recipe, its attention in half precision where that says so."""
+    volume = V2VConfig(**{**recipe["volume"], "widths": tuple(recipe["volume"]["widths"])})
+    net = JointVolume(JointVolumeConfig(**recipe["net"], volume=volume, settle=SettleConfig(**recipe["settle"])))
+    net.settle.hasten(bfloat16=recipe["bfloat16"])
+    return net
 
-    With a generator the pelvis is somewhat elsewhere, as for training.
-    """
+
+def averaged(net: JointVolume, recipe: dict[str, Any], average: dict[str, Tensor]) -> JointVolume:
+    """The network of averaged weights."""
+    other = build(recipe | {"bfloat16": False})
+    other.load_state_dict(average)
+    other.train(net.training)
+    return other.eval()
+
+
+def typical(people: Tensor) -> Tensor:
+    """(25, 3) mean place of the joints of standing people about the mid-hip, facing one way, one unit tall."""
+    turned = (people - people[:, 8:9]) @ settle.facing(people).mT
+    return (turned / rigs.stature(people)[:, None, None]).mean(0)
+
+
+def tilted(batch: rigs.Scene, g: torch.Generator) -> rigs.Scene:
+    """The same in a world whose vertical is a little off."""
+    vector = torch.nn.functional.pad(torch.randn(len(batch.truth), 2, generator=g) * _TILT, (0, 1))
+    turn = captures.rotation(vector)
+    views = batch.views._replace(rotation=batch.views.rotation @ turn.mT[:, None])
+    return rigs.Scene(views, batch.truth @ turn.mT)
+
+
+def losses(net: JointVolume, trust: ViewTrust, batch: rigs.Scene, g: torch.Generator, *, whole: bool) -> Tensor:
+    """(4,) error of the settled places in units of 5 cm; the volume's; cross-entropy; honesty of expected errors."""
+    batch = tilted(batch, g)
+    views, truth = batch.views, batch.truth
     with torch.no_grad():
-        believed = trust.eval()(batch.views)
-    points = believed.points[:, :25]
-    centre = joint_volume.middle(points, believed.error[:, :25])
-    if g is not None:
-        centre = centre + (torch.randn(centre.shape, generator=g) * 0.06).clamp(-0.2, 0.2)
-    return net(batch.views, believed.weights, centre)
+        believed = trust.eval()(views)
+    rough = Rough(believed.points, believed.error)
+    centre = joint_volume.middle(views, rough.points, rough.error)
+    centre = centre + (torch.randn(centre.shape, generator=g) * 0.06).clamp(-0.2, 0.2)
+    zero = torch.zeros(())
+    if not whole:
+        terms = _settled(net.settle(views, believed.weights, centre, rough), truth)
+        return torch.stack([terms[0], zero, zero, terms[1]])
+    with torch.autocast("cpu", torch.bfloat16, enabled=net.settle.hastened):
+        volume, spread, heat, grid = net.look(views, believed.weights, centre)
+    rough = rough._replace(volume=volume.detach(), spread=spread.detach())
+    terms = _settled(net.settle(views, believed.weights, centre, rough), truth)
+    coarse = soft_error(((volume - truth).square().sum(-1) + 1e-5).sqrt()).mean() / 0.05
+    entropy = volume_loss(heat, grid, truth, torch.ones(truth.shape[:2]))
+    return torch.stack([terms[0], coarse, entropy, terms[1]])
 
 
-def losses(placed: Placed, truth: Tensor) -> Tensor:
-    """(3,) errors of the volume and of the end, in units of 5 cm; cross-entropy; honesty of the expected errors."""
-    final, coarse = ((points - truth).square().sum(-1).add(1e-5).sqrt() for points in (placed.points, placed.volume))
-    everywhere = torch.ones(truth.shape[:2])
-    entropy = volume_loss(placed.heat, placed.grid, truth, everywhere)
-    short = final.detach().log() - placed.error.log()
-    honesty = torch.maximum(INSIDE * short, (INSIDE - 1) * short).mean()
-    return torch.stack([(soft_error(final) + soft_error(coarse)).mean() / 0.1, entropy, honesty])
+def _settled(settled: Settled, truth: Tensor) -> tuple[Tensor, Tensor]:
+    missed = [((points - truth).square().sum(-1) + 1e-5).sqrt() for points in settled.steps]
+    means = torch.stack([soft_error(m).mean() / 0.05 for m in missed])
+    share = torch.full_like(means, 0.5 / (len(means) - 1))
+    share[-1] = 1.0
+    short = missed[-1].detach().log() - settled.error.log()
+    return (means * share).sum(), torch.maximum(INSIDE * short, (INSIDE - 1) * short).mean()
 
 
 @torch.no_grad()
 def evaluate(net: JointVolume, trust: ViewTrust, batch: rigs.Scene) -> dict[str, float]:
-    """Mean errors in mm of all joints, and of those that fewer than two, or no view sees; beside the algebraic way."""
-    parts = [rigs.part(batch, slice(start, start + 16)) for start in range(0, len(batch.truth), 16)]
-    placed = [place(net.eval(), trust, part) for part in parts]
-    points = torch.cat([p.points for p in placed])
-    miss = (points - batch.truth).norm(dim=-1)
-    count = (batch.views.score > 0).sum(1)
-    algebraic = (trust(batch.views).points - batch.truth).norm(dim=-1)
+    """Mean errors in mm of joints that two views see, one, or none; beside the algebraic way and without the volume."""
+    views, truth = batch.views, batch.truth
+    believed = trust(views)
+    rough = Rough(believed.points, believed.error)
+    centre = joint_volume.middle(views, rough.points, rough.error)
+    alone = net.settle(views, believed.weights, centre, rough)
+    parts = [slice(start, start + 32) for start in range(0, len(truth), 32)]
+    placed = [joint_volume.place(net, trust, Views(*(value[part] for value in views)))[0] for part in parts]
+
+    def miss(points: Tensor) -> Tensor:
+        return (points - truth).norm(dim=-1)
+
+    final, count = miss(torch.cat([p.points for p in placed])), (views.score > 0).sum(1)
     both = count >= 2
     figures = {
-        "ours": miss[both].mean(), "algebraic": algebraic[both].clamp_max(2.0).mean(),
-        "volume": (torch.cat([p.volume for p in placed]) - batch.truth).norm(dim=-1)[both].mean(),
-        "one_view": miss[count == 1].mean(), "no_view": miss[count == 0].mean(),
+        "ours": final[both].mean(), "median": final[both].median(), "all": final.mean(),
+        "algebraic": miss(believed.points)[both].clamp_max(2.0).mean(),
+        "volume": miss(torch.cat([p.volume for p in placed])).mean(), "no_volume": miss(alone.points)[both].mean(),
+        "one_view": final[count == 1].mean(), "no_view": final[count == 0].mean(),
     }  # fmt: skip
-    inside = (miss <= torch.cat([p.error for p in placed])).float().mean()
+    inside = (final <= torch.cat([p.error for p in placed])).float().mean()
     return {name: round(1e3 * float(v), 1) for name, v in figures.items()} | {"inside": round(float(inside), 3)}
 
 
