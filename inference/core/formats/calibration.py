@@ -1,243 +1,147 @@
-"""Calibrations in the TOML of Pose2Sim, aniposelib, FreeMoCap and Caliscope -> `CameraSet`, metres.
+"""Calibrations of any program -> `CameraSet`, metres, Z up; and back.
 
-All four write one table a camera with `matrix`, `distortions`, `rotation` (a Rodrigues vector) and `translation`,
-taking world points into the camera. They differ in the unit (FreeMoCap: millimetres) and in what else stands there.
+What a file is, is told by its content. Each format's own unit and axes stand where it is read: `calibration_toml`,
+`calibration_xml`, `calibration_yaml`, `calibration_data`. Where a file leaves something open, the `CameraSet` carries
+a note that says what was taken.
 """
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
-from ..cameras import Camera, CameraSet
-from ..rotations import matrix_from_rotvec, rotvec_from_matrix
-from .text import read_toml
+from ..cameras import CameraSet
+from . import calibration_data as data
+from . import calibration_toml as toml
+from . import calibration_xml as xml
+from . import calibration_yaml as yaml
+from .plain_xml import parse_xml
+from .text import read_bytes, read_json
 
-Array = np.ndarray
-Style = Literal["pose2sim", "anipose"]
-MAX_BASELINE_M, MIN_BASELINE_M = 100.0, 0.01
-_UNITS = {"millimetres": 1e-3, "centimetres": 1e-2, "inches": 0.0254}
-_LIKELY_BASELINE_M = (0.5, 30.0)
-_FOCAL = (0.05, 200.0)  # in sizes of the image
-_BENT = (0.2, 5.0)  # how much nearer or farther a lens may move what is two thirds of the way to the corner
-_ROUNDED = 1e-2  # a rotation written with few digits is still one
-_NOT_METRES = "Write the translations in metres."
+Style = Literal["anipose", "pose2sim", "freemocap", "caliscope", "qualisys", "vicon", "easymocap", "opencv", "ros",
+                "biocv", "panoptic", "projection"]  # fmt: skip
+_WRITERS: dict[str, Callable[[Path, CameraSet], None]] = {
+    **{style: lambda path, cameras, style=style: toml.write_toml_rig(path, cameras, style)
+       for style in ("anipose", "pose2sim", "freemocap", "caliscope")},
+    "qualisys": xml.write_qualisys,
+    "vicon": xml.write_vicon,
+    "easymocap": yaml.write_easymocap,
+    "opencv": yaml.write_opencv,
+    "ros": yaml.write_ros,
+    "biocv": data.write_biocv,
+    "panoptic": data.write_panoptic,
+    "projection": data.write_projections,
+}  # fmt: skip
+STYLES = tuple(_WRITERS)
+FOLDER_STYLES = ("easymocap", "ros", "biocv")  # these write a folder of files
+_SUFFIXES = {".toml": "anipose", ".qca.txt": "qualisys", ".xcp": "vicon", ".json": "panoptic", ".txt": "projection",
+             ".yml": "opencv", ".yaml": "opencv"}  # fmt: skip
+MAX_BYTES = 8 << 20
+_MOST_FILES = 64  # of a folder
+_PICKLES = (".pickle", ".pkl")
 
 
 def read_calibration(path: Path) -> CameraSet:
-    """Read a calibration; cameras keep the order of the file, and Caliscope's ignored ones are left out.
+    """Read a calibration from a file, or from the folder of those programs that write one file a camera.
+
+    Cameras keep the order of the file, or of the names of the files.
 
     Raises:
         InputError: not a calibration, or one that cannot be: says which camera and which number.
     """
     path = Path(path)
-    document = read_toml(path)
-    tables = dict(_camera_tables(document))
-    used = {key: table for key, table in tables.items() if table.get("ignore") is not True}
-    if not used:
-        ignored = f"; {len(tables)} are ignored" if tables else ""
-        raise InputError(f"{path.name} holds no camera with a matrix, a rotation and a translation{ignored}.")
-    metres = _metres(document, path)
-    cameras = tuple(_camera(f"{path.name}, camera {key}", key, table, metres) for key, table in used.items())
-    names = [camera.name for camera in cameras]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path.name} names {names.count(twice)} cameras {twice!r}.", "Give each camera its own name.")
-    _check_baselines(path, cameras)
-    return CameraSet(cameras)
+    return _read_folder(path) if path.is_dir() else _read_file(path)
 
 
 def write_calibration(path: Path, cameras: CameraSet, style: Style = "anipose") -> None:
-    """Write what `read_calibration` and the named program read.
+    """Write what the named program reads; `read_calibration` reads it back. See FOLDER_STYLES.
 
     Raises:
-        InputError: style "pose2sim" cannot hold a third radial coefficient.
+        InputError: the style cannot hold a lens or a name.
         ResourceError: the disk is full.
     """
-    text = "".join(_text(index, camera, style) for index, camera in enumerate(cameras))
-    text += "[metadata]\nadjusted = false\nerror = 0.0\n"
-    atomic_write_bytes(Path(path), text.encode(errors="replace"))
+    if style not in _WRITERS:
+        raise InputError(f"There is no format {style!r} for calibrations; known are {', '.join(STYLES)}.")
+    _WRITERS[style](Path(path), cameras)
 
 
-def _camera_tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    nested = document.get("cameras")
-    for key, table in (nested if isinstance(nested, dict) else document).items():
-        if isinstance(table, dict) and "matrix" in table:
-            yield (f"cam_{key}" if key.isdecimal() else key), table  # Caliscope numbers its cameras
+def style_for(path: Path) -> Style:
+    """Tell by a name which style to write.
+
+    Raises:
+        InputError: its ending says nothing.
+    """
+    name = Path(path).name.lower()
+    style = next((style for suffix, style in _SUFFIXES.items() if name.endswith(suffix)), None)
+    if style is None:
+        raise InputError(f"{Path(path).name} does not end in {', '.join(_SUFFIXES)}.", "Name the format as well.")
+    return style  # type: ignore[return-value]
 
 
-def _metres(document: dict[str, Any], path: Path) -> float:
-    """Metres for one of the file's unit. FreeMoCap's keys are aniposelib's, but what else it writes gives it away."""
-    metadata = document.get("metadata")
-    board = metadata if isinstance(metadata, dict) else {}
-    boards = [board, *(table for table in board.values() if isinstance(table, dict))]
-    square = next((table["charuco_square_size"] for table in boards if "charuco_square_size" in table), None)
-    if isinstance(square, (int, float)) and square <= 1:
-        raise InputError(
-            f"{path.name} is of a board whose squares measure {square:g} mm: its unit is a square of that board.",
-            "Calibrate again with the measured size of a square.",
-        )
-    freemocap = square is not None or any("square_length_mm" in table for table in boards)
-    return 0.001 if freemocap or any("world_position" in table for _, table in _camera_tables(document)) else 1.0
+def _read_file(path: Path) -> CameraSet:
+    content = read_bytes(path, MAX_BYTES)
+    head = content[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
+    for tells, read in _RECOGNISED:
+        if tells(path.suffix.lower(), head):
+            return read(path)
+    return toml.read_toml_rig(path)
 
 
-def _camera(where: str, key: str, table: dict[str, Any], metres: float) -> Camera:
-    if table.get("fisheye") not in (None, False):
-        raise InputError(
-            f"{where} is a fisheye; only lenses with five coefficients are read.", "Undistort the footage first."
-        )
-    turns = table.get("rotation_count", 0)
-    if not isinstance(turns, int) or turns % 4:
-        raise InputError(
-            f"{where} has rotation_count = {turns!r}: its frames were turned before they were calibrated.",
-            "If the clips are turned in the same way and have the calibrated size, set rotation_count = 0.",
-        )
-    width, height = _numbers(where, table, "size", (2,))
-    camera = Camera(
-        name=str(table.get("name", key)),
-        size=(round(width), round(height)),
-        matrix=_numbers(where, table, "matrix", (3, 3)),
-        distortion=_distortion(where, table),
-        rotation=_rotation(where, table),
-        translation=_numbers(where, table, "translation", (3,)) * metres,
-    )
-    _check_lens(where, camera)
-    return camera
+def _read_xml(path: Path) -> CameraSet:
+    root = parse_xml(read_bytes(path, MAX_BYTES), path.name)
+    if root.tag == "opencv_storage":
+        return yaml.read_yaml_rig(path, yaml.read_storage(path))
+    readers = {"calibration": xml.read_qualisys, "Cameras": xml.read_vicon}
+    if root.tag not in readers:
+        raise InputError(f"{path.name} is XML of <{root.tag[:40]}>, and no calibration that is known.")
+    return readers[root.tag](path, root)
 
 
-def _numbers(where: str, table: dict[str, Any], key: str, *shapes: tuple[int, ...]) -> Array:
-    """Finite numbers of the first shape that has as many."""
-    if key not in table:
-        raise InputError(f"{where}: {key} is missing.")
-    try:
-        value = np.array(table[key])
-    except ValueError as error:
-        raise InputError(f"{where}: {key} is made of lists of different lengths.") from error
-    if value.size and value.dtype.kind not in "iuf":
-        raise InputError(f"{where}: {key} is not made of numbers.")
-    value = value.astype(float)
-    shape = next((shape for shape in shapes if value.size == math.prod(shape)), None)
-    if shape is None:
-        expected = " or ".join(map(str, shapes))
-        raise InputError(f"{where}: {key} has shape {value.shape}, expected {expected}.")
-    if not np.isfinite(value).all() or np.abs(value).max(initial=0.0) > 1e9:
-        raise InputError(
-            f"{where}: {key} holds {value.ravel().tolist()}, and not all of that is a finite number of use."
-        )
-    return value.reshape(shape)
-
-
-def _distortion(where: str, table: dict[str, Any]) -> Array:
-    """(5,) k1 k2 p1 p2 k3 of four or five coefficients; longer models only where the rest is zero."""
-    if "distortions" not in table:
-        return np.zeros(5)
-    given = _numbers(where, table, "distortions", (0,), (4,), (5,), (8,), (12,), (14,))
-    if np.any(given[5:]):
-        raise InputError(f"{where} has {given.size} distortion coefficients; only 4 or 5 are read.")
-    return np.concatenate([given[:5], np.zeros(5)])[:5]
-
-
-def _rotation(where: str, table: dict[str, Any]) -> Array:
-    """(3, 3) of a Rodrigues vector or, in older files of Caliscope, of a matrix."""
-    value = _numbers(where, table, "rotation", (3,), (3, 3))
-    if value.ndim == 1:
-        return matrix_from_rotvec(value)
-    determinant = float(np.linalg.det(value))
-    if determinant < 0:
-        raise InputError(
-            f"{where} is mirrored: its rotation has determinant {determinant:.3g}, not 1.",
-            "Export the calibration again in OpenCV's convention.",
-        )
-    error = float(np.abs(value @ value.T - np.eye(3)).max())
-    if error > _ROUNDED:
-        raise InputError(f"{where}: its rotation is none: R R^T differs from the identity by {error:.3g}.")
-    u, _, vt = np.linalg.svd(value)
-    return u @ vt
-
-
-def _check_lens(where: str, camera: Camera) -> None:
-    (width, height), matrix = camera.size, camera.matrix
-    if min(width, height) < 1 or max(width, height) > 65536:
-        raise InputError(f"{where}: its size is {width} x {height} px.")
-    if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6):
-        raise InputError(f"{where}: its matrix is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] but {matrix.tolist()}.")
-    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-    largest = max(width, height)
-    if min(fx, fy) <= _FOCAL[0] * largest or max(fx, fy) > _FOCAL[1] * largest:
-        raise InputError(
-            f"{where}: its focal lengths are {fx:g} and {fy:g} px for images of {width} x {height} px.",
-            "They must be positive, in pixels, and of the same image size.",
-        )
-    if not (0 <= cx <= width and 0 <= cy <= height):
-        raise InputError(
-            f"{where}: its principal point ({cx:g}, {cy:g}) lies outside the image of {width} x {height} px.",
-            "Check that width and height are not exchanged.",
-        )
-    corner = np.array([max(cx, width - cx) / fx, max(cy, height - cy) / fy])
-    r2 = float(np.sum((corner * 2 / 3) ** 2))
-    k1, k2, _, _, k3 = camera.distortion
-    bent = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    if not _BENT[0] <= bent <= _BENT[1] or np.abs(camera.distortion[2:4]).max() > 1:
-        raise InputError(
-            f"{where}: its distortions {camera.distortion.tolist()} are not those of a lens: they move what is two "
-            f"thirds of the way to the corner to {bent:.3g} times its distance."
-        )
-
-
-def _check_baselines(path: Path, cameras: Sequence[Camera]) -> None:
-    """Refuse distances between cameras that no room has; units that nearly fit show later, in the person's height."""
-    if len(cameras) < 2:
-        return
-    centres = np.stack([camera.centre for camera in cameras])
-    apart = np.linalg.norm(centres[:, None] - centres[None], axis=-1)
-    farthest = apart.max()
-    if MIN_BASELINE_M <= farthest <= MAX_BASELINE_M:
-        return
-    least, most = _LIKELY_BASELINE_M
-    likely = [name for name, metres in _UNITS.items() if least <= farthest * metres <= most]
-    if farthest > MAX_BASELINE_M:
-        raise InputError(
-            f"{path.name}: two cameras stand {farthest:,.0f} m apart; its unit cannot be metres.",
-            f"Is it in {likely[0]}? {_NOT_METRES}" if likely else _NOT_METRES,
-        )
+def _read_folder(folder: Path) -> CameraSet:
+    """Read EasyMocap's pair, OpenCap's pickles, BioCV's or ROS's files, or the one calibration that lies there."""
+    if (folder / "intri.yml").is_file() and (folder / "extri.yml").is_file():
+        return yaml.read_easymocap(folder)
+    readers: list[tuple[Sequence[str], Callable[[Sequence[Path]], CameraSet]]] = [
+        (("*cameraIntrinsicsExtrinsics.pickle", "*/*cameraIntrinsicsExtrinsics.pickle",
+          "Videos/*/cameraIntrinsicsExtrinsics.pickle", "*.pickle"), data.read_opencap),
+        (("*.calib",), data.read_biocv),
+        (("*.yaml",), yaml.read_ros),
+    ]  # fmt: skip
+    for patterns, read in readers:
+        for pattern in patterns:
+            files = sorted(folder.glob(pattern))[: _MOST_FILES + 1]
+            if len(files) > _MOST_FILES:
+                raise InputError(f"{folder.name} has more than {_MOST_FILES} files of cameras.")
+            if files:
+                return read(files)
+    single = sorted(file for suffix in _SUFFIXES for file in folder.glob(f"*{suffix}"))
+    if len(single) == 1:
+        return _read_file(single[0])
     raise InputError(
-        f"{path.name}: all {len(cameras)} cameras stand within {1000 * farthest:.1f} mm; its unit cannot be metres.",
-        _NOT_METRES,
+        f"{folder.name} cannot be read: it is a folder, and what lies in it is no calibration that is known."
+        if not single
+        else f"{folder.name} cannot be read: it is a folder with {len(single)} files that may be calibrations.",
+        "Choose the file itself.",
     )
 
 
-def _text(index: int, camera: Camera, style: Style) -> str:
-    distortion = np.asarray(camera.distortion, float)
-    if style == "pose2sim" and np.any(distortion[4:]):
-        raise InputError(
-            f"{camera.name} has k3 = {distortion[4]:g}, which Pose2Sim's file cannot hold.", "Write aniposelib's style."
-        )
-    fields = {
-        "name": _quoted(camera.name),
-        "size": _list(camera.size),
-        "matrix": _list(camera.matrix),
-        "distortions": _list(distortion[:4] if style == "pose2sim" else distortion),
-        "rotation": _list(rotvec_from_matrix(camera.rotation)),
-        "translation": _list(camera.translation),
-        "fisheye": "false",
-    }
-    plain = re.fullmatch("[A-Za-z0-9_-]+", camera.name)
-    table = f"cam_{index}" if style == "anipose" else camera.name if plain else _quoted(camera.name)
-    return f"[{table}]\n" + "".join(f"{key} = {value}\n" for key, value in fields.items()) + "\n"
+def _is_json(suffix: str, head: bytes) -> bool:
+    listed = suffix != ".toml" and re.match(rb"\[\s*(\[\s*[-\d\[]|\{)", head)  # a table of TOML begins with [ as well
+    return suffix == ".json" or head.startswith(b"{") or bool(listed)
 
 
-def _list(values: Any) -> str:
-    items = values.tolist() if isinstance(values, np.ndarray) else values
-    return "[" + ", ".join(_list(item) if isinstance(item, list) else repr(item) for item in items) + "]"
-
-
-def _quoted(text: str) -> str:
-    """Write TOML's basic string."""
-    return '"' + "".join(c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text) + '"'
+# the first that tells a file by its suffix and its first bytes; what none tells is TOML
+_RECOGNISED: tuple[tuple[Callable[[str, bytes], object], Callable[[Path], CameraSet]], ...] = (
+    (lambda suffix, head: head[:1] == b"\x80" or suffix in _PICKLES, lambda path: data.read_opencap([path])),
+    (lambda _, head: head.startswith((b"\x93NUMPY", b"PK\x03\x04")), data.read_arrays),
+    (lambda _, head: head.startswith(b"<"), _read_xml),
+    (_is_json, lambda path: data.read_json_rig(path, read_json(path, MAX_BYTES))),
+    (lambda suffix, head: suffix in (".yml", ".yaml") or head.startswith(b"%YAML"),
+     lambda path: yaml.read_yaml_rig(path, yaml.read_storage(path))),
+    (lambda suffix, _: suffix == ".calib", lambda path: data.read_biocv([path])),
+    (lambda suffix, head: suffix != ".toml" and re.match(rb"#[^\n]*\n|[-+]?\.?\d", head),
+     lambda path: data.read_rows(path, read_bytes(path, MAX_BYTES).decode("latin-1").replace("\r\n", "\n"))),
+)  # fmt: skip

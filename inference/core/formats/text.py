@@ -1,4 +1,4 @@
-"""JSON and TOML from strangers, read without surprises."""
+"""Text, JSON and TOML from strangers, read without surprises."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MAX_TOML_LINE = 4 << 10
 MAX_TOML_DOTS = 64  # in a line; a 3 x 3 matrix has 9
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
     """Parse a JSON file.
 
     Raises:
         InputError: missing, too large, not UTF-8, not JSON, nested too deeply, or holding NaN or Infinity.
     """
-    text = _read(path, MAX_JSON_BYTES)
+    text = read_text(path, limit)
     try:
         return json.loads(text, parse_constant=lambda word: _refuse_constant(path, word))
     except RecursionError as error:
-        raise InputError(f"{path.name} is nested too deeply to be keypoints.") from error
+        raise InputError(f"{path.name} is nested too deeply to be keypoints or a calibration.") from error
     except ValueError as error:
         raise InputError(f"{path.name} is not JSON: {str(error)[:160]}.") from error
 
@@ -37,7 +37,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         InputError: missing, larger than 64 KiB, with a line over 4 KiB or of more than 64 dots, not UTF-8, or not TOML.
     """
-    text = _read(path, MAX_TOML_BYTES)
+    text = read_text(path, MAX_TOML_BYTES)
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > MAX_TOML_LINE or line.count(".") > MAX_TOML_DOTS:
             raise InputError(
@@ -52,16 +52,31 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path.name} is not TOML: {str(error)[:160]}.") from error
 
 
-def _read(path: Path, limit: int) -> str:
+def read_text(path: Path, limit: int) -> str:
+    """Read a file of UTF-8.
+
+    Raises:
+        InputError: missing, larger than `limit` bytes, or not UTF-8.
+    """
+    try:
+        return read_bytes(path, limit).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path.name} is not text: byte {error.start} cannot be read as UTF-8.") from error
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a file.
+
+    Raises:
+        InputError: missing, larger than `limit` bytes, or unreadable.
+    """
     try:
         size = path.stat().st_size
         if size > limit:
             raise InputError(f"{path.name} has {size:,} bytes; at most {limit:,} are read.")
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"There is no file {path}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path.name} is not text: byte {error.start} cannot be read as UTF-8.") from error
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
