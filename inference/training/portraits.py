@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import minimum_filter
 from scipy.spatial import KDTree
 
 from ..core.cameras import Camera
@@ -28,7 +29,7 @@ Array = np.ndarray
 HELD_OUT = ("AIAN_M_2", "Asian_F_3", "Black_M_2", "Hispanic_F_1", "MENA_M_1", "White_F_2")
 HELD_OUT_MODEL = range(900, 912)  # seeds of the head model that are never trained on
 
-_CARVERS, _CARVED_PX = 40, 160
+_CARVERS, _CARVED_PX = 48, 256
 _NEAR, _FAR = 24000, 8000
 
 
@@ -108,12 +109,14 @@ def _sampled(portrait: Portrait, rng: np.random.Generator) -> tuple[Array, Array
     """Points (S, 3) in the sphere, distances (S,) and normals (S, 3) of the surface that can be seen."""
     plain, surface, facing = Light(np.ones((4, 3)), np.array([0.0, -1.0, 0.0]), np.zeros(3)), [], []
     depths: list[tuple[Camera, Array]] = []
-    for view in range(_CARVERS):  # a spiral over the whole sphere
-        up = 1 - 2 * (view + 0.5) / _CARVERS
+    for view in range(_CARVERS):  # a spiral over all but what lies below, from where one sees into the open neck
+        up = 1 - 1.3 * (view + 0.5) / _CARVERS
         camera = _camera(view * 2.39996, np.arcsin(up) * 0.98, 1.2, _CARVED_PX, rng)
         _, _, depth = portrait.photograph(camera, plain, supersample=1)
         depths.append((camera, depth))
         rows, columns = np.nonzero(depth)
+        picked = rng.permutation(len(rows))[:12000]
+        rows, columns = rows[picked], columns[picked]
         local = np.stack([columns, rows, np.ones(len(rows))], -1) @ np.linalg.inv(camera.matrix).T
         world = (local * depth[rows, columns, None] - camera.translation) @ camera.rotation
         surface.append(to_sphere(world))
@@ -131,8 +134,9 @@ def _sampled(portrait: Portrait, rng: np.random.Generator) -> tuple[Array, Array
         local = (points * RADIUS + CENTRE) @ camera.rotation.T + camera.translation
         pixel = (local[:, :2] / local[:, 2:]) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
         u, v = (np.clip(pixel.round().astype(int), 0, _CARVED_PX - 1)).T
-        there = depth[v, u]
-        outside |= (there == 0) | (local[:, 2] < there - 1e-4)
+        # the nearest of nine pixels, lest slopes and silhouettes be eaten away; another view sees them from the front
+        there = minimum_filter(np.where(depth == 0, np.inf, depth), 3)[v, u]
+        outside |= local[:, 2] < there - 1e-4
     signed = np.where(outside, distance, -distance)
     normals = np.zeros_like(points)
     _, around = tree.query(seen[picked], k=12)
