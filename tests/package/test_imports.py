@@ -27,7 +27,8 @@ ALLOWED = {
     "inference/core": {"numpy"} | BASEMENT,
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
     "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime"},  # the wings by name, on demand
-    "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion"},
+    "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion", "inference.calibration"},
+    "inference/calibration": STAGES | BASEMENT | TOOLS | {"inference.motion", "inference.calibration"},  # one wing
     "inference/body": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.body"},
     "inference/head": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.head"},
     "inference/reenact": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.reenact"},
