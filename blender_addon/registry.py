@@ -6,12 +6,14 @@ import contextlib
 
 import bpy
 
-from ..operators import jobs, live, mapping_tools, motion, pick, retarget, settings
+from ..operators import calibration, jobs, live, mapping_tools, motion, pick, reprojection, retarget, settings
 from ..operators.landing import LANDINGS
 from ..operators.live import LIVE
 from ..operators.mapping import RECOGNISER
+from ..operators.reprojection import OVERLAY
 from ..operators.session import SESSION
 from . import commands, menus, preferences
+from .ui import calibration as calibration_panels
 from .ui import jobs as jobs_panels
 from .ui import live as live_panels
 from .ui import motion as motion_panels
@@ -22,11 +24,14 @@ CLASSES = (
     *settings.CLASSES,
     *motion.CLASSES,
     *pick.CLASSES,
+    *calibration.CLASSES,
+    *reprojection.CLASSES,
     *mapping_tools.CLASSES,
     *retarget.CLASSES,
     *live.CLASSES,
     *jobs.CLASSES,
     *motion_panels.CLASSES,
+    *calibration_panels.CLASSES,
     *retarget_panels.CLASSES,
     *live_panels.CLASSES,
     *jobs_panels.CLASSES,
@@ -40,6 +45,7 @@ PARTS = (
     (commands.add, commands.remove),
     (SESSION.open, SESSION.close),
     (LIVE.open, LIVE.close),
+    (OVERLAY.open, OVERLAY.close),
     (LANDINGS.open, LANDINGS.close),
     (RECOGNISER.forget, RECOGNISER.forget),
 )

@@ -16,6 +16,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
+from ..inference.protocol import schema
 from ..inference.protocol.client import Job as ClientJob
 from ..inference.protocol.client import WorkerClient
 from ..inference.protocol.errors import (
@@ -37,10 +38,12 @@ _ERRORS = {cls.code: cls for cls in (RequestError, InputError, WeightsError, Res
 class Job:
     """A job as panels show it; everything is in memory."""
 
-    def __init__(self, client: ClientJob, *, is_ours: bool) -> None:
+    def __init__(self, client: ClientJob, *, is_ours: bool, task: str = "") -> None:
         self._client = client
         self.is_ours = is_ours  # this Blender's worker runs it
+        self.task = task or _task_of(client.folder.request)
         self.asked_to_stop = False
+        self.then: Callable[[Job], None] | None = None  # what the session does once it is over
 
     @property
     def folder(self) -> Path:
@@ -91,14 +94,27 @@ class Job:
     @property
     def result(self) -> Path | None:
         """The body motion of a finished job."""
-        file = self._client.watch.artifacts.get("body_motion")
-        return self.folder / file if file and self.state == "done" else None
+        return self.artifact("body_motion") if self.state == "done" else None
+
+    @property
+    def calibration(self) -> Path | None:
+        """The calibration that a finished job made."""
+        return self.artifact("calibration") if self.state == "done" else None
+
+    def artifact(self, name: str) -> Path | None:
+        """Look up a file that the job has announced."""
+        file = self._client.watch.artifacts.get(name)
+        return self.folder / file if file else None
+
+    @property
+    def artifacts(self) -> dict[str, str]:
+        """Files that the job has announced, by their names."""
+        return self._client.watch.artifacts
 
     @property
     def report(self) -> Path | None:
         """The report page."""
-        file = self._client.watch.artifacts.get("report")
-        return self.folder / file if file else None
+        return self.artifact("report")
 
     def poll(self) -> bool:
         """Take in what was said; tell whether there was anything."""
@@ -177,6 +193,10 @@ class Session:
         """The body motion of the newest job that has one."""
         return next((job.result for job in self.jobs if job.result), None)
 
+    def latest_of(self, task: str) -> Job | None:
+        """Give the newest job of one task."""
+        return next((job for job in self.jobs if job.task == task), None)
+
     def find(self, folder: Path) -> Job | None:
         """Look a job up by its folder."""
         return next((job for job in self.jobs if job.folder == folder), None)
@@ -189,7 +209,7 @@ class Session:
         """
         folder = folder or new_folder(_stem(request))
         client = self._worker(find_python())
-        job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True)
+        job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True, task=task)
         self.jobs = [job, *(known for known in self.jobs if known.folder != job.folder)][:_AT_MOST]
         self._watch()
         return job
@@ -217,6 +237,9 @@ class Session:
     def pump(self) -> bool:
         """Take in what jobs and the check said, without waiting; tell whether anything changed."""
         changed = [job.poll() for job in self.jobs if job.is_running]
+        for job in [job for job in self.jobs if job.then and not job.is_running]:
+            then, job.then = job.then, None
+            then(job)
         return self._pump_check() or any(changed)
 
     @property
@@ -280,6 +303,14 @@ def new_folder(stem: str) -> Path:
 def _stem(request: Any) -> str:
     paths = (*getattr(request, "video", ()), *getattr(request, "keypoints", ()))
     return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"
+
+
+def _task_of(request: Path) -> str:
+    """Read which task a folder was made for; nothing where it does not say."""
+    try:
+        return str(schema.load_json(request.read_bytes())["task"])
+    except (OSError, RequestError, KeyError, TypeError):
+        return ""
 
 
 def _tick() -> float | None:

@@ -10,6 +10,7 @@ from bpy.props import (
     BoolProperty,
     CollectionProperty,
     EnumProperty,
+    FloatProperty,
     IntProperty,
     IntVectorProperty,
     PointerProperty,
@@ -18,7 +19,7 @@ from bpy.props import (
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import RequestError
-from ..inference.protocol.requests import LiveRequest, MotionRequest
+from ..inference.protocol.requests import CalibrateRequest, LiveRequest, MotionRequest
 from ..inference.protocol.retarget import RetargetSettings
 from .scene.compat import PATH_OPTIONS
 
@@ -239,6 +240,112 @@ class UNDERSTUDY_PG_apply(ApplyOptions, bpy.types.PropertyGroup):
     """How a finished capture is applied."""
 
 
+class UNDERSTUDY_PG_camera(bpy.types.PropertyGroup):
+    """One camera of a calibration, whole, and what a list shows of it."""
+
+    name: StringProperty(name="Name", description="Clips with this name belong to this camera")
+    header: StringProperty(description="The camera's numbers as JSON")
+    size: IntVectorProperty(size=2)
+    lens_mm: FloatProperty(description="Focal length on a sensor 36 mm wide")
+    error_px: FloatProperty(description="Mean reprojection error; below zero where it is not known", default=-1.0)
+
+
+class UNDERSTUDY_PG_finding(bpy.types.PropertyGroup):
+    """Something that is wrong with a calibration."""
+
+    camera: StringProperty(description="Which camera; empty for all of them")
+    code: StringProperty(description="What kind of finding it is")
+    severity: StringProperty(description="error, warning or note")
+    text: StringProperty(description="What is wrong")
+    change: StringProperty(description="What would put it right; empty where nothing can")
+
+
+# What of the request a calibration's panel shows as it stands there; the rest is put together from the others.
+CALIBRATE = ("height_m", "focal_px", "lenses", "start", "stop", "min_confidence")
+
+UNDERSTUDY_PG_calibration = type(
+    "UNDERSTUDY_PG_calibration",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "The scene's calibration, and how the next one is made.",
+        "__annotations__": {
+            "cameras": CollectionProperty(type=UNDERSTUDY_PG_camera),
+            "active_camera": IntProperty(name="Camera", description="The camera that buttons act on"),
+            "findings": CollectionProperty(type=UNDERSTUDY_PG_finding),
+            "source": StringProperty(description="The file or job that the cameras come from"),
+            "notes": StringProperty(description="What had to be assumed, a line each"),
+            "is_checked": BoolProperty(description="Whether the findings are those of these cameras"),
+            "method": EnumProperty(
+                name="Calibrate From",
+                description="What the clips show",
+                items=(
+                    ("PEOPLE", "People", "Somebody moves where all cameras see them; no board is needed"),
+                    ("BOARD", "Board", "A printed board is shown to the cameras"),
+                ),
+            ),
+            "scale": EnumProperty(
+                name="Scale",
+                description="What says how large everything is",
+                items=(
+                    ("HEIGHT", "Height", "The person's height"),
+                    ("DISTANCE", "Distance", "A measured distance between two cameras"),
+                ),
+            ),
+            "distance_from": StringProperty(name="From", description="Name of the first camera's clip"),
+            "distance_to": StringProperty(name="To", description="Name of the second camera's clip"),
+            "distance_m": FloatProperty(
+                name="Distance", description="Between their lenses", default=3.0, min=0.01, unit="LENGTH"
+            ),
+            "board_kind": EnumProperty(
+                name="Board",
+                description="What is printed",
+                items=(
+                    ("charuco", "ChArUco", "A chessboard with markers in its white squares; may be partly hidden"),
+                    ("chessboard", "Chessboard", "A plain chessboard; must be seen whole"),
+                ),
+            ),
+            "board_columns": IntProperty(
+                name="Columns", description="Squares of a ChArUco board, inner corners of a chessboard",
+                default=5, min=2, max=100,
+            ),
+            "board_rows": IntProperty(
+                name="Rows", description="Squares of a ChArUco board, inner corners of a chessboard",
+                default=7, min=2, max=100,
+            ),
+            "board_square_m": FloatProperty(
+                name="Square", description="Measured side of a square", default=0.04, min=0.001, max=2.0,
+                precision=4, unit="LENGTH",
+            ),
+            "board_marker_m": FloatProperty(
+                name="Marker", description="Measured side of a marker", default=0.03, min=0.001, max=2.0,
+                precision=4, unit="LENGTH",
+            ),
+            "board_dictionary": EnumProperty(
+                name="Dictionary",
+                description="Which markers are printed",
+                items=[
+                    (f"DICT_{size}X{size}_{count}", f"{size}x{size}, {count}", f"{count} markers of {size} by {size}")
+                    for size in (4, 5, 6, 7)
+                    for count in (50, 100, 250, 1000)
+                ],
+            ),
+            **{item.name: _property(item) for item in schema.properties(CalibrateRequest)
+               if item.name.removeprefix("use_") in CALIBRATE},
+        },
+    },
+)  # fmt: skip
+
+
+class UNDERSTUDY_PG_reprojection(bpy.types.PropertyGroup):
+    """How the reprojection overlay is drawn."""
+
+    limit_px: FloatProperty(
+        name="Red From", description="Errors of so many pixels and more are red", default=20.0, min=0.1, max=1000.0,
+        subtype="PIXEL",
+    )  # fmt: skip
+    hands: BoolProperty(name="Hands and Face", description="Draw the keypoints of hands and face, too", default=True)
+
+
 class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
     """Everything Understudy keeps with a scene."""
 
@@ -246,6 +353,8 @@ class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
     apply: PointerProperty(type=UNDERSTUDY_PG_apply)
     live: PointerProperty(type=UNDERSTUDY_PG_live)
     retarget: PointerProperty(type=UNDERSTUDY_PG_retarget)
+    calibration: PointerProperty(type=UNDERSTUDY_PG_calibration)
+    reprojection: PointerProperty(type=UNDERSTUDY_PG_reprojection)
 
 
 CLASSES = (
@@ -258,6 +367,10 @@ CLASSES = (
     UNDERSTUDY_PG_character,
     UNDERSTUDY_PG_source,
     UNDERSTUDY_PG_retarget,
+    UNDERSTUDY_PG_camera,
+    UNDERSTUDY_PG_finding,
+    UNDERSTUDY_PG_calibration,
+    UNDERSTUDY_PG_reprojection,
     UNDERSTUDY_PG_scene,
 )
 
@@ -281,6 +394,34 @@ def motion_request(settings: Any) -> MotionRequest:
         keypoints=_paths(view.keypoints for view in views),
         person=_people(views),
     )
+
+
+def calibrate_request(settings: Any, views: Any, **others: Any) -> CalibrateRequest:
+    """Make the request of a scene's settings and of the capture's views.
+
+    Raises:
+        RequestError: a setting is missing or does not fit the others.
+    """
+    given: dict[str, Any] = {name: getattr(settings, name) for name in CALIBRATE}
+    for name in ("height_m", "focal_px", "stop"):
+        given[name] = schema.widen(given[name]) if getattr(settings, f"use_{name}") else None
+    given["min_confidence"] = schema.widen(given["min_confidence"])
+    if settings.method == "BOARD":
+        given["board"] = board_text(settings)
+    if settings.method == "BOARD" or settings.scale != "HEIGHT":
+        given["height_m"] = None
+    if settings.method != "BOARD" and settings.scale == "DISTANCE":
+        given["distance"] = (settings.distance_from, settings.distance_to, f"{settings.distance_m:.7g}")
+    given.update(video=_paths(view.video for view in views), keypoints=_paths(view.keypoints for view in views))
+    return schema.decode(CalibrateRequest, {**given, **others})
+
+
+def board_text(settings: Any) -> str:
+    """Describe the board as the command line does: kind, columns and rows, sizes in metres, markers."""
+    words = [settings.board_kind, f"{settings.board_columns}x{settings.board_rows}", f"{settings.board_square_m:.7g}"]
+    if settings.board_kind == "charuco":
+        words += [f"{settings.board_marker_m:.7g}", settings.board_dictionary]
+    return ":".join(words)
 
 
 def _value(settings: Any, name: str) -> Any:

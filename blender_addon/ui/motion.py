@@ -57,7 +57,7 @@ class UNDERSTUDY_PT_clips(Sidebar):
     """Step 1: the clips."""
 
     bl_label = "Clips"
-    bl_order = 1
+    bl_order = 0
 
     def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
         """Draw the list of views and the active one."""
@@ -98,8 +98,9 @@ class UNDERSTUDY_PT_capture(Sidebar):
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.start_motion", icon="PLAY")
-        if SESSION.latest is not None:
-            draw_job(layout, SESSION.latest)
+        job = next((job for job in SESSION.jobs if job.task != "calibrate"), None)
+        if job is not None:
+            draw_job(layout, job)
 
 
 class UNDERSTUDY_PT_advanced(Sidebar):

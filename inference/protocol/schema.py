@@ -322,12 +322,12 @@ def from_properties(request: type[_T], value_of: Callable[[str], Any], **others:
         if setting.name in others or None in setting.shape or not _is_used(setting, value_of):
             continue
         value = value_of(setting.name)
-        values[setting.name] = tuple(value) if setting.shape else _widen(value)
+        values[setting.name] = tuple(value) if setting.shape else widen(value)
     return decode(request, values)
 
 
-def _widen(value: Any) -> Any:
-    # Blender keeps single precision: 0.3 comes back as 0.30000001192092896 and would not equal the flag's 0.3
+def widen(value: Any) -> Any:
+    """Give the number that was meant by what Blender keeps in single precision: 0.30000001192092896 is 0.3."""
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 

@@ -13,7 +13,7 @@ from ...inference.core.cameras import BlenderLens, Camera, CameraSet, from_blend
 from ...inference.core.timing import place
 from ...inference.protocol.errors import InputError
 from .armature import Placement
-from .camera import DISTORTION, FISHEYE, NAME, PIXEL_ASPECT, SIZE, Footage, create_camera, show_footage
+from .camera import DISTORTION, FISHEYE, NAME, PIXEL_ASPECT, SIZE, Footage, create_camera, keep_step, show_footage
 from .take import all_or_nothing, scene_aspect, scene_fps, units_per_m
 
 Array = np.ndarray
@@ -31,11 +31,27 @@ class Film:
 
 @dataclass(frozen=True)
 class Rig:
-    """Names of what was made, and what the user should know."""
+    """Names of what was made."""
 
     collection: str
     cameras: tuple[str, ...]
-    notes: tuple[str, ...] = ()
+
+
+def probe(path: Path) -> Film:
+    """Ask Blender about a clip.
+
+    Raises:
+        InputError: it is not there, or Blender cannot play it.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no clip {path}.", "Choose it again, or create the cameras without footage.")
+    clip = bpy.data.movieclips.load(str(path))
+    film = Film(path, float(clip.fps), int(clip.frame_duration))
+    size = tuple(clip.size)
+    bpy.data.movieclips.remove(clip)
+    if not min(size) or film.fps <= 0:
+        raise InputError(f"Blender cannot play {path.name}.", "Create the cameras without footage.")
+    return film
 
 
 def create_rig(
@@ -46,25 +62,23 @@ def create_rig(
     Args:
         films: by the name of a camera, the clip that is shown behind it, with its first frame on frame `start`.
     """
-    films, notes = films or {}, []
+    films = films or {}
     placement = Placement(np.eye(4), units_per_m(scene))
     with all_or_nothing():
         collection = bpy.data.collections.new(name)
         scene.collection.children.link(collection)
         names = []
-        for camera in cameras:
+        for index, camera in enumerate(cameras):
             item = create_camera(camera, camera.name, collection, placement)
             names.append(item.name)
             film = films.get(camera.name)
             if film is None:
                 continue
-            if not film.path.is_file():
-                notes.append(f"The footage {film.path} is not there any more; {camera.name} has no background.")
-                continue
             times = np.arange(film.frames) / film.fps
             timing = place(times, scene_fps=scene_fps(scene), start=start, rate="SCENE")
+            keep_step(item, index, timing)
             show_footage(item, camera, Footage(film.path, 1, timing), scene_aspect(scene))
-        return Rig(collection.name, tuple(names), tuple(notes))
+        return Rig(collection.name, tuple(names))
 
 
 def read_rig(items: Sequence[bpy.types.Object], scene: bpy.types.Scene) -> CameraSet:
