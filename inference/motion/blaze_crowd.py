@@ -61,6 +61,8 @@ node {
   output_stream: "FACE_LANDMARKS:face_landmarks"
 }
 """
+_SURE_AT = "posedetectioncpu__TensorsToDetectionsCalculator.min_score_thresh"
+_LEAST_SURE = 0.35  # half of what the wheel asks for is enough: who is found is read, and dropped where nobody is
 _WIDER = 1.25  # of the circle through head and feet that the models mark, by which their squares are larger
 
 
@@ -94,7 +96,7 @@ class Finder:
     """Finds people in pictures; close it after use."""
 
     def __init__(self) -> None:
-        self._graph = _graph(_FINDER, ["detections"])
+        self._graph = _graph(_FINDER, ["detections"], calculator_params={_SURE_AT: _LEAST_SURE})
 
     def __enter__(self) -> Finder:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,8 @@ Array = np.ndarray
 _MIRROR = np.asarray(MIRROR_137)[BODY]
 _SURE = 0.3  # joints seen less surely tell nothing
 _LEAST = 4  # joints that both see
-_MISS_M = 0.06  # by which rays of one person pass each other, half of the time
+_MISS_M = (0.012, 0.06)  # least and most by which rays of one person pass each other, half of the time
+_WIDER, _LEAST_LOOKS = 1.3, 3
 _APART_M = 1.0  # over which rays of two people spread
 _BLOCK = 20_000  # pairs of bodies compared at once, to bound memory
 
@@ -59,11 +61,19 @@ class Crossing:
     start: tuple[int, Array]
     end: tuple[int, Array]
 
-    @property
-    def evidence(self) -> float:
+    def evidence(self, scale_m: float) -> float:
         """Nats for one person: heavy-tailed misses (half Cauchy) against rays that are anywhere."""
-        same = 2.0 / (np.pi * _MISS_M * (1.0 + (self.miss_m / _MISS_M) ** 2))
+        same = 2.0 / (np.pi * scale_m * (1.0 + (self.miss_m / scale_m) ** 2))
         return float(np.log(same * _APART_M))
+
+
+def usual_miss(found: Sequence[Crossing]) -> float:
+    """By how much rays of one person pass each other in this rig, metres: judged by the best partner of everybody."""
+    best: dict[int, float] = {}
+    for crossing in found:
+        for one in (crossing.one, crossing.other) if crossing.looks >= _LEAST_LOOKS else ():
+            best[one] = min(best.get(one, np.inf), crossing.miss_m)
+    return float(np.clip(_WIDER * np.median(list(best.values())), *_MISS_M)) if best else _MISS_M[1]
 
 
 def crossings(bodies: tuple[Bodies, Bodies], laid: tuple[Laid, Laid]) -> list[Crossing]:

@@ -86,7 +86,7 @@ def detect(
             keep_mask(sighting.index, sighting.landmarks.mask)
         sightings.append(sighting)
         report.progress("detect", len(sightings), max(total, len(sightings)))
-    _check_length(info, settings, len(sightings), report)
+    check_length(info, settings, len(sightings), report)
     positions, confidence, world_m = _gather(sightings)
     _check_person(video, confidence[:, BODY], settings.min_confidence)
     swapped = np.zeros(len(positions), bool)
@@ -108,7 +108,7 @@ def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Si
         InputError: nobody is where `settings.person` points at.
     """
     with follow(probe(video).fps, settings, report) as see:
-        for index, time_s, rgb in _ahead(read_frames(video, start=settings.start, stop=settings.stop)):
+        for index, time_s, rgb in ahead(read_frames(video, start=settings.start, stop=settings.stop)):
             yield Sighting(index, time_s, see(rgb))
 
 
@@ -227,7 +227,7 @@ class _Follower:
         return None
 
 
-def _ahead(frames: Iterator[tuple[int, float, Array]]) -> Iterator[tuple[int, float, Array]]:
+def ahead(frames: Iterator[tuple[int, float, Array]]) -> Iterator[tuple[int, float, Array]]:
     """Decode the next frame in another thread while this one is looked at."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, frames, None)
@@ -321,7 +321,8 @@ def _gather(sightings: list[Sighting]) -> tuple[Array, Array, Array]:
     return positions, confidence, world_m
 
 
-def _check_length(info: VideoInfo, settings: DetectSettings, count: int, report: Reporter) -> None:
+def check_length(info: VideoInfo, settings: DetectSettings, count: int, report: Reporter) -> None:
+    """Refuse a film without a frame to read; tell of one that breaks off or has pixels that are not square."""
     if not count:
         raise InputError(
             f"{info.path.name} has {info.frames} frames; none of them lies from frame {settings.start} on"

@@ -19,7 +19,7 @@ from ..core.artifacts import Crowd2D
 from ..core.cameras import CameraSet
 from ..core.clustering import Weights, add, cluster
 from ..core.skeletons import BODY
-from .crossing import Bodies, Crossing, Laid, crossings
+from .crossing import Bodies, Crossing, Laid, crossings, usual_miss
 
 Array = np.ndarray
 
@@ -298,13 +298,15 @@ def _compare_rays(
     laid = [_lay_out(pieces, view, step) for view in range(len(bodies))]
     said: dict[tuple[int, int], float] = {}
     places: list[list[tuple[float, Crossing]]] = [[] for _ in pieces]
-    for a, b in itertools.combinations(range(len(bodies)), 2):
-        for crossing in crossings((bodies[a], bodies[b]), (laid[a], laid[b])):
-            i, j, nats = crossing.one, crossing.other, crossing.evidence
-            said[min(i, j), max(i, j)] = nats
-            add(weights, i, j, nats * (1.0 + _A_SECOND * min(crossing.looks / _LOOKS_A_S, _LONGEST_S)) / 2.0)
-            places[i].append((nats, crossing))
-            places[j].append((nats, crossing))
+    views = itertools.combinations(range(len(bodies)), 2)
+    found = [c for a, b in views for c in crossings((bodies[a], bodies[b]), (laid[a], laid[b]))]
+    scale = usual_miss(found)
+    for crossing in found:
+        i, j, nats = crossing.one, crossing.other, crossing.evidence(scale)
+        said[min(i, j), max(i, j)] = nats
+        add(weights, i, j, nats * (1.0 + _A_SECOND * min(crossing.looks / _LOOKS_A_S, _LONGEST_S)) / 2.0)
+        places[i].append((nats, crossing))
+        places[j].append((nats, crossing))
     _compare_places(weights, [_ends(row) for row in places], rate)
     return said
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from ...protocol.errors import InputError
-from ..artifacts import Keypoints2D, read_npz
+from ..artifacts import Crowd2D, Keypoints2D, read_npz
 from ..skeletons import BODY, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
 from . import layouts
 from .keypoint_arrays import find_arrays, read_array_folder, read_npy_file, read_npz_file
 from .keypoint_json import read_json_file, read_json_folder
-from .people import Sightings, follow
+from .people import Sightings, follow, follow_everybody
 
 Array = np.ndarray
 _MOST_OUTSIDE = 0.5  # of all points: more cannot lie outside the image
@@ -71,6 +71,42 @@ def read_keypoints(
         np.where(seen, confidence[rows], 0.0),
         np.arange(found.frames) / rate,
     )
+
+
+def read_crowd(
+    path: Path, *, image_size: tuple[int, int] | None = None, fps: float | None = None, view: str = ""
+) -> Crowd2D:
+    """Read everybody that a file or folder of 2D keypoints shows; arguments and errors as in `read_keypoints`."""
+    path = Path(path)
+    found = _read(path, view)
+    if isinstance(found, Keypoints2D):
+        return _crowd_of_one(_ours(found, path, image_size, fps, view))
+    size = _size(found, image_size, path)
+    rate = fps or found.fps
+    if rate is None:
+        raise InputError(f"{path.name} does not say how many frames a second it has.", "Give --fps F.")
+    points, score_scale = _in_pixels(found.points, size, path)
+    positions, confidence = layouts.place(found.layout, points)
+    layouts.complete(positions, confidence)
+    track = follow_everybody(found, positions, confidence, rate=rate)
+    rows = np.lexsort((found.frame, track))
+    rows = rows[track[rows] >= 0]
+    if not len(rows):
+        raise InputError(f"Nobody is seen in any of the {found.frames} frames of {path.name}.")
+    header = {
+        "unit": "px", "frame": "image", "fps": float(rate), "skeleton": "openpose137", "joints": list(OPENPOSE_137),
+        "image_size": list(size), "source": "", "view": view or path.stem, "source_skeleton": found.layout.name,
+        "first_frame": found.first_frame, "score_scale": score_scale,
+    }  # fmt: skip
+    times = np.arange(found.frames) / rate
+    return Crowd2D(header, found.frame[rows], track[rows], positions[rows], confidence[rows], times)
+
+
+def _crowd_of_one(keypoints: Keypoints2D) -> Crowd2D:
+    shown = np.flatnonzero(keypoints.confidence[:, BODY].any(1))
+    header = {name: value for name, value in keypoints.header.items() if name != "fingerprint"}
+    nobody = np.zeros(len(shown), int)
+    return Crowd2D(header, shown, nobody, keypoints.positions[shown], keypoints.confidence[shown], keypoints.times)
 
 
 def _read(path: Path, view: str) -> Sightings | Keypoints2D:

@@ -116,6 +116,15 @@ def follow(
     return rows
 
 
+def follow_everybody(seen: Sightings, positions: Array, confidence: Array, *, rate: float) -> Array:
+    """Number (N,) of the track that each row belongs to, -1 where it shows no body; arguments as in `follow`."""
+    crowd, track = _Crowd.of(seen, positions, confidence, rate), np.full(len(seen.frame), -1)
+    shown = np.flatnonzero(crowd.score > 0)
+    for number, one in enumerate(_link(crowd, shown) if len(shown) else ()):
+        track[one.rows] = number
+    return track
+
+
 def _link(crowd: _Crowd, shown: Array) -> list[_Track]:
     """Greedily continue tracks from frame to frame, nearest first."""
     tracks: list[_Track] = []
