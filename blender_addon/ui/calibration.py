@@ -12,6 +12,7 @@ from ...operators.session import SESSION
 from .jobs import draw_job, draw_text
 from .motion import Sidebar, draw_optional
 
+_WIDE = 400  # pixels of a sidebar in which a list has room for all figures
 _ICONS = {"error": "ERROR", "warning": "ERROR", "note": "INFO"}
 
 
@@ -22,13 +23,23 @@ class UNDERSTUDY_UL_cameras(bpy.types.UIList):
         self, context: bpy.types.Context, layout: bpy.types.UILayout, data: Any, item: Any, icon: int,
         active_data: Any, active_property: str, index: int = 0, flag: int = 0,
     ) -> None:  # fmt: skip
-        """Draw a camera's name, size, lens and error, and whether something is wrong with it."""
-        row = layout.split(factor=0.38)
+        """Draw a camera's name and error, and whether something is wrong with it; in a wide region size and lens."""
+        is_wide = context.region.width > _WIDE * context.preferences.system.ui_scale
+        row = layout.split(factor=0.4 if is_wide else 0.65)
         row.prop(item, "name", text="", emboss=False, icon=_camera_icon(data, item.name))
         figures = row.row()
-        figures.label(text=f"{item.size[0]}\u00d7{item.size[1]}")
-        figures.label(text=f"{item.lens_mm:.0f} mm")
-        figures.label(text="\u2013" if item.error_px < 0 else f"{item.error_px:.1f} px")
+        if is_wide:
+            figures.label(text=_size(item))
+            figures.label(text=f"{item.lens_mm:.0f} mm")
+        figures.label(text=_error(item))
+
+
+def _size(item: Any) -> str:
+    return f"{item.size[0]}\u00d7{item.size[1]}"
+
+
+def _error(item: Any) -> str:
+    return "\u2013" if item.error_px < 0 else f"{item.error_px:.1f} px"
 
 
 def _camera_icon(settings: Any, name: str) -> str:
@@ -55,6 +66,10 @@ class UNDERSTUDY_PT_calibration(Sidebar):
         buttons.operator("understudy.read_cameras", text="", icon="VIEW_CAMERA")
         buttons.operator("understudy.export_calibration", text="", icon="EXPORT")
         buttons.operator("understudy.clear_calibration", text="", icon="X")
+        if settings.active_camera < len(settings.cameras):
+            item = settings.cameras[settings.active_camera]
+            text = f"{_size(item)}, {item.lens_mm:.1f} mm on a 36 mm sensor"
+            draw_text(layout, text, icon=_camera_icon(settings, item.name))
         for note in settings.notes.splitlines()[:4]:
             draw_text(layout, note, icon="INFO")
         column = layout.column(align=True)
@@ -90,9 +105,9 @@ class UNDERSTUDY_PT_findings(Sidebar):
             layout.label(text="Nothing was found wrong", icon="CHECKMARK")
         for index, found in enumerate(settings.findings):
             box = layout.box().column()
-            draw_text(box, found.text, icon=_ICONS.get(found.severity, "INFO"))
+            draw_text(box, found.text, icon=_ICONS.get(found.severity, "INFO"), inset=2)
             if found.change:
-                draw_text(box, found.change, icon="BLANK1")
+                draw_text(box, found.change, icon="BLANK1", inset=2)
                 box.operator("understudy.fix_calibration", icon="MODIFIER").finding = index
 
 

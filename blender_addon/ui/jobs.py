@@ -13,7 +13,7 @@ _ICONS = {
     "cancelled": "X", "failed": "ERROR", "crashed": "ERROR",
 }  # fmt: skip
 _SHOWN = 8
-_COLUMNS = 44  # characters that fit beside each other in a sidebar of usual width
+_COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them
 
 
 def draw_job(layout: bpy.types.UILayout, job: Job) -> None:
@@ -34,11 +34,20 @@ def draw_job(layout: bpy.types.UILayout, job: Job) -> None:
         draw_text(layout, text, icon="INFO")
 
 
-def draw_text(layout: bpy.types.UILayout, text: str, *, icon: str = "NONE") -> None:
-    """Draw a sentence over as many lines as it needs."""
+def draw_text(layout: bpy.types.UILayout, text: str, *, icon: str = "NONE", inset: int = 0) -> None:
+    """Draw a sentence over as many lines as it needs; `inset` characters are taken by what it stands in."""
     column = layout.column(align=True)
-    for number, line in enumerate(textwrap.wrap(text, _COLUMNS)[:8]):
+    columns = _columns() - inset - (3 if icon != "NONE" else 0)
+    for number, line in enumerate(textwrap.wrap(text, max(columns, 12))[:8]):
         column.label(text=line, icon=icon if number == 0 else "BLANK1" if icon != "NONE" else "NONE")
+
+
+def _columns() -> int:
+    """How many characters fit beside each other in the region that is drawn."""
+    region = bpy.context.region
+    if region is None or region.type != "UI":
+        return _COLUMNS
+    return int((region.width / bpy.context.preferences.system.ui_scale - _MARGIN) / _LETTER)
 
 
 class UNDERSTUDY_PT_jobs(bpy.types.Panel):

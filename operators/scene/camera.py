@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import bpy
@@ -20,6 +21,7 @@ PIXEL_ASPECT = "understudy_pixel_aspect_y"
 DISTORTION = "understudy_distortion"
 FISHEYE = "understudy_fisheye"
 STEP = "understudy_step"  # number of the view, frame of its first sample, samples a frame
+_PADDING = 16  # codecs round sizes up to multiples of this
 NAME = "understudy_name"  # what the calibration calls it; Blender's own name must be the only one of the file
 
 
@@ -40,23 +42,27 @@ def create_camera(
     The scene's resolution is never changed; the camera's own is kept as custom property, as are the lens
     distortion (which Blender's cameras lack) and the pixel aspect where fx and fy differ.
     """
-    terms = to_blender(camera)
     data = bpy.data.cameras.new(name)
-    data.sensor_fit = "HORIZONTAL"
-    data.sensor_width = terms["sensor_width"]
-    data.lens = terms["lens"]
-    data.shift_x, data.shift_y = terms["shift_x"], terms["shift_y"]
+    _set_lens(data, camera)
     data.display_size = 0.3 * placement.units_per_m
-    data[SIZE] = list(camera.size)
-    data[PIXEL_ASPECT] = terms["pixel_aspect_y"]
     data[DISTORTION] = [float(k) for k in np.ravel(camera.distortion)]
     data[FISHEYE], data[NAME] = camera.fisheye, camera.name
     item = bpy.data.objects.new(name, data)
-    matrix = placement.floor_from_frame @ terms["matrix_world"]
+    matrix = placement.floor_from_frame @ to_blender(camera)["matrix_world"]
     matrix[:3, 3] *= placement.units_per_m
     item.matrix_world = Matrix(matrix.tolist())
     collection.objects.link(item)
     return item
+
+
+def _set_lens(data: bpy.types.Camera, camera: Camera) -> None:
+    terms = to_blender(camera)
+    data.sensor_fit = "HORIZONTAL"
+    data.sensor_width = terms["sensor_width"]
+    data.lens = terms["lens"]
+    data.shift_x, data.shift_y = terms["shift_x"], terms["shift_y"]
+    data[SIZE] = list(camera.size)
+    data[PIXEL_ASPECT] = terms["pixel_aspect_y"]
 
 
 def keep_step(item: bpy.types.Object, view: int, timing: Timing) -> None:
@@ -76,18 +82,34 @@ def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene
     data.show_background_images = True
     background = data.background_images.new()
     background.alpha = 1.0
-    # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
-    background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
     clip_frames = footage.first + footage.timing.samples
     steps = clip_frames - footage.timing.frames
     if np.ptp(steps) < 0.5:
-        _use_clip(background, camera, footage.path, round(float(steps.mean())))
+        clip = bpy.data.movieclips.load(str(footage.path))  # never one of the user's own: its start is set here
+        camera = _as_filmed(data, camera, clip.size)
+        _use_clip(background, camera, clip, round(float(steps.mean())))
     else:
-        _use_image(item, background, footage, clip_frames)
+        image = bpy.data.images.load(str(footage.path))
+        camera = _as_filmed(data, camera, image.size)
+        _use_image(item, background, image, footage.timing, clip_frames)
+    # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
+    background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
 
 
-def _use_clip(background: bpy.types.CameraBackgroundImage, camera: Camera, path: Path, ahead: int) -> None:
-    clip = bpy.data.movieclips.load(str(path))  # never one of the user's own: its start is set here
+def _as_filmed(data: bpy.types.Camera, camera: Camera, size: Sequence[int]) -> Camera:
+    """Leave away the rows and columns that a codec padded the calibrated images with; they lie right and below."""
+    width, height = size
+    padding = np.abs(np.subtract(camera.size, (width, height)))
+    if not padding.any() or padding.max() > _PADDING:
+        return camera
+    camera = replace(camera, size=(int(width), int(height)))
+    _set_lens(data, camera)
+    return camera
+
+
+def _use_clip(
+    background: bpy.types.CameraBackgroundImage, camera: Camera, clip: bpy.types.MovieClip, ahead: int
+) -> None:
     clip.frame_start = 1 - ahead
     background.source = "MOVIE_CLIP"
     background.clip = clip
@@ -108,13 +130,13 @@ def _describe_lens(lens: bpy.types.MovieTrackingCamera, camera: Camera) -> None:
 
 
 def _use_image(
-    item: bpy.types.Object, background: bpy.types.CameraBackgroundImage, footage: Footage, clip_frames: Array
-) -> None:
-    image = bpy.data.images.load(str(footage.path))
+    item: bpy.types.Object, background: bpy.types.CameraBackgroundImage, image: bpy.types.Image, timing: Timing,
+    clip_frames: Array,
+) -> None:  # fmt: skip
     background.source = "IMAGE"
     background.image = image
-    frames = np.arange(np.ceil(footage.timing.frames[0]), np.floor(footage.timing.frames[-1]) + 1.0)
-    wanted = np.round(np.interp(frames, footage.timing.frames, clip_frames))
+    frames = np.arange(np.ceil(timing.frames[0]), np.floor(timing.frames[-1]) + 1.0)
+    wanted = np.round(np.interp(frames, timing.frames, clip_frames))
     user = background.image_user
     user.frame_start = 1
     user.frame_duration = int(max(wanted.max(), frames.max()))

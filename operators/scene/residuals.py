@@ -142,18 +142,18 @@ def draw_marks(marks: Marks, limit_px: float, unit: float) -> tuple[Array, Array
     """Triangles of one moment: (3 M, 2) corners and (3 M, 4) colours, what lies below first.
 
     A cross where a keypoint was seen, a dot where space puts it, and a line between, coloured by its length in the
-    footage. `marks` are in the region; `unit` is its thinnest line. Hands and face are drawn at half the size.
+    footage. `marks` are in the region; `unit` is its thinnest line. Hands and face are drawn smaller.
     """
     both = np.isfinite(marks.seen).all(-1) & np.isfinite(marks.expected).all(-1) & np.isfinite(marks.error_px)
     colours = colour_of(np.nan_to_num(marks.error_px, nan=0.0), limit_px)
-    scale = np.full(len(both), 0.5)
+    scale = np.full(len(both), 0.4)
     scale[BODY] = 1.0
     layers = []
     for grow, dark in ((1.0, True), (0.0, False)):  # a dark rim tells the marks from any footage
         rim = grow * unit
         lines = _lines(marks.seen[both], marks.expected[both], (2.0 * scale[both] * unit + 2 * rim))
         dots = _dots(marks.expected[both], 3.5 * scale[both] * unit + rim)
-        crosses = _crosses(marks.seen[both], 5.0 * scale[both] * unit + rim, 1.5 * unit + 2 * rim)
+        crosses = _crosses(marks.seen[both], 5.0 * scale[both] * unit + rim, 1.6 * scale[both] * unit + 2 * rim)
         for corners, own in ((lines, colours[both]), (dots, colours[both]), (crosses, np.array([_SEEN]))):
             layers.append((corners, np.array([_DARK]) if dark else own))
     return _flatten(layers)
@@ -190,9 +190,8 @@ def _lines(start: Array, end: Array, width: Array) -> Array:
     return np.stack([a, b, c, a, c, d], 1)
 
 
-def _crosses(centre: Array, reach: Array, width: float) -> Array:
+def _crosses(centre: Array, reach: Array, wide: Array) -> Array:
     """(K, 12, 2) a plus for each of K points."""
-    wide = np.full(len(centre), width)
     x, y = np.stack([reach, 0 * reach], -1), np.stack([0 * reach, reach], -1)
     return np.concatenate([_lines(centre - x, centre + x, wide), _lines(centre - y, centre + y, wide)], 1)
 

@@ -26,9 +26,8 @@ BENT = (0.12, -0.05, 0.002, -0.001, 0.01)
 
 def camera_of(name="cam", size=(1088, 1920), *, turn=(0.3, -0.5, 0.2), distortion=BENT, **others):
     matrix = np.array([[1600.0, 0, 500.0], [0, 1600.0, 1000.0], [0, 0, 1.0]])
-    return Camera(
-        name, size, matrix, np.array(distortion), matrix_from_rotvec(np.array(turn)), np.array([0.1, 0.2, 4.0]), **others
-    )  # fmt: skip
+    where = matrix_from_rotvec(np.array(turn)), np.array([0.1, 0.2, 4.0])
+    return Camera(name, size, matrix, np.array(distortion), *where, **others)
 
 
 def rig_of(count=3, **others):
