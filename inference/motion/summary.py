@@ -14,6 +14,7 @@ from ..core.contacts import CONTACT_NAMES
 from ..core.kinematics import forward
 from ..core.metrics import limb_lengths, second_difference
 from ..core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, LIMBS, RIGHT_HAND
+from .sync import Offsets
 
 Array = np.ndarray
 LIMB_BONES = {"upper arm": "upper_arm", "forearm": "forearm", "thigh": "thigh", "shank": "shin"}
@@ -30,6 +31,8 @@ class Capture:
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[dict[str, str]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    offsets: Offsets | None = None
+    findings: list[dict[str, str]] = field(default_factory=list)
 
 
 def reprojection_errors(capture: Capture) -> Array:
@@ -81,12 +84,14 @@ def summary(capture: Capture) -> dict[str, Any]:
             "raw": _number(_jitter(motion, raw=True)),
             "smoothed": _number(_jitter(motion, raw=False)),
         },
+        "sync": None if capture.offsets is None else capture.offsets.summary(),
         "diagnostics": capture.keypoints.header.get("diagnostics"),
         "fit": fit or None,
         "seconds": {name: round(value, 3) for name, value in capture.seconds.items()},
         "ms_per_frame": {
             name: round(1000 * value / max(len(motion.root), 1), 2) for name, value in capture.seconds.items()
         },
+        "findings": capture.findings,
         "warnings": capture.warnings,
         **capture.facts,
     }

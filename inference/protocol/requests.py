@@ -81,6 +81,9 @@ class MotionRequest:
             raise RequestError("there is nothing to refine", "Give the calibration, too.", field="refine")
         if views > 1 and self.triangulation == "lift":
             raise RequestError(f"{views} views are not lifted", "Give one view, or another way.", field="triangulation")
+        if views == 1 and self.triangulation not in ("auto", "lift"):
+            hint = f"{self.triangulation} needs 2 views at least; one is lifted (auto)."
+            raise RequestError("1 view is not triangulated", hint, field="triangulation")
         if len(self.person) not in (0, views):
             raise RequestError(f"{len(self.person)} given for {views} views", field="person")
         for index, where in enumerate(self.person):

@@ -17,7 +17,7 @@ from inference.core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from inference.core.cameras import Camera, project
 from inference.core.humanoid import motion_keypoints
 from inference.core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, RIGHT_HAND
-from inference.motion import pipeline
+from inference.motion import pipeline, see
 from inference.protocol.events import Event
 from inference.protocol.folder import new_run_id
 from inference.protocol.requests import MotionRequest, Order
@@ -322,7 +322,7 @@ def test_frames_cut_off_are_cut_off_every_array() -> None:
     header = {"unit": "px", "frame": "image", "fps": FPS, "skeleton": "openpose137", "joints": [], "image_size": [4, 4]}
     points = np.broadcast_to(frames[:, None, None], (20, 137, 3))
     whole = Keypoints2D(header, points[..., :2], points[..., 0], frames, world_m=points)
-    cut = pipeline._trimmed(whole, 5, 9)
+    cut = see.trimmed(whole, 5, 9)
     assert cut.world_m is not None
     arrays = (cut.positions, cut.confidence, cut.times, cut.world_m)
     assert {len(array) for array in arrays} == {4} and all((array[0] == 5).all() for array in arrays)
