@@ -137,7 +137,8 @@ def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
 
     Distortion is removed by fixed-point iteration, as OpenCV's undistortPoints does.
     """
-    target = (pixels - camera.matrix[:2, 2]) @ np.linalg.inv(camera.matrix[:2, :2]).T
+    (a, b), (c, d) = camera.matrix[:2, :2]  # LAPACK's inverse wakes threads: on a busy machine longer than a live frame
+    target = (pixels - camera.matrix[:2, 2]) @ np.array([[d, -c], [-b, a]]) / (a * d - b * c)
     if camera.fisheye:
         return _fisheye_straight(camera, target)
     if not np.any(camera.distortion):
