@@ -440,7 +440,7 @@ class UNDERSTUDY_OT_check_calibration(_Job):
 
 
 class UNDERSTUDY_OT_fix_calibration(_Job):
-    """Put this right, then check again; the file that was imported stays as it is"""
+    """Put this right, and before it what stands above it; then check again. The imported file stays as it is"""
 
     bl_idname = "understudy.fix_calibration"
     bl_label = "Fix"
@@ -459,10 +459,11 @@ class UNDERSTUDY_OT_fix_calibration(_Job):
         found = settings.findings[self.finding]
         if not found.change:
             raise InputError("Nothing can put this right.", "Calibrate again.")
-        which = f"{found.code}@{found.camera}" if found.camera else found.code
+        above = [item for item in settings.findings[: self.finding + 1] if item.change]
+        which = tuple(f"{item.code}@{item.camera}" if item.camera else item.code for item in above)
         path = calibration_file(settings)
         return self.start(
-            context, is_taken=True, calibration=path, check=True, fix=True, only=(which,), **_SCALE_GIVEN
+            context, is_taken=True, calibration=path, check=True, fix=True, only=which, **_SCALE_GIVEN
         )  # fmt: skip
 
 
