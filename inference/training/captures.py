@@ -374,7 +374,7 @@ def _noise(pixels: Tensor, camera: Tensor, box: Tensor, g: torch.Generator, e: E
 
 def _misplaced(count: int, window: int, g: torch.Generator, share: float) -> Tensor:
     """(B, T, 25, 2) of the box: a limb whose end the detector puts somewhere else, for the window's last frames."""
-    limb = _OCCLUDED[: len(_LIMBS), :25].float()[torch.randint(0, 10, (count,), generator=g)]
+    limb = OCCLUDED[: len(_LIMBS), :25].float()[torch.randint(0, 10, (count,), generator=g)]
     limb = limb * chance(g, share, count, 1)
     limb[:, [2, 3, 5, 6, 9, 10, 12, 13]] *= 0.5  # the middle moves less than the end
     since = torch.randint(0, 2 * window, (count, 1, 1), generator=g) - window
@@ -404,7 +404,7 @@ def _present(shape: torch.Size, g: torch.Generator, e: Errors) -> Tensor:
     run = torch.randint(1, window + 1, (count, 1, points), generator=g)
     steps = torch.arange(window)[None, :, None]
     drop |= (always < rate * whole) | ((always > 1 - rate * 0.5) & (steps >= window - run))
-    which = _OCCLUDED[:, :points][torch.randint(0, len(_LIMBS), (count,), generator=g)] & chance(g, e.limbs, count, 1)
+    which = OCCLUDED[:, :points][torch.randint(0, len(_LIMBS), (count,), generator=g)] & chance(g, e.limbs, count, 1)
     since = torch.randint(0, 2 * window, (count, 1, 1), generator=g) - window
     drop |= which[:, None] & (steps >= since)
     for part in (slice(25, 95), slice(95, 116), slice(116, 137)) if points > 25 else ():
@@ -426,4 +426,4 @@ def _occluded() -> Tensor:
     return out
 
 
-_OCCLUDED = _occluded()
+OCCLUDED = _occluded()

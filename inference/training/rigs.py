@@ -24,6 +24,7 @@ class RigErrors:
     views_missing: float = 0.06  # of views: nobody found
     swaps: float = 0.06  # of views: left and right exchanged
     ghosts: float = 0.04  # of points: seen on somebody or something else
+    hidden: float = 0.0  # a limb, the legs or the head is seen by no camera, behind a table say
     calibration: float = 0.5  # have a calibration that errs
     turned_deg: tuple[float, float] = (0.2, 1.0)
     moved_m: tuple[float, float] = (0.005, 0.02)
@@ -81,12 +82,20 @@ def film(  # noqa: PLR0917 - what a capture is made of
     valid = torch.where(swap[..., 0], valid[:, :, MIRROR_137[:points]], valid)
     seen = seen + _ghosts(seen.shape[:3], g, rig.ghosts) * box[..., None, None]
     valid &= ~chance(g, rig.views_missing, batch, count, 1).repeat_interleave(frames, 0)
+    if rig.hidden:
+        valid &= ~hidden(batch, points, rig.hidden, g).repeat_interleave(frames, 0)[:, None]
     miss = (seen - pixels).norm(dim=-1) / box[..., None]
     score = _scores(miss, g) * valid
     turn, place = _believed(turn, place, frames, g, rig)
     height = stature(people[:, frames // 2]) * (1 + rig.height * torch.randn(batch, generator=g).clamp(-3, 3))
     views = Views(seen / focal[..., None, None], score, turn, place, height.repeat_interleave(frames))
     return Scene(views, people.flatten(0, 1))
+
+
+def hidden(batch: int, points: int, share: float, g: torch.Generator) -> Tensor:
+    """(B, J) true for the points of one limb or more, in a share of the rows."""
+    limbs = captures.OCCLUDED[:, :points]
+    return limbs[torch.randint(0, len(limbs), (batch,), generator=g)] & chance(g, share, batch, 1)
 
 
 def stature(people: Tensor) -> Tensor:
