@@ -28,7 +28,7 @@ from .standing import Ground, camera_up, estimate_up, find_ground, guess_up, sta
 
 Array = np.ndarray
 _STEPS = 5
-_KEPT = ("fps", "frame", "cameras", "sources")
+_KEPT = ("fps", "frame", "cameras", "sources", "clips", "sync")
 
 
 @dataclass(frozen=True)

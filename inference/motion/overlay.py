@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -16,8 +16,13 @@ from ..protocol.events import Reporter
 from ..runtime.video import read_frames, write_movie
 
 Array = np.ndarray
+Colour = tuple[int, int, int]
 MAX_SIDE_PX = 960
 BONE_COLOUR = (255, 255, 255)
+# Of several people: apart for every kind of colour vision (Okabe & Ito).
+PERSON_COLOURS = (
+    (240, 228, 66), (86, 180, 233), (230, 159, 0), (204, 121, 167), (0, 158, 115), (213, 94, 0), (0, 114, 178),
+)  # fmt: skip
 
 
 def confidence_colour(confidence: float) -> tuple[int, int, int]:
@@ -41,12 +46,12 @@ def draw_keypoints(image: Array, points: Array, confidence: Array, *, min_confid
         cv2.circle(image, _pixel(points[index]), size, confidence_colour(confidence[index]), -1, cv2.LINE_AA)
 
 
-def draw_bones(image: Array, heads: Array, ends: Array) -> None:
+def draw_bones(image: Array, heads: Array, ends: Array, bone_colour: Colour = BONE_COLOUR) -> None:
     """Draw projected bones, (B, 2) heads to (B, 2) ends, into an RGB image in place: outlined, short ones thinner."""
     widest = max(2, round(max(image.shape[:2]) / 160))
     drawn = [(a, b) for a, b in zip(heads, ends, strict=True) if np.isfinite(a).all() and np.isfinite(b).all()]
     widths = [int(np.clip(np.linalg.norm(b - a) / 8, 1, widest)) for a, b in drawn]
-    for colour, extra in (((0, 0, 0), 2), (BONE_COLOUR, 0)):
+    for colour, extra in (((0, 0, 0), 2), (bone_colour, 0)):
         for (start, end), width in zip(drawn, widths, strict=True):
             cv2.line(image, _pixel(start), _pixel(end), colour, width + extra, cv2.LINE_AA)
 
@@ -59,18 +64,23 @@ def projected_bones(motion: BodyMotion, camera: Camera) -> tuple[Array, Array]:
 
 
 def write_overlay(
-    path: Path, keypoints: Keypoints2D, motion: BodyMotion, camera: Camera, report: Reporter, *, start: int = 0
-) -> Path | None:
+    path: Path, keypoints: Keypoints2D, motion: BodyMotion, camera: Camera, report: Reporter, *, start: int = 0,
+    others: Sequence[tuple[Keypoints2D, BodyMotion]] = (),
+) -> Path | None:  # fmt: skip
     """Write the overlay movie of one view and a still beside it; without footage the background is dark.
 
     Args:
         path: `<name>.mp4`; the still is `<name>.png`.
         camera: the view's camera in the frame of `motion`.
         start: first frame of the footage that the artifacts hold.
+        others: what the view saw of other people, and what was made of it; each gets a colour.
     Returns:
         The path of the still.
     """
-    heads, ends = projected_bones(motion, camera)
+    everybody = [(keypoints, motion), *others]
+    bones = [projected_bones(one, camera) for _, one in everybody]
+    colours = [PERSON_COLOURS[i % len(PERSON_COLOURS)] for i in range(len(everybody))] if others else [BONE_COLOUR]
+    begins = [round((one.times[0] - motion.times[0]) * motion.fps) for _, one in everybody]
     width, height = keypoints.image_size
     scale = min(1.0, MAX_SIDE_PX / max(width, height))
     size = (int(width * scale) // 2 * 2, int(height * scale) // 2 * 2)
@@ -79,9 +89,12 @@ def write_overlay(
     best = _best_frame(keypoints)
     with write_movie(path, keypoints.fps, size) as movie:
         for frame, image in enumerate(_background(keypoints, size, start, total)):
-            points = (keypoints.positions[frame] + 0.5) * factor - 0.5
-            draw_bones(image, (heads[frame] + 0.5) * factor - 0.5, (ends[frame] + 0.5) * factor - 0.5)
-            draw_keypoints(image, points, keypoints.confidence[frame])
+            for (heads, ends), begin, colour in zip(bones, begins, colours, strict=True):
+                if 0 <= frame - begin < len(heads):
+                    drawn = [(points[frame - begin] + 0.5) * factor - 0.5 for points in (heads, ends)]
+                    draw_bones(image, *drawn, colour)
+            for seen, _ in everybody:
+                draw_keypoints(image, (seen.positions[frame] + 0.5) * factor - 0.5, seen.confidence[frame])
             _caption(image, f"frame {start + frame}   {keypoints.times[frame]:.2f} s")
             movie.write(image)
             if frame == best:
@@ -94,11 +107,28 @@ def _background(keypoints: Keypoints2D, size: tuple[int, int], start: int, total
     source = str(keypoints.header.get("source") or "")
     done = 0
     if source and Path(source).is_file():
-        for _, _, frame in read_frames(Path(source), start=start, stop=start + total):
+        for frame in _frames(keypoints, Path(source), start, total):
             yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             done += 1
     for _ in range(done, total):
         yield np.full((size[1], size[0], 3), 32, np.uint8)
+
+
+def _frames(keypoints: Keypoints2D, source: Path, start: int, total: int) -> Iterator[Array]:
+    """Give the picture of each sample: the next one, or the nearest in time where the clip was put in step."""
+    first = keypoints.header.get("clip_start_s")
+    if first is None:
+        yield from (frame for _, _, frame in read_frames(source, start=start, stop=start + total))
+        return
+    wanted = first + (keypoints.times - keypoints.times[0]) * keypoints.header.get("clip_rate", 1.0)
+    shown, last = 0, None
+    for _, time_s, frame in read_frames(source):
+        while last is not None and shown < total and wanted[shown] < 0.5 * (last[0] + time_s):
+            yield last[1]
+            shown += 1
+        last = (time_s, frame)
+    if last is not None:
+        yield from (last[1] for _ in range(shown, total))
 
 
 def _best_frame(keypoints: Keypoints2D) -> int:

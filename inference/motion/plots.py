@@ -11,6 +11,7 @@ import numpy as np
 from ..core.artifacts import Keypoints2D
 from ..core.kinematics import forward
 from ..core.skeletons import BODY, BODY_25, LIMBS
+from .plots_rig import rig_painters
 from .summary import (
     CONTACT_NAMES,
     LIMB_BONES,
@@ -24,6 +25,8 @@ from .summary import (
 
 _SIDES = {"L": "#1f77b4", "R": "#e6550d"}
 _SIDE_NAMES = {"L": "left", "R": "right"}
+_EVIDENCE = {"motion": "#2ca02c", "sound": "#9467bd"}
+_MOST_CURVES = 12
 _UNSEEN = "#d0d0d0"
 _LAST_LETTER = 0x52F  # Latin, Greek, Cyrillic: what matplotlib's own font is sure to draw
 
@@ -42,8 +45,13 @@ def draw_plots(capture: Capture) -> list[tuple[str, str]]:
         ("Foot contacts", 1.9, _plot_contacts),
         ("Height above the floor, m", 2.6, _plot_heights),
     )
+    chosen = list(painters[0 if capture.views else 1 :])
+    if capture.offsets is not None and len(capture.offsets.curves):
+        rows = (min(len(capture.offsets.curves), _MOST_CURVES) + 2) // 3
+        chosen.insert(0, ("How well the clips fit at each delay", 0.4 + 1.7 * rows, _plot_delays))
+    chosen[1:1] = rig_painters(capture, [_view_name(view, i) for i, view in enumerate(capture.views)])
     out = []
-    for title, height, paint in painters[0 if capture.views else 1 :]:
+    for title, height, paint in chosen:
         figure = plt.figure(figsize=(9.6, height), layout="constrained")
         paint(capture, figure)
         stream = io.BytesIO()
@@ -51,6 +59,30 @@ def draw_plots(capture: Capture) -> list[tuple[str, str]]:
         plt.close(figure)
         out.append((title, base64.b64encode(stream.getvalue()).decode()))
     return out
+
+
+def _plot_delays(capture: Capture, figure: Any) -> None:
+    """Each pair of clips: the correlation over all delays, the one that was found, and its rival."""
+    assert capture.offsets is not None
+    offsets = capture.offsets
+    pairs = list(zip(offsets.header["pairs"], offsets.curves, offsets.curve_starts, offsets.curve_steps, strict=True))
+    pairs = pairs[:_MOST_CURVES]
+    panels = figure.subplots((len(pairs) + 2) // 3, 3, squeeze=False).ravel()
+    for axes, (pair, score, start, step) in zip(panels, pairs, strict=False):
+        delays = start + step * np.arange(len(score))
+        colour = _EVIDENCE[pair["by"]]
+        axes.plot(delays, score, lw=0.8, color=colour)
+        axes.axvline(pair["delay_s"], color=colour, ls="-" if pair["used"] else ":", lw=1.2, alpha=0.7)
+        if pair["rival_s"] is not None:
+            axes.axvline(pair["rival_s"], color="grey", ls=":", lw=1.0)
+        names = " / ".join(_view_name(capture.views[i], i) for i in pair["views"])
+        clear = "clear" if pair["clear"] else "not clear"
+        axes.set_title(f"{names}, {pair['by']}: {pair['delay_s']:+.3f} s, {clear}", fontsize=8)
+        axes.set_xlabel("s", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.grid(visible=True, alpha=0.3)
+    for axes in panels[len(pairs) :]:
+        axes.set_visible(False)
 
 
 def _plot_reprojection(capture: Capture, figure: Any) -> None:

@@ -21,8 +21,14 @@ figure{display:inline-block;margin:0 8px 0 0}figure img{max-height:420px;width:a
 .wide{overflow-x:auto}"""
 _FRAMES = {"world": "in the calibration's world", "camera": "in the camera's frame"}
 _NOTES = {
+    "How well the clips fit at each delay": "Motion: share of joints whose rays meet, or correlation of vertical "
+    "speeds where no calibration is known; sound: correlation of onsets. The line stands where a closer look found the "
+    "second clip to start after the first one; the dotted grey one is what explains them next best.",
     "Reprojection error by camera and joint, px": "How far the keypoints in space, seen by each camera, are from what "
     "that camera saw; means over all frames, nothing cut off. Grey: never seen.",
+    "Share of frames in which a view was used, %": "Of all frames, for each joint: the rest was not seen, or "
+    "disagreed with the other views.",
+    "Expected error by joint over time, mm": "68 % of the true errors are expected to be smaller.",
     "Limb lengths, m: measured (lines) and after the fit (dashed)": "Bones do not stretch: what the lines wander is "
     "the error of the measurement. All panels span 30 cm.",
 }
@@ -46,6 +52,7 @@ def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: S
     parts.append("".join(_figure(path) for path in pictures))
     parts += [_table(_overview(numbers))]
     parts += ["<h2>Views</h2>", _view_table(numbers["views"])] if numbers["views"] else []
+    parts += ["<h2>The calibration</h2>", _finding_table(numbers["findings"])] if numbers.get("findings") else []
     for title, picture in plots:
         note = f"<p class='note'>{html.escape(_NOTES[title])}</p>" if title in _NOTES else ""
         alt = html.escape(title, quote=True)
@@ -65,6 +72,7 @@ def _overview(numbers: dict[str, Any]) -> list[tuple[str, str]]:
     spent = ", ".join(f"{name} {value:.3g}" for name, value in numbers["ms_per_frame"].items())
     return [
         ("Clip", f"{numbers['frames']} frames at {numbers['fps']:g} fps, {_FRAMES[numbers['frame']]}"),
+        *([("In step", numbers["sync"]["said"])] if numbers.get("sync") else []),
         ("Person", "-" if numbers["height_m"] is None else f"{numbers['height_m']:.2f} m tall as measured"),
         ("Reprojection error", f"{_triple(numbers['reprojection_px'])} (mean / median / 95 % below)"),
         ("Limb lengths wander by", f"{_with_unit(numbers['limb_length_std_mm'], 'mm')} (std, before the fit)"),
@@ -89,6 +97,16 @@ def _view_table(views: Sequence[dict[str, Any]]) -> str:
     rows = [[html.escape(cell) for cell in _view_row(view, number + 1)] for number, view in enumerate(views)]
     cells = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='wide'><table><tr><th>{'</th><th>'.join(titles)}</th></tr>{cells}</table></div>"
+
+
+def _finding_table(findings: Sequence[dict[str, str]]) -> str:
+    rows = "".join(
+        f"<tr><th>{html.escape(found['camera'] or 'all')}</th><td>{html.escape(found['severity'])}</td>"
+        f"<td>{html.escape(found['text'])}</td><td>{html.escape(found['change'])}</td></tr>"
+        for found in findings
+    )
+    titles = ("Camera", "", "What is wrong", "What would put it right")
+    return f"<div class='wide'><table><tr><th>{'</th><th>'.join(titles)}</th></tr>{rows}</table></div>"
 
 
 def _view_row(view: dict[str, Any], number: int) -> list[str]:

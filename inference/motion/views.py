@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.artifacts import Keypoints2D
 from ..core.cameras import CameraSet, project
-from ..core.skeletons import BODY
+from ..core.skeletons import BODY, MIN_FRAMES
 from ..core.triangulation import Rays
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
@@ -19,6 +19,8 @@ Array = np.ndarray
 
 _SIZE_TOLERANCE = 0.02  # of the image: padding of video codecs (1080 -> 1088), not another calibration
 _FPS_TOLERANCE = 0.01
+_UNEVEN = 0.3  # of a frame
+_JUMP = 0.05  # of the image's diagonal, from frame to frame: another point was taken for this one
 _LEAST_COMMON = 0.5  # of the longest view
 _LEAST_FRAMES = 0.05  # of a view's frames that must show a person
 
@@ -59,6 +61,19 @@ class Scene:
 
     def _each(self, change: Callable[[Array], Array]) -> Scene:
         return Scene(self.cameras, change(self.positions), change(self.confidence), change(self.weight))
+
+
+@dataclass(frozen=True)
+class Located:
+    """What a method of triangulation found.
+
+    points (T, J, 3) metres, NaN where nothing can be said; error (T, J) metres: 68 % lie nearer to the truth; believed
+    (N, T, J): how far each view was listened to, 0 where it was not.
+    """
+
+    points: Array
+    error: Array
+    believed: Array
 
 
 def assemble(views: Sequence[Keypoints2D], cameras: CameraSet, min_confidence: float) -> Scene:
@@ -138,17 +153,25 @@ def check_rotations(cameras: CameraSet) -> None:
 
 
 def synchronise(views: Sequence[Keypoints2D], report: Reporter) -> list[Keypoints2D]:
-    """Bring views to the same frames: cut to the shortest; where rates differ, take the nearest frames in time.
+    """Bring views to the same moments.
+
+    Clips that begin together at one rate are cut to the shortest. Where rates differ, a clip's own frames are uneven,
+    or `sync.shifted` moved clips on the common clock, keypoints are taken between frames, at the frames of the slowest
+    view. Such views say in their header which of their own seconds the first sample shows, and how many of them a
+    second of the common clock has: `clip_start_s`, `clip_rate`.
 
     Raises:
-        InputError: less than half of the longest view is common to all.
+        InputError: less than half of the longest view is common to all; for moved clips, less than 10 frames are.
     """
     rates = np.array([view.fps for view in views])
     views = list(views)
-    if rates.max() > rates.min() * (1.0 + _FPS_TOLERANCE):
+    moved = any("clock" in view.header for view in views)
+    differ = bool(rates.max() > rates.min() * (1.0 + _FPS_TOLERANCE))
+    if differ and not moved:
         named = ", ".join(f"{_name(view)} {view.fps:g}" for view in views)
-        report.warning("sync", f"Frame rates differ ({named} fps): the nearest frames in time are taken.")
-        views = _at_common_times(views)
+        report.warning("sync", f"Frame rates differ ({named} fps): keypoints are taken between frames.")
+    if moved or differ or _drift_apart(views):
+        views = _at_common_times(views, moved=moved)
     counts = [len(view.positions) for view in views]
     common = min(counts)
     if common < max(_LEAST_COMMON * max(counts), 1):
@@ -181,16 +204,50 @@ def check_people(views: Sequence[Keypoints2D], min_confidence: float, report: Re
         report.warning("input", f"Not every view shows the person: {named}.")
 
 
-def _at_common_times(views: list[Keypoints2D]) -> list[Keypoints2D]:
+def _drift_apart(views: list[Keypoints2D]) -> bool:
+    """Whether the same frames of clips of one rate were seen at different times: phones film at uneven rates."""
+    common = min(len(view.times) for view in views)
+    since = np.stack([np.asarray(view.times[:common], float) - view.times[0] for view in views])
+    return bool(np.ptp(since, axis=0).max(initial=0.0) > _UNEVEN / min(view.fps for view in views))
+
+
+def _at_common_times(views: list[Keypoints2D], *, moved: bool) -> list[Keypoints2D]:
     slowest = min(views, key=lambda view: view.fps)
-    end = min(float(view.times[-1]) for view in views) + 0.5 / slowest.fps
-    times = slowest.times[slowest.times <= end]
-    out = []
-    for view in views:
-        after = np.clip(np.searchsorted(view.times, times), 1, max(len(view.times) - 1, 1))
-        nearest = np.where(times - view.times[after - 1] <= view.times[after] - times, after - 1, after)
-        out.append(replace(_take(view, nearest), times=times).with_header(fps=slowest.fps))
-    return out
+    start = max(float(view.times[0]) for view in views) if moved else -np.inf
+    end = min(float(view.times[-1]) for view in views) + (0.0 if moved else 0.5 / slowest.fps)
+    times = slowest.times[(slowest.times >= start - 1e-6) & (slowest.times <= end + 1e-6)]
+    if moved and len(times) < MIN_FRAMES:
+        spans = ", ".join(f"{_name(view)} {view.times[0]:.2f} to {view.times[-1]:.2f} s" for view in views)
+        raise InputError(
+            f"Once in step, the clips have {len(times)} frames in common ({spans}); at least {MIN_FRAMES} are needed.",
+            "Give clips of the same take, or take them as they are (sync off).",
+        )
+    return [_between_frames(view, times, slowest.fps) for view in views]
+
+
+def _between_frames(view: Keypoints2D, times: Array, fps: float) -> Keypoints2D:
+    """Take a view at `times` (K,): between frames where both see a point and it does not jump, else at the nearest."""
+    own = np.asarray(view.times, float)
+    after = np.clip(np.searchsorted(own, times), 1, max(len(own) - 1, 1)) if len(own) > 1 else np.zeros(len(times), int)
+    before = np.maximum(after - 1, 0)
+    span = np.maximum(own[after] - own[before], 1e-9)
+    part = np.clip((times - own[before]) / span, 0.0, 1.0)
+    positions, confidence = np.asarray(view.positions, float), np.asarray(view.confidence, float)
+    low, high = positions[before], positions[after]
+    smooth = np.linalg.norm(high - low, axis=-1) < _JUMP * np.hypot(*view.image_size)  # not NaN either
+    smooth &= (span < 3.0 / view.fps)[:, None]
+    between = low * (1.0 - part[:, None, None]) + high * part[:, None, None]
+    nearest = np.where(part < 0.5, before, after)
+    away = np.minimum(part, 1.0 - part)[:, None]  # a point half a frame from its moment is believed less
+    around = confidence[before], confidence[after]
+    clock = view.header.get("clock", [1.0, 0.0])
+    taken = replace(
+        view, positions=np.where(smooth[..., None], between, positions[nearest]), times=times, world_m=None,
+        confidence=np.where(smooth, np.minimum(*around), confidence[nearest] * (1.0 - away)),
+    )  # fmt: skip
+    header = {name: value for name, value in taken.header.items() if name != "clock"}
+    start = float((times[0] - clock[1]) / clock[0])
+    return replace(taken, header={**header, "fps": fps, "clip_start_s": start, "clip_rate": 1.0 / clock[0]})
 
 
 def _take(view: Keypoints2D, frames: Array) -> Keypoints2D:

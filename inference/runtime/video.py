@@ -51,7 +51,7 @@ def probe(path: Path) -> VideoInfo:
     Raises:
         InputError: no such file, not a film, no picture in it, or larger than any camera makes.
     """
-    with _opened(path) as (container, stream):
+    with open_film(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate or Fraction(30)
         duration_s = _duration_s(container, stream, float(rate))
         frames = stream.frames or max(1, round(duration_s * float(rate)))
@@ -75,7 +75,7 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
     Raises:
         InputError: as `probe`.
     """
-    with _opened(path) as (container, stream):
+    with open_film(path) as (container, stream):
         size, rate = (stream.width, stream.height), float(stream.average_rate or 30)
         _check_caps(path, *size, _duration_s(container, stream, rate), stream.frames)
         reformatter, clock = VideoReformatter(), _Clock(1.0 / rate)
@@ -142,7 +142,12 @@ class _Clock:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+def open_film(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a film and find its pictures.
+
+    Raises:
+        InputError: as `probe`.
+    """
     path = Path(path)
     if path.is_dir():
         raise InputError(

@@ -110,8 +110,18 @@ def test_the_page_needs_nothing_else(road: Road) -> None:
     assert not {"script", "link", "iframe", "object"} & set(page.tags)
     pictures = [base64.b64decode(source.partition(",")[2]) for source in page.sources]
     sizes = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape for data in pictures]
-    assert len(sizes) == 2 + 5 and all(min(size[:2]) > 150 for size in sizes)
-    for words in ("Reprojection error", "Limb lengths", "Confidence", "Foot contacts", "Height above the floor"):
+    assert len(sizes) == 2 + 9 and all(min(size[:2]) > 150 for size in sizes)
+    for words in (
+        "How well the clips fit",
+        "from above",
+        "a view was used",
+        "Expected error",
+        "Reprojection error",
+        "Limb lengths",
+        "Confidence",
+        "Foot contacts",
+        "Height above the floor",
+    ):
         assert words in page.text
 
 
