@@ -18,7 +18,7 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
-from . import retarget_command
+from . import calibrate_command, retarget_command
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -78,6 +78,7 @@ def make_parser() -> argparse.ArgumentParser:
     for command in (capture, apply):
         _add_scene_flags(command)
     retarget_command.add(commands, _say)
+    calibrate_command.add(commands, _say, _follow)
     return parser
 
 
@@ -93,6 +94,7 @@ def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
                        help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
     group.add_argument("--unsmoothed", action="store_true", help="take the motion before smoothing")
+    group.add_argument("--first-only", action="store_true", help="of several people, take the first one alone")
     group.add_argument("--no-cameras", action="store_true", help="create no cameras")
     group.add_argument("--no-footage", action="store_true", help="show no footage behind the cameras")
     group.add_argument("--no-colours", action="store_true", help="leave the bones in the theme's colours")
@@ -101,6 +103,12 @@ def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
 def _capture(options: argparse.Namespace) -> int:
     request = schema.from_flags(MotionRequest, options)
     job = SESSION.start("motion", request, folder=options.out.absolute(), overwrite=options.overwrite)
+    _follow(job)
+    return _apply(options)
+
+
+def _follow(job: Job) -> None:
+    """Wait for a job, saying how it goes, and raise what ended it."""
     try:
         SESSION.wait(job, listen=_Progress())
     except KeyboardInterrupt:
@@ -110,7 +118,6 @@ def _capture(options: argparse.Namespace) -> int:
     for text in job.warnings:
         _say(f"Note: {text}")
     job.raise_failure()
-    return _apply(options)
 
 
 def _apply(options: argparse.Namespace) -> int:
@@ -121,8 +128,8 @@ def _apply(options: argparse.Namespace) -> int:
     scene = bpy.context.scene
     take = motion.apply_result(
         path, scene, take=options.name, frame_start=options.frame_start, rate=options.rate.upper(),
-        raw=options.unsmoothed, cameras=not options.no_cameras, footage=not options.no_footage,
-        colours=not options.no_colours,
+        raw=options.unsmoothed, everybody=not options.first_only, cameras=not options.no_cameras,
+        footage=not options.no_footage, colours=not options.no_colours,
     )  # fmt: skip
     for note in take.notes:
         _say(f"Note: {note}")
@@ -144,7 +151,9 @@ def _write(options: argparse.Namespace, path: Path, take: Any, rig: bpy.types.Ob
     for kind in options.export:
         from ..operators.scene.export import export_rig
 
-        _say(f"Wrote {export_rig(rig, path.with_name(take.rig), kind.upper(), bpy.context.scene)}")
+        for name in (take.rig, *take.others):
+            file = export_rig(bpy.data.objects[name], path.with_name(name), kind.upper(), bpy.context.scene)
+            _say(f"Wrote {file}")
     if options.blend:
         options.blend.parent.mkdir(parents=True, exist_ok=True)
         bpy.ops.wm.save_as_mainfile(filepath=str(options.blend.absolute()), check_existing=False)

@@ -18,6 +18,7 @@ from .session import SESSION
 
 VIDEOS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mts", ".mpg", ".wmv")
 RESULT = Path("artifacts", "body_motion.npz")
+OTHERS = "body_motion_person*.npz"  # beside it, of other people
 SOURCE = "understudy_source"  # custom property of our armatures: where the motion came from
 _FORMATS = (
     ("BVH", "BVH", "Skeleton and rotations as text, Y up"),
@@ -159,7 +160,8 @@ class UNDERSTUDY_OT_apply_motion(scene_settings.ApplyOptions, Guarded, ImportHel
         take = apply_result(result_file(self.filepath), context.scene, **options)
         for note in take.notes:
             self.report({"WARNING"}, note)
-        self.report({"INFO"}, f"{take.rig}: {len(take.cameras)} camera(s), action {take.action}.")
+        company = f" and {len(take.others)} other(s)" if take.others else ""
+        self.report({"INFO"}, f"{take.rig}{company}: {len(take.cameras)} camera(s), action {take.action}.")
         return {"FINISHED"}
 
 
@@ -277,8 +279,18 @@ def result_file(text: str) -> Path:
     raise InputError(f"{path} holds no {RESULT.name}.", "Choose a body_motion.npz or the folder of a finished job.")
 
 
-def apply_result(path: Path, scene: bpy.types.Scene, *, take: str = "", **options: Any) -> Any:
-    """Read a body motion and create its take; `options` are those of `TakeOptions`.
+def others_of(path: Path) -> list[Path]:
+    """Body motions of the other people of a capture, given the first person's, in order."""
+    if path.name != RESULT.name:
+        return []
+    numbered = [(found.stem.removeprefix(f"{path.stem}_person"), found) for found in path.parent.glob(OTHERS)]
+    return [found for number, found in sorted((int(n), found) for n, found in numbered if n.isdecimal())]
+
+
+def apply_result(path: Path, scene: bpy.types.Scene, *, take: str = "", everybody: bool = True, **options: Any) -> Any:
+    """Read a body motion, and those of the other people of the capture, and create their take.
+
+    `options` are those of `TakeOptions`.
 
     Raises:
         InputError: the file is not a body motion.
@@ -287,8 +299,11 @@ def apply_result(path: Path, scene: bpy.types.Scene, *, take: str = "", **option
     from .scene.take import TakeOptions, create_take
 
     motion = BodyMotion.load(path)
-    made = create_take(motion, TakeOptions(name=take or _take_name(motion.header, path), **options), scene)
-    bpy.data.objects[made.rig][SOURCE] = str(path)
+    files = others_of(path) if everybody else []
+    named = TakeOptions(name=take or _take_name(motion.header, path), **options)
+    made = create_take(motion, named, scene, [BodyMotion.load(file) for file in files])
+    for rig, file in zip((made.rig, *made.others), (path, *files), strict=True):
+        bpy.data.objects[rig][SOURCE] = str(file)
     for camera in made.cameras:
         bpy.data.objects[camera].data[SOURCE] = str(path)
     return made

@@ -43,6 +43,11 @@ APPLY: dict[str, Any] = {
     "frame_start": IntProperty(name="Start Frame", description="Frame of the clip's first sample", default=1),
     "rate": EnumProperty(name="Frame Rate", description="How the clip's times become frames", items=RATES),
     "raw": BoolProperty(name="Unsmoothed", description="Take the motion as it was before smoothing"),
+    "everybody": BoolProperty(
+        name="Everybody",
+        description="Create an armature for each person of the capture, not for the first one alone",
+        default=True,
+    ),
     "cameras": BoolProperty(name="Cameras", description="Create the calibrated cameras", default=True),
     "footage": BoolProperty(name="Footage", description="Show the footage behind the cameras", default=True),
     "colours": BoolProperty(

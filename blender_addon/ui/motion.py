@@ -16,7 +16,7 @@ from ...operators.settings import APPLY
 from .jobs import draw_job
 
 # Shown at once; every other setting of the request stands under Advanced, in the request's order.
-_FIRST = ("smoothing", "height_m", "hands", "face", "floor")
+_FIRST = ("people", "smoothing", "height_m", "hands", "face", "floor")
 _FIRST_OPTIONS = ("take", "rate")
 _ELSEWHERE = ("calibration", "markers", "image_size", "fps")
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)

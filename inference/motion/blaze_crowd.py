@@ -143,11 +143,12 @@ class Reader:
 
     def read(self, rgb: Array, region: Region) -> tuple[Landmarks, Region] | None:
         """Give who is in a region of a picture (H, W, 3) uint8, and where to look next; None where nobody is."""
-        from mediapipe.framework.formats import rect_pb2
+        from mediapipe.framework.formats import rect_pb2 as rects
 
         size = np.array([rgb.shape[1], rgb.shape[0]])
         (x, y), (width, height) = region.centre / size, region.side / size
-        roi = rect_pb2.NormalizedRect(x_center=x, y_center=y, width=width, height=height, rotation=region.angle)
+        square: Any = rects  # messages are made when it is imported
+        roi = square.NormalizedRect(x_center=x, y_center=y, width=width, height=height, rotation=region.angle)
         seen = _process(self._graph, {"image": rgb, "roi": roi})
         if seen.pose_landmarks is None:
             return None
@@ -162,7 +163,8 @@ def _graph(text: str, outputs: list[str], **options: Any) -> Any:
     from mediapipe.framework import calculator_pb2
     from mediapipe.python.solution_base import SolutionBase
 
-    config = text_format.Parse(_COMMON + text, calculator_pb2.CalculatorGraphConfig())
+    messages: Any = calculator_pb2  # made when it is imported
+    config = text_format.Parse(_COMMON + text, messages.CalculatorGraphConfig())
     return SolutionBase(graph_config=config, outputs=outputs, **options)
 
 

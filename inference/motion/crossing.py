@@ -17,7 +17,7 @@ _SURE = 0.3  # joints seen less surely tell nothing
 _LEAST = 4  # joints that both see
 _MISS_M = (0.012, 0.06)  # least and most by which rays of one person pass each other, half of the time
 _WIDER, _LEAST_LOOKS = 1.3, 3
-_APART_M = 1.0  # over which rays of two people spread
+_APART_M = 0.3  # the same of two people
 _BLOCK = 20_000  # pairs of bodies compared at once, to bound memory
 
 
@@ -62,9 +62,9 @@ class Crossing:
     end: tuple[int, Array]
 
     def evidence(self, scale_m: float) -> float:
-        """Nats for one person: heavy-tailed misses (half Cauchy) against rays that are anywhere."""
-        same = 2.0 / (np.pi * scale_m * (1.0 + (self.miss_m / scale_m) ** 2))
-        return float(np.log(same * _APART_M))
+        """Nats for one person: misses are heavy-tailed (half Cauchy), of one person narrow, of two people wide."""
+        narrow, wide = (np.log(s * (1.0 + (self.miss_m / s) ** 2)) for s in (scale_m, _APART_M))
+        return float(wide - narrow)
 
 
 def usual_miss(found: Sequence[Crossing]) -> float:

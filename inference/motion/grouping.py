@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import median_filter
 
 from ..core.artifacts import Crowd2D
 from ..core.cameras import CameraSet
@@ -26,6 +27,9 @@ Array = np.ndarray
 # Where tracks are cut.
 _GAP_S = 0.3
 _LONGEST_S = 2.0
+_SHORTEST = 4  # rows
+_MOMENT = 5  # ticks that two pieces of one person may share where a cut was made too early or too late
+_CALM_S = 0.3  # shorter comings and goings are noise
 _NEAR = 0.25  # of a body's size between two bodies: one may have been taken for the other
 
 # Evidence, in nats, roughly.
@@ -37,7 +41,7 @@ _PLACE_REACH_S = 0.5  # between pieces whose places are compared
 _PLACE_M = 0.25  # between two places of one person, beside walking
 _PLACE_NATS = 2.0
 _USUAL = ((0.93, 0.05), (0.75, 0.1))  # similarity of clothes, mean and spread: of one person, of two
-_ENOUGH, _LEAST_SPREAD = 6, 0.03
+_ENOUGH, _LEAST_SPREAD = 2, 0.03
 _CERTAIN = 1.2  # nats of rays from which clothes are learnt
 _LOOK_MOST = (1.0, 2.0)  # for, against
 _LOOK_REACH_S = 3.0  # between the end of a piece and the beginning of another whose clothes are compared
@@ -68,6 +72,23 @@ class Piece:
         return int(self.ticks[-1])
 
 
+@dataclass(frozen=True)
+class _Shown:
+    """What is known of all pieces: their looks, and for each how alike its two halves are; bodies' boxes by view."""
+
+    pieces: Sequence[Piece]
+    looks: Sequence[Array | None]
+    halves: Sequence[float | None]
+    boxes: Sequence[tuple[Array, Array]]
+    rate: float
+
+    @staticmethod
+    def of(crowds: Sequence[Crowd2D], pieces: Sequence[Piece], rate: float) -> _Shown:
+        looks = [_mean_look(crowds[p.view], p.rows) for p in pieces]
+        halves = [_constancy(crowds[p.view], p.rows) for p in pieces]
+        return _Shown(pieces, looks, halves, [_boxes(crowd) for crowd in crowds], rate)
+
+
 def group(crowds: Sequence[Crowd2D], cameras: CameraSet | None) -> list[list[Piece]]:
     """Find the people that one or several views show.
 
@@ -78,16 +99,14 @@ def group(crowds: Sequence[Crowd2D], cameras: CameraSet | None) -> list[list[Pie
     """
     rate, ticks = common_clock(crowds)
     pieces = [p for v, crowd in enumerate(crowds) for p in cut(crowd, v, ticks[v])]
-    boxes = [_boxes(crowd) for crowd in crowds]
+    shown = _Shown.of(crowds, pieces, rate)
     bodies = [Bodies.of(crowd, camera) for crowd, camera in zip(crowds, cameras or (), strict=cameras is not None)]
-    looks = [_mean_look(crowds[p.view], p.rows) for p in pieces]
-    conflicts = _conflicts(pieces)
     weights = _continuity(pieces)
+    conflicts = _conflicts(weights, pieces)
     rays = _compare_rays(weights, pieces, bodies, rate) if len(bodies) > 1 else {}
-    wardrobe = _compare_looks(weights, pieces, looks, rays, rate)
-    label = cluster(weights, conflicts)
-    label = _join(label, _Shown(pieces, looks, boxes, wardrobe, rate))
-    return [[pieces[i] for i in np.flatnonzero(label == k)] for k in np.unique(label)]
+    wardrobe = _compare_looks(weights, shown, rays)
+    label = _join(cluster(weights, conflicts), shown, wardrobe)
+    return [_without_doubles([pieces[i] for i in np.flatnonzero(label == k)]) for k in np.unique(label)]
 
 
 def common_clock(crowds: Sequence[Crowd2D]) -> tuple[float, list[Array]]:
@@ -107,12 +126,21 @@ def cut(crowd: Crowd2D, view: int, ticks: Array) -> list[Piece]:
         frames = crowd.frame[rows]
         broken = np.flatnonzero(np.diff(frames) > gap) + 1
         broken = np.union1d(broken, np.searchsorted(frames, sorted(met.get(int(track), ()))))
-        broken = broken[(broken > 0) & (broken < len(rows))].astype(int)
+        broken = _spaced(broken[(broken > 0) & (broken < len(rows))].astype(int), len(rows))
         for start, stop in zip([0, *broken], [*broken, len(rows)], strict=True):
             parts = np.array_split(np.arange(start, stop), max(1, round((stop - start) / longest)))
             for number, part in enumerate(parts):
                 pieces.append(Piece(view, int(track), rows[part], ticks[frames[part]], unbroken=number > 0))
     return pieces
+
+
+def _spaced(cuts: Array, end: int) -> list[int]:
+    """Leave out cuts that would leave a piece of less than four rows."""
+    out: list[int] = []
+    for place in cuts.tolist():
+        if place - (out[-1] if out else 0) >= _SHORTEST and end - place >= _SHORTEST:
+            out.append(place)
+    return out
 
 
 def _boxes(crowd: Crowd2D) -> tuple[Array, Array]:
@@ -151,21 +179,41 @@ def _meetings(crowd: Crowd2D, centre: Array, size: Array, a: Array, b: Array) ->
     at = [np.stack([np.interp(frames, crowd.frame[r], centre[r, axis]) for axis in (0, 1)], -1) for r in (a, b)]
     scale = np.maximum(np.interp(frames, crowd.frame[a], size[a]), np.interp(frames, crowd.frame[b], size[b]))
     away = np.linalg.norm(at[0] - at[1], axis=-1) / np.maximum(scale, 1e-9)
+    calm = max(round(_CALM_S * crowd.fps), 1)
+    away = median_filter(away, 2 * (calm // 2) + 1, mode="nearest")
     near = np.flatnonzero(away < _NEAR)
-    runs = np.split(near, np.flatnonzero(np.diff(near) > 1) + 1) if len(near) else []
+    runs = np.split(near, np.flatnonzero(np.diff(near) > calm) + 1) if len(near) else []
     return [
         int(frames[i]) for run in runs for i in (run[0], run[np.argmin(away[run])], min(run[-1] + 1, len(frames) - 1))
     ]
 
 
-def _conflicts(pieces: Sequence[Piece]) -> list[set[int]]:
-    """For each piece, those of the same view that share a moment with it."""
+def _conflicts(weights: Weights, pieces: Sequence[Piece]) -> list[set[int]]:
+    """For each piece, those of the same view that share more than a moment with it; moments speak against."""
     out: list[set[int]] = [set() for _ in pieces]
     for i, j in _overlapping(pieces):
-        if pieces[i].view == pieces[j].view and np.intersect1d(pieces[i].ticks, pieces[j].ticks).size:
+        if pieces[i].view != pieces[j].view:
+            continue
+        shared = np.intersect1d(pieces[i].ticks, pieces[j].ticks).size
+        if shared > min(_MOMENT, 0.25 * min(len(pieces[i].rows), len(pieces[j].rows))):
             out[i].add(j)
             out[j].add(i)
+        elif shared:
+            add(weights, i, j, -0.5 * shared)
     return out
+
+
+def _without_doubles(pieces: Sequence[Piece]) -> list[Piece]:
+    """Where two pieces of one person share a moment in a view, the longer one has it."""
+    out: list[Piece] = []
+    taken: dict[int, set[int]] = {}
+    for piece in sorted(pieces, key=lambda p: -len(p.rows)):
+        own = taken.setdefault(piece.view, set())
+        free = np.array([tick not in own for tick in piece.ticks.tolist()])
+        own.update(piece.ticks.tolist())
+        if free.any():
+            out.append(replace(piece, rows=piece.rows[free], ticks=piece.ticks[free]))
+    return sorted(out, key=lambda p: (p.view, p.first))
 
 
 def _overlapping(pieces: Sequence[Piece]) -> list[tuple[int, int]]:
@@ -217,7 +265,7 @@ class Wardrobe:
     def of(same: Sequence[float], other: Sequence[float]) -> Wardrobe:
         """Learn from what is certain; with too little of it, take what is usual."""
         alike = _spread(same, _USUAL[0])
-        return Wardrobe(alike, _spread(other, (min(_USUAL[1][0], alike[0] - 0.12), _USUAL[1][1])))
+        return Wardrobe(alike, _spread(other, (alike[0] - 0.18, _USUAL[1][1])))
 
     def evidence(self, alike: float | None) -> float:
         """Nats for two looks, so similar, being one person's; bounded, for clothes prove nothing."""
@@ -234,29 +282,30 @@ def _spread(values: Sequence[float], usual: tuple[float, float]) -> tuple[float,
     return middle, max(1.48 * float(np.median(np.abs(np.array(values) - middle))), _LEAST_SPREAD)
 
 
-def _compare_looks(
-    weights: Weights, pieces: Sequence[Piece], looks: Sequence[Array | None], rays: dict[tuple[int, int], float],
-    rate: float,
-) -> Wardrobe:  # fmt: skip
+def _compare_looks(weights: Weights, shown: _Shown, rays: dict[tuple[int, int], float]) -> Wardrobe:
     """Compare clothes across views at the same time, and within a view just before and after."""
+    pieces, looks = shown.pieces, shown.looks
     together = _overlapping(pieces)
     alike = {(i, j): similarity(looks[i], looks[j]) for i, j in together}
     within = {pair: value for pair, value in alike.items() if pieces[pair[0]].view == pieces[pair[1]].view}
     across = {pair: value for pair, value in alike.items() if pair not in within}
-    going_on = [similarity(looks[i], looks[i + 1]) for i in range(len(pieces) - 1) if _goes_on(pieces, i)]
-    wardrobe = Wardrobe.of(*([v for v in values if v is not None] for values in (going_on, within.values())))
+    wardrobe = Wardrobe.of(*([v for v in values if v is not None] for values in (shown.halves, within.values())))
     sure = [(value, rays.get(pair, 0.0)) for pair, value in across.items() if value is not None]
     abroad = Wardrobe.of([v for v, ray in sure if ray > _CERTAIN], [v for v, ray in sure if ray < -_CERTAIN])
     for (i, j), value in across.items():
         add(weights, i, j, abroad.evidence(value))
-    for i, j in _soon_after(pieces, _LOOK_REACH_S * rate):
+    for i, j in _soon_after(pieces, _LOOK_REACH_S * shown.rate):
         if not pieces[j].unbroken:
             add(weights, i, j, wardrobe.evidence(similarity(looks[i], looks[j])))
     return wardrobe
 
 
-def _goes_on(pieces: Sequence[Piece], i: int) -> bool:
-    return pieces[i + 1].unbroken and pieces[i].view == pieces[i + 1].view
+def _constancy(crowd: Crowd2D, rows: Array) -> float | None:
+    """Compare the clothes in two halves of a piece."""
+    if crowd.look is None or len(rows) < 2 * _SHORTEST:
+        return None
+    first, second = (_mean_look(crowd, half) for half in np.array_split(rows, 2))
+    return similarity(first, second)
 
 
 def _soon_after(pieces: Sequence[Piece], reach: float) -> Iterator[tuple[int, int]]:
@@ -335,18 +384,7 @@ def _compare_places(weights: Weights, ends: Sequence[tuple[_End, _End] | None], 
             add(weights, i, j, float(np.clip(_PLACE_NATS * (1.0 - away**2), -_PLACE_NATS, _PLACE_NATS)))
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What is known of all pieces: looks, centre and size of bodies by view, and how clothes tell people apart."""
-
-    pieces: Sequence[Piece]
-    looks: Sequence[Array | None]
-    boxes: Sequence[tuple[Array, Array]]
-    wardrobe: Wardrobe
-    rate: float
-
-
-def _join(label: Array, shown: _Shown) -> Array:
+def _join(label: Array, shown: _Shown, wardrobe: Wardrobe) -> Array:
     """Join groups of different times that look alike and could have walked from one to the other, the likest first."""
     label = label.copy()
     while True:
@@ -358,8 +396,8 @@ def _join(label: Array, shown: _Shown) -> Array:
         best = (_JOINED, -1, -1)
         for one, other in itertools.permutations(groups, 2):
             gap_s = (spans[other][0] - spans[one][1]) / shown.rate
-            if gap_s > 0:
-                worth = shown.wardrobe.evidence(similarity(looks[one], looks[other]))
+            if gap_s * shown.rate > -_MOMENT:
+                worth = wardrobe.evidence(similarity(looks[one], looks[other]))
                 best = max(best, (worth + _walk_evidence(shown, groups[one], groups[other], gap_s), one, other))
         if best[1] < 0:
             return label

@@ -71,6 +71,14 @@ def _load_same(kind: type[_A], path: Path, fingerprint: str) -> _A | None:
     return artifact if artifact.header.get("fingerprint") == fingerprint else None
 
 
+def forget_people(artifacts: Path, kept: int) -> None:
+    """Remove the motions of people beyond the first `kept`, of an earlier run in the same folder."""
+    for path in artifacts.glob("body_motion_person*.npz"):
+        number = path.stem.removeprefix("body_motion_person")
+        if number.isdecimal() and int(number) > kept:
+            path.unlink()
+
+
 def fingerprint_of(stage: str, *inputs: object) -> str:
     """Hash of what a stage makes its artifact from."""
 

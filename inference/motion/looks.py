@@ -58,7 +58,10 @@ def _colours(rgb: Array, shapes: list[Array], width: int) -> Array:
     mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
     for shape in shapes:
         points = np.round(shape - [x0, y0]).astype(np.int32)
-        cv2.fillConvexPoly(mask, points, 1) if width == 0 else cv2.line(mask, *map(tuple, points.tolist()), 1, width)
+        if width == 0:
+            cv2.fillConvexPoly(mask, points, (1,))
+        else:
+            cv2.polylines(mask, [points], isClosed=False, color=(1,), thickness=width)
     hue, saturation, value = cv2.cvtColor(rgb[y0:y1, x0:x1], cv2.COLOR_RGB2HSV)[mask > 0].T.astype(int)
     if len(hue) < _LEAST:
         return nothing

@@ -96,16 +96,12 @@ def associate(
     """Find who is who over all views, whoever is seen most first.
 
     Args:
-        cameras: of the views, in their order; one view needs none.
+        cameras: of the views, in their order; without them, clothes alone tell who is who in several views.
         people: how many to keep; 0: everybody but those who only pass by.
         chosen: for each view a click or a box on its first frame; whoever it means comes first.
     Raises:
         InputError: nobody is seen long enough.
     """
-    if len(crowds) > 1 and cameras is None:
-        raise InputError(
-            f"{len(crowds)} views of several people need a calibration.", "Calibrate the cameras first, or give a file."
-        )
     report.progress("associate", 0, 1)
     groups = [_rows_by_view(pieces, len(crowds)) for pieces in group(crowds, cameras)]
     seen = np.array([[len(rows) for rows in views] for views in groups])

@@ -23,7 +23,7 @@ from ..runtime import weights
 from ..runtime.device import choose, set_threads
 from ..runtime.video import probe
 from .fit import FitSettings, fit
-from .job import Job, content_of
+from .job import Job, content_of, forget_people
 from .report import write_report
 from .rig import camera_of_view, check_rig, read_rig, settle_rig
 from .see import capture_views, trimmed, view_names
@@ -51,6 +51,7 @@ def run(request: MotionRequest, folder: Path, report: Reporter) -> dict[str, Any
         from .company import run_people
 
         return run_people(job, cameras)
+    forget_people(job.artifacts, 1)
     views = put_in_step(job, capture_views(job), cameras)
     cameras = settle_rig(job, views, cameras)
     check_rig(job, views, cameras)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -41,10 +41,13 @@ class Take:
     action: str
     cameras: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    others: tuple[str, ...] = ()  # armatures of other people
 
 
-def create_take(motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene) -> Take:
-    """Put a motion into the scene: all of it or nothing.
+def create_take(
+    motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene, others: Sequence[BodyMotion] = ()
+) -> Take:
+    """Put a motion into the scene, and those of other people beside it: all of it or nothing.
 
     Selection, mode, frame, frame rate, resolution and every existing datablock stay as they are.
     """
@@ -53,12 +56,38 @@ def create_take(motion: BodyMotion, options: TakeOptions, scene: bpy.types.Scene
     with all_or_nothing():
         collection = bpy.data.collections.new(options.name)
         scene.collection.children.link(collection)
-        rig = armature.create_armature(motion, options.name, collection, placement)
-        action = armature.animate(rig, motion, timing, placement, raw=options.raw)
-        if options.colours:
-            armature.colour_by_confidence(rig, motion.header["bones"], motion.bone_confidence)
-        take = Take(collection.name, rig.name, action.name, notes=_rate_notes(motion, scene, timing))
+        rig = _create_rig(motion, options, collection, placement, timing)
+        company = [
+            _create_other(other, number, motion, options, (collection, scene)) for number, other in enumerate(others, 2)
+        ]
+        notes = _rate_notes(motion, scene, timing)
+        take = Take(collection.name, rig.name, rig.animation_data.action.name, notes=notes, others=tuple(company))
         return _add_cameras(take, motion, options, scene, timing) if options.cameras else take
+
+
+def _create_rig(
+    motion: BodyMotion, options: TakeOptions, collection: bpy.types.Collection, placement: Placement, timing: Timing
+) -> bpy.types.Object:
+    rig = armature.create_armature(motion, options.name, collection, placement)
+    armature.animate(rig, motion, timing, placement, raw=options.raw)
+    if options.colours:
+        armature.colour_by_confidence(rig, motion.header["bones"], motion.bone_confidence)
+    return rig
+
+
+def _create_other(
+    other: BodyMotion, number: int, first: BodyMotion, options: TakeOptions,
+    where: tuple[bpy.types.Collection, bpy.types.Scene],
+) -> str:  # fmt: skip
+    """Create the armature of somebody else, who may come later than the first person."""
+    collection, scene = where
+    placement = Placement(armature.floor_from_frame(other.header), units_per_m(scene))
+    fps = scene_fps(scene)
+    rate = first.fps if options.rate == "FRAMES" else fps
+    start = options.frame_start + float(other.times[0] - first.times[0]) * rate
+    timing = place(other.times, scene_fps=fps, start=round(start, 3), rate=options.rate)
+    named = replace(options, name=f"{options.name} Person {number}")
+    return _create_rig(other, named, collection, placement, timing).name
 
 
 def scene_fps(scene: bpy.types.Scene) -> float:
