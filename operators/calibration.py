@@ -23,6 +23,7 @@ from . import settings as scene_settings
 from .base import Guarded
 from .environment import user_folder
 from .motion import SOURCE
+from .scene.compat import PATH_OPTIONS
 from .session import SESSION, Job, redraw
 
 if TYPE_CHECKING:  # numpy comes with the first use
@@ -142,6 +143,14 @@ class UNDERSTUDY_OT_import_calibration(Guarded, ImportHelper):
 
     filename_ext = ".toml"
     filter_glob: StringProperty(default=_READABLE, options={"HIDDEN"})
+    filepath: StringProperty(
+        name="Calibration", description="A file, or a folder of files", subtype="FILE_PATH",
+        options={"SKIP_SAVE", *PATH_OPTIONS},
+    )  # fmt: skip
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Take what was dropped, or ask for a file."""
+        return self.execute(context) if self.filepath else ImportHelper.invoke(self, context, event)
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Let the scene hold the cameras of the file."""
@@ -500,7 +509,22 @@ def last_calibration() -> Job | None:
     return next((job for job in SESSION.jobs if job.task == "calibrate" and job.calibration), None)
 
 
+class UNDERSTUDY_FH_calibration(bpy.types.FileHandler):
+    """Drop a calibration into the 3D view: the scene holds its cameras."""
+
+    bl_idname = "UNDERSTUDY_FH_calibration"
+    bl_label = "Camera Calibration"
+    bl_import_operator = "understudy.import_calibration"
+    bl_file_extensions = ".toml;.xcp;.calib"
+
+    @classmethod
+    def poll_drop(cls, context: bpy.types.Context) -> bool:
+        """Accept drops on the 3D view."""
+        return bool(context.area and context.area.type == "VIEW_3D")
+
+
 CLASSES = (
+    UNDERSTUDY_FH_calibration,
     UNDERSTUDY_OT_import_calibration,
     UNDERSTUDY_OT_export_calibration,
     UNDERSTUDY_OT_clear_calibration,

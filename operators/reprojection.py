@@ -182,7 +182,7 @@ def _draw_legend(context: bpy.types.Context, camera: bpy.types.Object, marks: Ma
     from .scene.residuals import draw_bar, draw_box
 
     scale, limit = context.preferences.system.ui_scale, context.scene.understudy.reprojection.limit_px
-    rows = legend(camera.name, marks.mean_px, marks.count, clip_px)
+    rows = legend(camera.data.get(NAME) or camera.name, marks.mean_px, marks.count, clip_px)
     rows.append("+ seen   \u2022 from space, " + ("undistorted" if is_straight(camera.data) else "with distortion"))
     left, low, line = _MARGIN * scale, _MARGIN * scale, _LINE * scale
     blf.size(0, _FONT * scale)
