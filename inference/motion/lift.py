@@ -22,7 +22,7 @@ from ..core.cameras import Camera, normalise, pinhole, project
 from ..core.filters import whittaker
 from ..core.skeletons import BODY, FACE, LEFT_HAND, MIRROR_137, OPENPOSE_137, RIGHT_HAND
 from ..nets.lifter import Lifter, fuse
-from ..nets.lifter_frame import Preparer
+from ..nets.lifter_frame import FrameLifter
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
@@ -185,17 +185,15 @@ class Regressor:
     def __init__(self, net: Lifter, *, flip: bool, focal_known: bool) -> None:
         self.net, self.flip, self.window = net, flip, net.config.window
         self.device = net.cues_mean.device
-        self.prepare_frame = Preparer(net) if self.device.type == "cpu" and not flip else None
+        self.lift_frame = FrameLifter(net) if self.device.type == "cpu" and not flip else None
         self.known = float(focal_known)
         self.mirror = torch.tensor(MIRROR_137, device=self.device)
         self.sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
 
     def __call__(self, rays: Array, valid: Array) -> tuple[Array, Array]:
         """(B, 137, 3) metres about the mid-hip and (B, 137) expected error of (B, T, 137, 2) rays."""
-        if len(rays) == 1 and self.prepare_frame is not None:
-            with torch.inference_mode():
-                points, error = self.net.regress(self.prepare_frame(rays[0], valid[0], self.known))
-            return points.numpy(), error.numpy()
+        if len(rays) == 1 and self.lift_frame is not None:
+            return self.lift_frame(rays[0], valid[0], self.known)
         x, ok = torch.from_numpy(rays).to(self.device), torch.from_numpy(valid).to(self.device)
         with torch.inference_mode():
             if self.flip:

@@ -30,12 +30,12 @@ from .mixer import FoldedMixer, Mixer, MixerShape
 NAME = "lifter"
 SCHEMA = 1
 NOSE, NECK, RWRIST, LWRIST, MIDHIP = 0, 1, 4, 7, 8
-_MIRROR_25 = MIRROR_137[: len(BODY_25)]
+MIRROR_25 = MIRROR_137[: len(BODY_25)]
 FACE_NOSE = 30  # iBUG's nose tip
 _CUES = 4
-_LAST = 3.0  # how much more, as a logarithm, the last frame counts before anything is learnt
+LAST = 3.0  # how much more, as a logarithm, the last frame counts before anything is learnt
 _QUICK_HALVES = "AVX" in torch.backends.cpu.get_cpu_capability()  # elsewhere torch is slow with them
-_OFFSET = 0.15  # how far a seen point may leave its ray, against an unseen one
+OFFSET = 0.15  # how far a seen point may leave its ray, against an unseen one
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class Lifter(nn.Module):
             self.register_buffer(f"{name}_size", torch.ones(()))  # metres of the box's diagonal, typically
         self.register_buffer("cues_mean", torch.zeros(_CUES))
         self.register_buffer("cues_std", torch.ones(_CUES))
-        self.register_buffer("mirror", torch.tensor(_MIRROR_25), persistent=False)
+        self.register_buffer("mirror", torch.tensor(MIRROR_25), persistent=False)
         self.register_buffer("side", torch.tensor([-1.0, 1.0, 1.0]), persistent=False)
 
     def forward(self, rays: Tensor, valid: Tensor, focal_known: Tensor) -> Lifted:
@@ -230,7 +230,7 @@ class Lifter(nn.Module):
         if not self._votes:
             return part.place[:, -1], last
         votes = out[:, -25 * self._votes :].float().view(-1, self._votes, 25, 1)
-        votes = torch.cat([votes[:, :-1], votes[:, -1:] + _LAST], 1)
+        votes = torch.cat([votes[:, :-1], votes[:, -1:] + LAST], 1)
         weight = votes.clamp(-8.0, 8.0).exp() * part.seen
         total = weight.sum(1)
         place = (weight * part.place).sum(1) / total.clamp_min(1e-6)
@@ -268,7 +268,7 @@ class Lifter(nn.Module):
         if scale is not None:
             reach = reach + scale[:, None] * depth
         error = out[:, 3 * count : 4 * count].clamp(-7.0, 2.0).exp()
-        offset = raw[..., :2] * (1.0 - (1.0 - _OFFSET) * seen)
+        offset = raw[..., :2] * (1.0 - (1.0 - OFFSET) * seen)
         return torch.cat([place * reach + offset, depth], -1), error
 
 
