@@ -169,7 +169,7 @@ class Keypoints3D(Artifact):
     positions (T, J, 3) metres, NaN where unknown; confidence (T, J) in [0, 1];
     validity (T, J) bool: measured (True) rather than guessed; times (T,) seconds.
     error_px (N, T, J) reprojection error of each view before any truncation, NaN where unseen;
-    views_used (N, T, J) bool.
+    views_used (N, T, J) bool; expected_error_m (T, J): 68 % of the true errors are smaller, NaN where unknown.
     Header adds: joints, cameras (list of `Camera.to_header()`, one per view; for one camera the assumed one),
     sources (list of footage paths, one per view).
     """
@@ -182,9 +182,13 @@ class Keypoints3D(Artifact):
     times: Array
     error_px: Array | None = None
     views_used: Array | None = None
+    expected_error_m: Array | None = None
 
     def check(self, name: str) -> None:
         _check_keypoints(self, name, 3)
+        if self.expected_error_m is not None and self.expected_error_m.shape != self.confidence.shape:
+            shape = self.expected_error_m.shape
+            raise InputError(f"{name}: expected_error_m has shape {shape}, expected {self.confidence.shape}.")
 
 
 @dataclass(frozen=True)

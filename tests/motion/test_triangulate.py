@@ -257,7 +257,7 @@ def test_outliers_cost_less_than_with_a_plain_solution(count: int) -> None:
     for view in views:
         wrong = generator.random(view.confidence.shape) < 0.12
         view.positions[wrong] += generator.normal(0, 90, (int(wrong.sum()), 2))
-    ours, plain = solved(views, cameras), solved(views, cameras, robust=False, steady=False)
+    ours, plain = solved(views, cameras), solved(views, cameras, method="dlt", steady=False)
     error = [np.linalg.norm(k.positions - truth, axis=-1) for k in (ours, plain)]
     assert np.nanmean(error[0]) < 0.6 * np.nanmean(error[1])
 
@@ -562,7 +562,7 @@ def test_real_footage_keeps_its_limbs_better_than_a_plain_solution(footage) -> N
     views, cameras = footage
     listener = Listener()
     ours = triangulate(views, cameras, TriangulateSettings(), listener)
-    plain = solved(views, cameras, robust=False, unswap=False, steady=False)
+    plain = solved(views, cameras, method="dlt", unswap=False, steady=False)
     assert limb_std(ours.positions) <= limb_std(plain.positions)
     assert 1.5 < ours.header["diagnostics"]["height_m"] < 2.0
     assert any("cam03 disagrees" in text for _, text in listener.said)

@@ -1,0 +1,126 @@
+"""The learned methods of triangulation: which views to believe (algebraic), and where joints must be (volumetric).
+
+Both work on frames by themselves and know how far they expect to be off. They were trained on people upright in a
+world whose z points up and whose origin is near; the scene is brought there and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import nets
+from ..core.rotations import between, matrix_from_quaternion, unit
+from ..core.skeletons import BODY_25
+from ..core.triangulation import intersect
+from ..nets import joint_volume
+from ..nets.joint_volume import JointVolume
+from ..nets.view_trust import Views, ViewTrust
+from ..runtime import weights
+from .views import Located, Scene
+
+Array = np.ndarray
+Progress = Callable[[int, int], None]
+_BATCH = 48  # frames at once
+_UPRIGHT = np.cos(np.radians(40.0))
+_NECK, _HIPS = BODY_25.index("Neck"), BODY_25.index("MidHip")
+
+
+def algebraic(scene: Scene, *, height: float, progress: Progress | None = None, net: Path | None = None) -> Located:
+    """Weighted linear triangulation with learned confidences (Iskakov 2019, section 3.1, from geometry alone)."""
+    trust = _trust(net or weights.locate("view-trust"))
+
+    def run(views: Views) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        found = trust(views)
+        return found.points, found.error, found.weights
+
+    return _locate(scene, height, run, progress)
+
+
+def volumetric(scene: Scene, *, height: float, progress: Progress | None = None, net: Path | None = None) -> Located:
+    """Place the body in a volume (Iskakov 2019, section 3.2, image-free), also what no camera sees; hands as above."""
+    volume, trust = _volume(net or weights.locate("joint-volume")), _trust(weights.locate("view-trust"))
+    body = volume.config.joints
+
+    def run(views: Views) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        placed, trusted = joint_volume.place(volume, trust, views)
+        points = torch.cat([placed.points, trusted.points[:, body:]], 1)
+        return points, torch.cat([placed.error, trusted.error[:, body:]], 1), trusted.weights
+
+    return _locate(scene, height, run, progress)
+
+
+@lru_cache(maxsize=4)
+def _trust(path: Path) -> ViewTrust:
+    net = nets.load(path)
+    assert isinstance(net, ViewTrust)
+    return net
+
+
+@lru_cache(maxsize=4)
+def _volume(path: Path) -> JointVolume:
+    net = nets.load(path)
+    assert isinstance(net, JointVolume)
+    return net
+
+
+def _locate(
+    scene: Scene,
+    height: float,
+    run: Callable[[Views], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    progress: Progress | None,
+) -> Located:
+    rays, shape = scene.rays(), scene.weight.shape
+    count, frames, joints = shape
+    seen = (rays.weight > 0).reshape(shape) & np.isfinite(rays.directions).all(-1).reshape(shape)
+    directions = np.where(seen[..., None], rays.directions.reshape(*shape, 2), 0.0)
+    score = np.where(seen, scene.confidence, 0.0)
+    turn, middle = _upright(scene)
+    rotation = rays.rotation @ turn.T  # x_cam = R (turn^T x' + middle) + t
+    translation = np.einsum("nij,j->ni", rays.rotation, middle) + rays.translation
+    points, error = np.full((frames, joints, 3), np.nan), np.full((frames, joints), np.nan)
+    believed = np.zeros(shape)
+    for start in range(0, frames, _BATCH):
+        rows = slice(start, start + _BATCH)
+        size = len(range(*rows.indices(frames)))
+        views = Views(
+            _tensor(directions[:, rows].swapaxes(0, 1)), _tensor(score[:, rows].swapaxes(0, 1)),
+            _tensor(rotation).expand(size, count, 3, 3), _tensor(translation).expand(size, count, 3),
+            torch.full((size,), float(height)),
+        )  # fmt: skip
+        with torch.inference_mode():
+            found = [part.double().numpy() for part in run(views)]
+        points[rows], error[rows], believed[:, rows] = found[0], found[1], found[2].swapaxes(0, 1)
+        if progress is not None:
+            progress(min(start + _BATCH, frames), frames)
+    nowhere = ~seen.any((0, 2))  # a frame in which nobody sees anything
+    points[nowhere] = np.nan
+    error[~np.isfinite(points).all(-1)] = np.nan
+    return Located(points @ turn + middle, error, np.where(seen, believed, 0.0))
+
+
+def _tensor(array: Array) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array, np.float32))
+
+
+def _upright(scene: Scene) -> tuple[Array, Array]:
+    """(3, 3) turn of the world that makes people stand along z, and (3,) where they are, metres in the world."""
+    frames = np.unique(np.linspace(0, scene.frames - 1, 60).round().astype(int))
+    sample = scene.body().at(frames)
+    points = intersect(sample.rays()).reshape(len(frames), -1, 3)
+    known = points[np.isfinite(points).all(-1)]
+    middle = np.median(known, axis=0) if len(known) else np.zeros(3)
+    trunk = points[:, _NECK] - points[:, _HIPS]
+    trunk = trunk[np.isfinite(trunk).all(-1)]
+    if not len(trunk):
+        return np.eye(3), middle
+    up = unit(np.median(unit(trunk), axis=0))
+    if up[2] > _UPRIGHT:
+        return np.eye(3), middle  # the world says so itself
+    axis = int(np.argmax(np.abs(up)))
+    up = np.eye(3)[axis] * np.sign(up[axis]) if abs(up[axis]) > _UPRIGHT else up
+    return matrix_from_quaternion(between(up, np.array([0.0, 0.0, 1.0]))), middle
