@@ -21,17 +21,22 @@ PIXEL_ASPECT = "understudy_pixel_aspect_y"
 DISTORTION = "understudy_distortion"
 FISHEYE = "understudy_fisheye"
 STEP = "understudy_step"  # number of the view, frame of its first sample, samples a frame
+_IN_STEP = 0.5  # frames that a clip may drift against the scene and still be played as it is
 _PADDING = 16  # codecs round sizes up to multiples of this
 NAME = "understudy_name"  # what the calibration calls it; Blender's own name must be the only one of the file
 
 
 @dataclass(frozen=True)
 class Footage:
-    """A movie behind a camera: sample 0 is its frame number `first`, from 1; `timing` is that of the keys."""
+    """A movie behind a camera: sample 0 is its frame number `first`, from 1; `timing` is that of the keys.
+
+    `seconds` (K,): the movie's own second at each key, where it began at another moment or has another rate.
+    """
 
     path: Path
     first: int
     timing: Timing
+    seconds: Array | None = None
 
 
 def create_camera(
@@ -82,16 +87,17 @@ def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene
     data.show_background_images = True
     background = data.background_images.new()
     background.alpha = 1.0
+    clip = bpy.data.movieclips.load(str(footage.path))  # never one of the user's own: its start is set here
+    camera = _as_filmed(data, camera, clip.size)
     clip_frames = footage.first + footage.timing.samples
+    if footage.seconds is not None and clip.fps > 0:
+        clip_frames = 1 + footage.seconds * clip.fps
     steps = clip_frames - footage.timing.frames
-    if np.ptp(steps) < 0.5:
-        clip = bpy.data.movieclips.load(str(footage.path))  # never one of the user's own: its start is set here
-        camera = _as_filmed(data, camera, clip.size)
+    if np.ptp(steps) < _IN_STEP:
         _use_clip(background, camera, clip, round(float(steps.mean())))
     else:
-        image = bpy.data.images.load(str(footage.path))
-        camera = _as_filmed(data, camera, image.size)
-        _use_image(item, background, image, footage.timing, clip_frames)
+        bpy.data.movieclips.remove(clip)
+        _use_image(item, background, footage, clip_frames)
     # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
     background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
 
@@ -130,9 +136,9 @@ def _describe_lens(lens: bpy.types.MovieTrackingCamera, camera: Camera) -> None:
 
 
 def _use_image(
-    item: bpy.types.Object, background: bpy.types.CameraBackgroundImage, image: bpy.types.Image, timing: Timing,
-    clip_frames: Array,
-) -> None:  # fmt: skip
+    item: bpy.types.Object, background: bpy.types.CameraBackgroundImage, footage: Footage, clip_frames: Array
+) -> None:
+    image, timing = bpy.data.images.load(str(footage.path)), footage.timing
     background.source = "IMAGE"
     background.image = image
     frames = np.arange(np.ceil(timing.frames[0]), np.floor(timing.frames[-1]) + 1.0)

@@ -23,6 +23,7 @@ _SCALE = np.array([[0.27, 0.55, 0.85], [1.0, 0.88, 0.45], [0.9, 0.15, 0.12]])
 _DARK = (0.0, 0.0, 0.0, 0.65)
 _SEEN = (1.0, 1.0, 1.0, 0.95)
 _CORNERS = 10  # of a dot
+_EVERY = slice(None)
 _APART_S = 0.05  # a detection farther than this from the moment asked for is of another one
 
 
@@ -60,7 +61,7 @@ class Residuals:
     points: Keypoints3D
     cameras: Sequence[Camera]
     views: Sequence[Keypoints2D | None]
-    offsets_s: Array
+    clocks: Array  # (N, 2) the view's own second at the first sample, NaN its first, and how many pass in one
     mean_px: Array  # (N,) over all moments and the body's keypoints
 
     @classmethod
@@ -76,10 +77,8 @@ class Residuals:
         cameras = [Camera.from_header(header) for header in points.header.get("cameras", ())]
         files = [Keypoints2D.load(path) for path in sorted(folder.glob("keypoints_2d*.npz"))]
         views = [_find(files, points, index, camera.name) for index, camera in enumerate(cameras)]
-        offsets = np.resize(
-            np.append(np.array(points.header.get("offsets_s", ()), float), np.zeros(len(views))), len(views)
-        )
-        found = cls(points, cameras, views, offsets, np.full(len(cameras), np.nan))
+        clocks = np.array([_clock(points.header.get("clips", ()), index) for index in range(len(cameras))])
+        found = cls(points, cameras, views, clocks.reshape(-1, 2), np.full(len(cameras), np.nan))
         return replace(found, mean_px=np.array([_mean(found._errors(index)) for index in range(len(cameras))]))
 
     def at(self, view: int, sample: float, *, straight: bool = False) -> Marks:
@@ -97,23 +96,31 @@ class Residuals:
             seen, expected = undistort(camera, seen), project(plain, body)
         return Marks(seen, expected, error)
 
-    def _seen(self, view: int, rows: Array) -> Array:
+    def _seen(self, view: int, rows: Array, joints: slice = _EVERY) -> Array:
         """(len(rows), J, 2) px in one view at rows of the capture; NaN where it saw nothing."""
-        keypoints, times = self.views[view], self.points.times[rows] + self.offsets_s[view]
+        keypoints = self.views[view]
         if keypoints is None:
-            return np.full((len(rows), self.points.positions.shape[1], 2), np.nan)
-        after = np.clip(np.searchsorted(keypoints.times, times), 1, max(len(keypoints.times) - 1, 1))
-        near = np.stack([after - 1, np.minimum(after, len(keypoints.times) - 1)])
-        index = np.take_along_axis(near, np.abs(keypoints.times[near] - times).argmin(0)[None], 0)[0]
-        is_it = np.abs(keypoints.times[index] - times) < _APART_S
-        return np.where(
-            (is_it[:, None] & (keypoints.confidence[index] > 0))[..., None], keypoints.positions[index], np.nan
-        )
+            return np.full((len(rows), *self.points.positions[0, joints].shape[:1], 2), np.nan)
+        start, rate = self.clocks[view]
+        start = keypoints.times[0] if np.isnan(start) else start
+        wanted = start + (self.points.times[rows] - self.points.times[0]) * rate
+        known = np.where((keypoints.confidence > 0)[:, joints, None], keypoints.positions[:, joints], np.nan)
+        return _sample(known, keypoints.times, wanted)
 
     def _errors(self, view: int) -> Array:
-        rows = np.arange(len(self.points.times))
-        difference = self._seen(view, rows)[:, BODY] - project(self.cameras[view], self.points.positions[:, BODY])
-        return np.linalg.norm(difference, axis=-1)
+        seen = self._seen(view, np.arange(len(self.points.times)), BODY)
+        return np.linalg.norm(seen - project(self.cameras[view], self.points.positions[:, BODY]), axis=-1)
+
+
+def _sample(known: Array, times: Array, wanted: Array) -> Array:
+    """(K, J, 2) between the frames beside each moment; where one of them saw nothing, the nearer; NaN outside."""
+    place = np.interp(wanted, times, np.arange(len(times)))  # moments outside fall onto the ends
+    low = np.floor(place + 1e-3).astype(int)
+    high, part = np.minimum(low + 1, len(times) - 1), np.clip(place - low, 0.0, 1.0)[:, None, None]
+    between = known[low] + part * (known[high] - known[low])
+    found = np.where(np.isfinite(between), between, known[np.rint(place).astype(int)])
+    outside = (wanted < times[0] - _APART_S) | (wanted > times[-1] + _APART_S)
+    return np.where(outside[:, None, None], np.nan, found)
 
 
 def to_region(pixels: Array, lens: BlenderLens, region_from_camera: Array, size: tuple[int, int]) -> Array:
@@ -217,6 +224,11 @@ def _find(files: Sequence[Keypoints2D], points: Keypoints3D, index: int, camera:
         if fitting:
             return fitting[0]
     return files[index] if len(files) == len(points.header.get("cameras", ())) else None
+
+
+def _clock(clips: Sequence[Sequence[float | None]], index: int) -> tuple[float, float]:
+    start, rate = clips[index] if index < len(clips) else (None, 1.0)
+    return np.nan if start is None else float(start), float(rate or 1.0)
 
 
 def _entry(values: Sequence[str], index: int) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import bpy
+import numpy as np
 
 from ...inference.core.artifacts import BodyMotion
 from ...inference.core.cameras import Camera
@@ -16,6 +17,7 @@ from . import armature
 from .armature import Placement
 from .camera import Footage, create_camera, keep_step, show_footage
 
+Array = np.ndarray
 _COLLECTIONS = ("objects", "armatures", "cameras", "actions", "collections", "images", "movieclips", "scenes")
 
 
@@ -128,8 +130,19 @@ def _add_cameras(take: Take, motion: BodyMotion, options: TakeOptions, scene: bp
         if not Path(source).is_file():
             notes.append(f"The footage {source} is not there any more; its camera has no background.")
             continue
-        show_footage(item, camera, Footage(Path(source), _first_frame(motion), timing), scene_aspect(scene))
+        film = Footage(Path(source), _first_frame(motion), timing, _clip_seconds(motion, index, timing))
+        show_footage(item, camera, film, scene_aspect(scene))
     return replace(take, cameras=tuple(names), notes=tuple(notes))
+
+
+def _clip_seconds(motion: BodyMotion, view: int, timing: Timing) -> Array | None:
+    """(K,) seconds of a view's own clip at each key; None where it runs with the motion's own times."""
+    clips = motion.header.get("clips") or ()
+    start, rate = clips[view] if view < len(clips) else (None, 1.0)
+    if start is None:
+        return None
+    times = np.interp(timing.samples, np.arange(len(motion.times)), motion.times)
+    return start + (times - motion.times[0]) * (rate or 1.0)
 
 
 def _first_frame(motion: BodyMotion) -> int:

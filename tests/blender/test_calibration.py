@@ -333,13 +333,20 @@ def test_over_footage_without_distortion_marks_are_without_it_and_errors_stay(tm
 
 def test_views_that_were_shifted_in_time_show_the_detection_of_the_moment(tmp_path):
     cameras = rig_of(2)
-    points = capture_in(tmp_path, cameras, off=(0, 0), header={"offsets_s": [0.0, 2 / 30]})
+    points = capture_in(tmp_path, cameras, off=(0, 0), header={"clips": [[0.0, 1.0], [2 / 30, 1.0]]})
     marks = Residuals.load(tmp_path).at(1, 1)
     assert np.allclose(marks.seen, project(cameras[1], points[3]))
 
 
+def test_between_the_frames_of_a_slower_view_its_detection_lies_between(tmp_path):
+    cameras = rig_of(2)
+    points = capture_in(tmp_path, cameras, off=(0, 0), header={"clips": [[0.0, 1.0], [0.0, 0.5]]})
+    seen = [project(cameras[1], points[row]) for row in (0, 1)]
+    assert np.allclose(Residuals.load(tmp_path).at(1, 1).seen, np.mean(seen, 0))
+
+
 def test_a_moment_that_a_view_did_not_film_has_no_detection(tmp_path):
-    capture_in(tmp_path, rig_of(2), header={"offsets_s": [0.0, 9.0]})
+    capture_in(tmp_path, rig_of(2), header={"clips": [[None, 1.0], [9.0, 1.0]]})
     found = Residuals.load(tmp_path)
     assert found.at(1, 1).count == 0 and np.isnan(found.mean_px[1]) and found.mean_px[0] == pytest.approx(5.0)
 

@@ -130,6 +130,23 @@ def test_a_capture_that_began_later_shows_the_same_moments(film, apply):
     assert 11 - shown.clip.frame_start + 1 == 6, "the first key shows the sixth frame of the film"
 
 
+def test_a_clip_that_began_at_another_moment_is_shown_from_there(film, apply):
+    bpy.context.scene.render.fps = 30
+    take, _ = apply(with_footage(film, clips=[[5 / 30, 1.0]]), frame_start=11)
+    _, shown = background(take)
+    assert 11 - shown.clip.frame_start + 1 == 6, "the first key shows the sixth frame of the film"
+
+
+def test_a_film_of_another_rate_than_the_motion_is_kept_in_step_by_keys(film, apply):
+    bpy.context.scene.render.fps = 30
+    take, _ = apply(with_footage(film, clips=[[2 / 30, 0.5]]))
+    data, shown = background(take)
+    assert shown.source == "IMAGE" and not bpy.data.movieclips
+    bpy.context.scene.frame_set(9)
+    user = data.evaluated_get(bpy.context.evaluated_depsgraph_get()).background_images[0].image_user
+    assert 9 + user.frame_offset == pytest.approx(1 + 2 + 4, abs=0.51)
+
+
 def test_at_another_rate_the_footage_is_kept_in_step_by_keys(film, apply):
     take, _ = apply(with_footage(film), frame_start=1)
     data, shown = background(take)
