@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +16,9 @@ from inference.calibration.checks import Finding, apply_all, check_calibration, 
 from inference.calibration.suspects import turned_picture
 from inference.core.artifacts import Keypoints2D
 from inference.core.cameras import Camera, CameraSet, project
+from inference.core.formats.calibration import read_calibration
 from inference.core.skeletons import BODY_25, MIRROR_137, OPENPOSE_137
+from inference.protocol.errors import InputError
 from inference.protocol.events import SilentReporter
 
 FRAMES, FPS = 80, 30.0
@@ -24,7 +27,8 @@ PLACES = np.random.default_rng(9).uniform([-1, -1, 0], [1, 1, 1.9], (60, 3))
 STANDING = {
     "Nose": (0, 0.11, 1.60), "Neck": (0, 0, 1.45), "RShoulder": (-0.18, 0, 1.43), "RElbow": (-0.22, 0, 1.14),
     "RWrist": (-0.24, 0.05, 0.89), "LShoulder": (0.18, 0, 1.43), "LElbow": (0.22, 0, 1.14),
-    "LWrist": (0.24, 0.05, 0.89), "MidHip": (0, 0, 0.93), "RHip": (-0.1, 0, 0.93), "RKnee": (-0.1, 0.02, 0.5), "RAnkle": (-0.1, 0, 0.08),
+    "LWrist": (0.24, 0.05, 0.89), "MidHip": (0, 0, 0.93), "RHip": (-0.1, 0, 0.93),
+    "RKnee": (-0.1, 0.02, 0.5), "RAnkle": (-0.1, 0, 0.08),
     "LHip": (0.1, 0, 0.93), "LKnee": (0.1, 0.02, 0.5), "LAnkle": (0.1, 0, 0.08), "REye": (-0.03, 0.1, 1.64),
     "LEye": (0.03, 0.1, 1.64), "REar": (-0.07, 0.02, 1.62), "LEar": (0.07, 0.02, 1.62), "LBigToe": (0.12, 0.18, 0.02),
     "LSmallToe": (0.16, 0.14, 0.02), "LHeel": (0.1, -0.05, 0.03), "RBigToe": (-0.12, 0.18, 0.02),
@@ -417,6 +421,23 @@ def real(data_dir: Path) -> tuple[list[Keypoints2D], CameraSet]:
         score = np.nan_to_num(points[..., 2])
         views.append(Keypoints2D(header, points[..., :2], score, np.arange(len(seen)) / 60))
     return views, cameras
+
+
+@pytest.mark.parametrize("name", ["all in millimetres", "mirrored world", "scaled rotation", "centre of another image"])
+def test_what_the_reader_refuses_can_be_read_as_doubtful_and_put_right(tmp_path: Path, name: str) -> None:
+    truth = rig(18)
+    told = LIES[name][0](truth)
+    rows = [{"name": c.name, "resolution": c.size, "K": c.matrix.tolist(), "distCoef": c.distortion.tolist(),
+             "R": (c.rotation @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]]).tolist(), "t": (100 * c.translation).tolist()}
+            for c in told]  # fmt: skip
+    (tmp_path / "rig.json").write_text(json.dumps({"cameras": rows}), encoding="utf-8")
+    if name != "centre of another image":
+        with pytest.raises(InputError):
+            read_calibration(tmp_path / "rig.json")
+    read = read_calibration(tmp_path / "rig.json", doubtful=True)
+    findings = check_calibration(read, views=film(truth, 18))
+    assert serious(findings)[:1] == [LIES[name][1]]
+    assert not [f for f in check_calibration(apply_all(read, findings), views=film(truth, 18)) if f.severity == "error"]
 
 
 def test_what_is_found_is_reported_with_what_would_be_changed() -> None:

@@ -18,6 +18,7 @@ from . import calibration_data as data
 from . import calibration_toml as toml
 from . import calibration_xml as xml
 from . import calibration_yaml as yaml
+from .camera_parts import check_plausible
 from .plain_xml import parse_xml
 from .text import read_bytes, read_json
 
@@ -44,16 +45,23 @@ _MOST_FILES = 64  # of a folder
 _PICKLES = (".pickle", ".pkl")
 
 
-def read_calibration(path: Path) -> CameraSet:
+def read_calibration(path: Path, *, doubtful: bool = False) -> CameraSet:
     """Read a calibration from a file, or from the folder of those programs that write one file a camera.
 
     Cameras keep the order of the file, or of the names of the files.
+
+    Args:
+        doubtful: give what stands there even where no such camera can be, for those who want to find out what is wrong
+            (`inference.calibration.checks`) and put it right.
 
     Raises:
         InputError: not a calibration, or one that cannot be: says which camera and which number.
     """
     path = Path(path)
-    return _read_folder(path) if path.is_dir() else _read_file(path)
+    cameras = _read_folder(path) if path.is_dir() else _read_file(path)
+    if not doubtful:
+        check_plausible(path, cameras)
+    return cameras
 
 
 def write_calibration(path: Path, cameras: CameraSet, style: Style = "anipose") -> None:

@@ -45,10 +45,10 @@ class Given:
     metres: float = 1.0
 
     def camera(self) -> Camera:
-        """Check it all and make a camera.
+        """Make a camera of it; whether there can be such a one, `check_plausible` tells.
 
         Raises:
-            InputError: a number is missing or cannot be; says which.
+            InputError: a number is missing or is none; says which.
         """
         matrix = numbers(self.where, "matrix", self.matrix, (3, 3))
         width, height = 2 * matrix[:2, 2] if self.size is None else numbers(self.where, "size", self.size, (2,))
@@ -61,12 +61,18 @@ class Given:
             translation=numbers(self.where, "translation", self.translation, (3,)) * self.metres,
             fisheye=self.fisheye,
         )
-        _check_lens(self.where, camera)
+        width, height = camera.size
+        if min(width, height) < 1 or max(width, height) > 65536:
+            raise InputError(f"{self.where}: its size is {width} x {height} px.")
+        if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6):
+            raise InputError(
+                f"{self.where}: its matrix is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] but {matrix.tolist()}."
+            )
         return camera
 
 
 def rig(path: Path, cameras: Sequence[Camera], notes: Sequence[str] = ()) -> CameraSet:
-    """Put cameras together: at least one, each with its own name, as far apart as rooms allow.
+    """Put cameras together: at least one, each with its own name.
 
     Raises:
         InputError: they cannot be one rig.
@@ -79,8 +85,20 @@ def rig(path: Path, cameras: Sequence[Camera], notes: Sequence[str] = ()) -> Cam
         raise InputError(
             f"{path.name} names {names.count(twice)} cameras {twice[:60]!r}.", "Give each camera its own name."
         )
-    _check_baselines(path, cameras)
     return CameraSet(tuple(cameras), tuple(notes))
+
+
+def check_plausible(path: Path, cameras: CameraSet) -> None:
+    """Refuse lenses that nobody could build, poses that are none, and distances that no room has.
+
+    Raises:
+        InputError: says which camera and which number.
+    """
+    for camera in cameras:
+        where = f"{path.name}, camera {camera.name[:60]}"
+        _check_rotation(where, camera.rotation)
+        _check_lens(where, camera)
+    _check_baselines(path, cameras.cameras)
 
 
 def numbers(where: str, key: str, given: Any, *shapes: tuple[int, ...]) -> Array:
@@ -169,10 +187,18 @@ def _distortion(where: str, given: Any, *, fisheye: bool) -> Array:
 
 
 def _rotation(where: str, given: Any) -> Array:
-    """(3, 3) of a Rodrigues vector or a matrix."""
+    """(3, 3) of a Rodrigues vector or a matrix; written with few digits, the nearest rotation."""
     value = numbers(where, "rotation", given, (3,), (3, 3))
     if value.ndim == 1:
         return matrix_from_rotvec(value)
+    error = float(np.abs(value @ value.T - np.eye(3)).max())
+    if error < 1e-12 or error > _ROUNDED:
+        return value
+    u, _, vt = np.linalg.svd(value)
+    return u @ vt
+
+
+def _check_rotation(where: str, value: Array) -> None:
     determinant = float(np.linalg.det(value))
     if determinant < 0:
         raise InputError(
@@ -182,18 +208,10 @@ def _rotation(where: str, given: Any) -> Array:
     error = float(np.abs(value @ value.T - np.eye(3)).max())
     if error > _ROUNDED:
         raise InputError(f"{where}: its rotation is none: R R^T differs from the identity by {error:.3g}.")
-    if error < 1e-12:
-        return value
-    u, _, vt = np.linalg.svd(value)
-    return u @ vt
 
 
 def _check_lens(where: str, camera: Camera) -> None:
     (width, height), matrix = camera.size, camera.matrix
-    if min(width, height) < 1 or max(width, height) > 65536:
-        raise InputError(f"{where}: its size is {width} x {height} px.")
-    if not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1], atol=1e-6):
-        raise InputError(f"{where}: its matrix is not [[fx, s, cx], [0, fy, cy], [0, 0, 1]] but {matrix.tolist()}.")
     fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
     largest = max(width, height)
     if min(fx, fy) <= _FOCAL[0] * largest or max(fx, fy) > _FOCAL[1] * largest:
