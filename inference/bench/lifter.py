@@ -1,6 +1,6 @@
 """The lifter on people it was never trained on: five frames against one, perfect and spoilt keypoints, and its speed.
 
-The people left out are named in `training.motions`: `val` chose between models, `test` was looked at once, at the end.
+The people left out are named in `training.motions`: `val` chose between models, `test` decided nothing.
 Bodies are of a seed of their own. Each sequence is 24 frames at 30 a second before a camera at rest; the focal length
 is not told.
 """
