@@ -50,6 +50,16 @@ def level(cameras: CameraSet, points: Array, confidence: Array, fps: float, *, w
     return Similarity(1.0, transform[:3, :3], transform[:3, 3])
 
 
+def level_cameras(cameras: CameraSet, origin: Array) -> Similarity:
+    """Find the move that puts z up as far as cameras are held level, and `origin` (3,) at 0."""
+    nothing = np.zeros((0, 3))
+    up = _guess(cameras, nothing)
+    for _ in range(3):
+        up = _weighed(up, cameras, nothing, np.zeros(0), nothing)
+    transform = contacts.floor_transform(up, cameras[0].rotation[2], origin, float(up @ origin))
+    return Similarity(1.0, transform[:3, :3], transform[:3, 3])
+
+
 def _weighed(guess: Array, cameras: CameraSet, trunk: Array, trust: Array, holds: Array) -> Array:
     """(3,) up by all that is known of it: cameras are held level, people stand upright, and the floor is a plane.
 

@@ -29,15 +29,15 @@ from .alignment import scaled
 from .bundle import FIXED, POSE, Adjusted, Lens
 from .levelling import level
 from .result import Calibrated
-from .scene import Footage, agreed, bundled, error_figures, errors_px, footage, placed
+from .scene import Footage, agreed, bundled, error_figures, errors_px, footage, placed, roughly_placed
 
 Array = np.ndarray
 HEIGHT_M = 1.70  # of a person of whom nothing is known
 _FOCALS = (0.75, 1.0, 1.4, 2.0)  # of the image's longer side: phones, action cameras, portrait lenses
 _GUESSED, _KNOWN = Lens(focal=0.25), Lens(focal=0.01)
 _SURE = 0.5  # least score of what begins a rig
-_PAIRS = 3  # that a rig is tried to be begun with
-_LOOKED_AT = 60  # frames, while candidates are compared
+_PAIRS = 2  # that a rig is tried to be begun with
+_LOOKED_AT = 50  # frames, while candidates are compared
 _HIT = 0.012  # of a focal length: how far a joint may be off its epipolar line, or its place, at first
 _LEAST_INLIERS = 40
 _PARALLAX_DEG = 4.0  # between two cameras' rays, and from being opposite each other
@@ -129,7 +129,7 @@ def _begin(
         if not pairs:
             continue
         widest = max([pairs[0], *([widest] if widest else [])], key=lambda pair: pair.score)
-        for pair in pairs[:_PAIRS]:
+        for pair in pairs[: _PAIRS if focal_px else 1]:
             report.progress("begin", 0, 3)
             if _narrow(pair) is None and (rig := _grown(cameras, found, pair)) is not None:
                 lens = _GUESSED if focal_px is None else FIXED
@@ -283,7 +283,7 @@ def _grown(cameras: CameraSet, found: Footage, pair: _Pair) -> CameraSet | None:
 
 
 def _points(found: Footage, rig: dict[int, Camera]) -> Array:
-    return placed(_part(found, rig).scene)
+    return roughly_placed(_part(found, rig).scene)
 
 
 def _part(found: Footage, rig: dict[int, Camera]) -> Footage:
@@ -325,7 +325,7 @@ def _resection(camera: Camera, found: Footage, view: int, points: Array) -> tupl
 def _disagreement(found: Footage, cameras: CameraSet) -> float:
     """Mean distance of rays from where they meet, in shares of the person's height; what is far off counts 0.1."""
     scene = replace(found.scene, cameras=cameras)
-    points = placed(scene)
+    points = roughly_placed(scene)
     height = measured_height(points)
     error = np.linalg.norm(scene.error_px(points), axis=-1)
     depth = np.stack([(points @ c.rotation.T + c.translation)[..., 2] for c in cameras])

@@ -84,6 +84,15 @@ def placed(scene: Scene) -> Array:
     return refine(first, rays, scale=_scale(rays, scene)).reshape(*scene.weight.shape[1:], 3)
 
 
+def roughly_placed(scene: Scene) -> Array:
+    """(T, 25, 3) where all rays together pass nearest, robustly; quicker than `placed`, and wrong more often."""
+    rays = scene.rays()
+    first = intersect(rays)
+    height = measured_height(first.reshape(*scene.weight.shape[1:], 3))
+    scale = 0.05 * (height if np.isfinite(height) else 1.7)
+    return refine(first, rays, scale=scale).reshape(*scene.weight.shape[1:], 3)
+
+
 def _scale(rays: Rays, scene: Scene) -> float:
     height = measured_height(intersect(rays).reshape(*scene.weight.shape[1:], 3))
     return 0.05 * (height if np.isfinite(height) else 1.7)
@@ -94,7 +103,7 @@ def bundled(
 ) -> Adjusted:
     """Adjust a rig to the footage; how noisy each view is follows from what a first descent leaves."""
     scene = replace(found.scene, cameras=cameras)
-    points = placed(scene)
+    points = roughly_placed(scene)
     height = measured_height(points)
     noise = np.maximum(_NOISE * height * _pixels_a_metre(scene, points), _LEAST_NOISE_PX)
     bundle = Bundle(
