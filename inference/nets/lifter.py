@@ -345,7 +345,7 @@ def fuse(net: Lifter) -> Lifter:
     for name in ("body", "hand", "face"):
         setattr(fused, name, Folded(getattr(net, name), halves=name == "body" and _QUICK_HALVES))
     if isinstance(net.mixer, Mixer):
-        fused.mixer = FoldedMixer(net.mixer)
+        fused.mixer = FoldedMixer(net.mixer, halves=_QUICK_HALVES)
     buffers = dict(net.named_buffers())
     for name, _ in list(fused.named_buffers(recurse=False)):
         fused.register_buffer(name, buffers[name].clone(), persistent=name not in ("mirror", "side"))

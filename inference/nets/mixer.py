@@ -86,13 +86,17 @@ class Mixer(nn.Module):
 
 
 class FoldedMixer(nn.Module):
-    """The same for inference, in few operations: norms folded into the matrices behind them, those transposed."""
+    """The same for inference, in few operations: norms folded into the matrices behind them, those transposed.
 
-    def __init__(self, mixer: Mixer) -> None:
+    With `halves` a single row's share is taken in half precision, as the perceptron before it runs.
+    """
+
+    def __init__(self, mixer: Mixer, *, halves: bool) -> None:
         super().__init__()
         self.steps, self.width, self.groups = mixer.steps, mixer.shape.width, mixer.shape.groups
         self.share, self.whole, self.size = (_copies(x.weight, x.bias) for x in (mixer.share, mixer.whole, mixer.size))
         self.size[0].mul_(mixer.last_norm.detach())
+        self._halves = [weight.half() for weight in self.share] if halves else []
         self.into_bias, self.into = _copies(mixer.into_bias, mixer.into)
         self.out_bias, self.out = _copies(mixer.out_bias, mixer.out * mixer.last_norm[:, None])
         blocks = zip(mixer.norm, mixer.widen, mixer.mix, mixer.bias, mixer.narrow, strict=True)
@@ -101,7 +105,11 @@ class FoldedMixer(nn.Module):
     def forward(self, inputs: Tensor, hidden: Tensor) -> Tensor:
         """As `Mixer.forward`."""
         batch, shape = len(inputs), (self.width,)
-        joints, cues = tokens(inputs, functional.linear(hidden, *self.share), self.steps)
+        if self._halves and batch == 1:
+            given = functional.linear(hidden.half(), *self._halves).float()
+        else:
+            given = functional.linear(hidden, *self.share)
+        joints, cues = tokens(inputs, given, self.steps)
         h = torch.baddbmm(self.into_bias, joints, self.into)
         h = torch.cat([h, functional.linear(cues, *self.whole)[None]]).flatten(0, 1)
         for widen, mix, bias, narrow in self._blocks:
