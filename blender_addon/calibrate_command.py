@@ -70,7 +70,7 @@ def _save(
         bpy.ops.wm.read_homefile(use_empty=True)
     scene = bpy.context.scene
     settings = scene.understudy.calibration
-    calibration.take_job(settings, job.folder, path)
+    calibration.take_job(settings, job.folder, calibration=path)
     cameras, clips = calibration.cameras_in(settings), () if options.no_footage else request.video
     rig, note = calibration.create_cameras(cameras, clips, scene, str(path), start=options.frame_start)
     if note:

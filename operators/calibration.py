@@ -73,23 +73,31 @@ def set_cameras(settings: Any, cameras: CameraSet, source: str) -> None:
     settings.is_checked = False
 
 
-def take_report(settings: Any, report: dict[str, Any]) -> None:
-    """Take in what a job says about the cameras: their errors, and what is wrong with them."""
-    errors = {str(item.get("name")): item.get("reprojection_px") for item in report.get("cameras", ())}
-    for item in settings.cameras:
-        value = errors.get(item.name)
-        value = value.get("mean") if isinstance(value, dict) else value
-        item.error_px = -1.0 if value is None else float(value)
+def take_findings(settings: Any, findings: Sequence[dict[str, Any]]) -> None:
+    """Take in what a check found."""
     settings.findings.clear()
-    for found in report.get("findings") or ():
+    for found in findings:
         item = settings.findings.add()
         for name in ("camera", "code", "severity", "text", "change"):
             setattr(item, name, str(found.get(name) or ""))
-    settings.is_checked = "findings" in report
+    settings.is_checked = True
 
 
-def take_job(settings: Any, job_folder: Path, calibration: Path | None) -> None:
-    """Take the cameras and the report of a finished job.
+def take_errors(settings: Any, folder: Path, report: dict[str, Any]) -> None:
+    """Take each camera's reprojection error from a job's keypoints, or else from what it reports."""
+    from .scene.residuals import POINTS, Residuals
+
+    errors = {str(item.get("name")): item.get("reprojection_px") for item in report.get("cameras", ())}
+    if (folder / "artifacts" / POINTS).is_file():
+        found = Residuals.load(folder / "artifacts")
+        errors.update(found.mean_by_name)
+    for item in settings.cameras:
+        value = errors.get(item.name)
+        item.error_px = float(value) if isinstance(value, (int, float)) else -1.0
+
+
+def take_job(settings: Any, folder: Path, *, calibration: Path | None = None, is_checked: bool = False) -> None:
+    """Take what a finished job says of the cameras, and the cameras themselves where `calibration` names their file.
 
     Raises:
         UnderstudyError: its files are damaged.
@@ -98,7 +106,10 @@ def take_job(settings: Any, job_folder: Path, calibration: Path | None) -> None:
         from ..inference.core.formats.calibration import read_calibration
 
         set_cameras(settings, read_calibration(calibration), str(calibration))
-    take_report(settings, read_report(job_folder))
+    report = read_report(folder)
+    take_errors(settings, folder, report)
+    if is_checked:
+        take_findings(settings, report.get("findings" if calibration is None else "left") or ())
 
 
 def read_report(folder: Path) -> dict[str, Any]:
@@ -110,20 +121,37 @@ def read_report(folder: Path) -> dict[str, Any]:
     return report if isinstance(report, dict) else {}
 
 
+def read_any(path: Path) -> tuple[CameraSet, str]:
+    """Read a calibration, also one that no capture would take, so that it can be checked and put right.
+
+    Returns:
+        The cameras, and what is wrong with them; nothing where nothing is.
+    Raises:
+        UnderstudyError: no cameras can be made of it.
+    """
+    from ..inference.core.formats.calibration import read_calibration
+
+    try:
+        return read_calibration(path), ""
+    except InputError as error:
+        cameras = read_calibration(path, doubtful=True)
+        return cameras, f"{error.message} Check the calibration before it is used."
+
+
 def calibration_file(settings: Any) -> Path:
     """Give a file that holds the scene's calibration: where it comes from, or one of our own.
 
     Raises:
         UnderstudyError: it cannot be written.
     """
-    from ..inference.core.formats.calibration import read_calibration, write_calibration
+    from ..inference.core.formats.calibration import write_calibration
 
     cameras = cameras_in(settings)
     headers = [camera.to_header() for camera in cameras]
     source = Path(bpy.path.abspath(settings.source)) if settings.source else None
     if source is not None and source.exists():
         try:
-            if [camera.to_header() for camera in read_calibration(source)] == headers:
+            if [camera.to_header() for camera in read_any(source)[0]] == headers:
                 return source
         except UnderstudyError:
             pass  # it was changed since: what the scene holds counts
@@ -154,12 +182,10 @@ class UNDERSTUDY_OT_import_calibration(Guarded, ImportHelper):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Let the scene hold the cameras of the file."""
-        from ..inference.core.formats.calibration import read_calibration
-
         path = Path(bpy.path.abspath(self.filepath))
-        cameras = read_calibration(path)
+        cameras, doubt = read_any(path)
         set_cameras(context.scene.understudy.calibration, cameras, str(path))
-        for note in cameras.notes:
+        for note in (*cameras.notes, *([doubt] if doubt else [])):
             self.report({"WARNING"}, note)
         self.report({"INFO"}, f"{len(cameras)} camera(s) of {path.name}")
         return {"FINISHED"}
@@ -360,8 +386,9 @@ def _take(scene: str, label: str, job: Job) -> None:
     if job.state != "done" or scene not in bpy.data.scenes:
         return
     settings = bpy.data.scenes[scene].understudy.calibration
-    changed = job.calibration if job.task == "calibrate" and read_report(job.folder).get("method") != "check" else None
-    take_job(settings, job.folder, changed)
+    is_check = _is_check(job)
+    made = None if is_check and not job.asked.get("fix") else job.calibration
+    take_job(settings, job.folder, calibration=made, is_checked=is_check)
     if not bpy.app.background:
         bpy.ops.ed.undo_push(message=label)
         redraw()
@@ -499,14 +526,20 @@ class UNDERSTUDY_OT_take_calibration(Guarded):
         if job is None or job.calibration is None:
             raise InputError("That job made no calibration.", "Calibrate first.")
         settings = context.scene.understudy.calibration
-        take_job(settings, job.folder, job.calibration)
+        take_job(settings, job.folder, calibration=job.calibration)
         self.report({"INFO"}, f"{len(settings.cameras)} camera(s) of {job.name}")
         return {"FINISHED"}
 
 
 def last_calibration() -> Job | None:
     """Give the newest finished job that made a calibration."""
-    return next((job for job in SESSION.jobs if job.task == "calibrate" and job.calibration), None)
+    jobs = (job for job in SESSION.jobs if job.task == "calibrate" and not _is_check(job))
+    return next((job for job in jobs if job.calibration), None)
+
+
+def _is_check(job: Job) -> bool:
+    """Whether a job only looked for what is wrong, or put that right."""
+    return bool(job.asked.get("check"))
 
 
 class UNDERSTUDY_FH_calibration(bpy.types.FileHandler):

@@ -75,7 +75,7 @@ class Overlay:
     def means_px(self, camera: bpy.types.Object | None) -> list[tuple[str, float]]:
         """Name and mean error of every camera of a capture that has been read; no work."""
         found = self._captures.get(capture_path(camera))
-        return [] if found is None else [(c.name, float(m)) for c, m in zip(found.cameras, found.mean_px, strict=True)]
+        return [] if found is None else list(found.mean_by_name.items())
 
     def _draw(self) -> None:
         try:

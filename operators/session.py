@@ -38,10 +38,10 @@ _ERRORS = {cls.code: cls for cls in (RequestError, InputError, WeightsError, Res
 class Job:
     """A job as panels show it; everything is in memory."""
 
-    def __init__(self, client: ClientJob, *, is_ours: bool, task: str = "") -> None:
+    def __init__(self, client: ClientJob, *, is_ours: bool) -> None:
         self._client = client
         self.is_ours = is_ours  # this Blender's worker runs it
-        self.task = task or _task_of(client.folder.request)
+        self.task, self.asked = _read_order(client.folder.request)
         self.asked_to_stop = False
         self.then: Callable[[Job], None] | None = None  # what the session does once it is over
 
@@ -209,7 +209,7 @@ class Session:
         """
         folder = folder or new_folder(_stem(request))
         client = self._worker(find_python())
-        job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True, task=task)
+        job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True)
         self.jobs = [job, *(known for known in self.jobs if known.folder != job.folder)][:_AT_MOST]
         self._watch()
         return job
@@ -305,12 +305,13 @@ def _stem(request: Any) -> str:
     return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"
 
 
-def _task_of(request: Path) -> str:
-    """Read which task a folder was made for; nothing where it does not say."""
+def _read_order(file: Path) -> tuple[str, dict[str, Any]]:
+    """Read what a folder was made for, and with which settings; nothing where it does not say."""
     try:
-        return str(schema.load_json(request.read_bytes())["task"])
-    except (OSError, RequestError, KeyError, TypeError):
-        return ""
+        order = schema.load_json(file.read_bytes())
+        return str(order["task"]), dict(order["request"])
+    except (OSError, RequestError, KeyError, TypeError, ValueError):
+        return "", {}
 
 
 def _tick() -> float | None:

@@ -81,6 +81,12 @@ class Residuals:
         found = cls(points, cameras, views, clocks.reshape(-1, 2), np.full(len(cameras), np.nan))
         return replace(found, mean_px=np.array([_mean(found._errors(index)) for index in range(len(cameras))]))
 
+    @property
+    def mean_by_name(self) -> dict[str, float]:
+        """Name and mean of every camera that saw anything."""
+        pairs = zip(self.cameras, self.mean_px, strict=True)
+        return {camera.name: float(px) for camera, px in pairs if np.isfinite(px)}
+
     def at(self, view: int, sample: float, *, straight: bool = False) -> Marks:
         """Compare what a view saw with what space says, at the sample of the capture nearest to `sample`.
 
