@@ -9,6 +9,7 @@ views err. Every point comes with its expected error.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -88,49 +89,94 @@ class ViewTrust(nn.Module):
     def forward(self, views: Views) -> Trusted:
         """Believe and intersect."""
         seen = views.score > 0
-        points = meet(views)
-        weights, error, rounds = views.score, points[..., 0], []
+        known = equations(views)
+        points, leverage = _meet(views, known), torch.log(_leverage(views, seen) + 1e-2)
+        weights, spread, both, rounds = views.score, points[..., 0], points, []
         for index in range(self.config.rounds):
-            features = self._look(views, points, seen, index)
-            each = self.view(features)
-            mean, most = _pool(each, seen)
-            both = torch.cat([mean, most], -1)
+            each = self._seen(self._look(views, known, points, leverage), index)
+            both = torch.cat(_pool(each, seen), -1)
             believed = _told(self.trust, each, both)[..., 0]
             weights = (torch.sigmoid(believed) + _LEAST) * seen
-            points, spread = solve(views, weights)
+            points, spread = known.solve(weights)
             rounds.append(points)
-            given = torch.stack([spread.clamp(1e-3, 30).log(), weights.sum(1).clamp_min(1e-3).log()], -1)
-            error = torch.exp(self.doubt(torch.cat([both, given.detach()], -1))[..., 0]) * views.height[:, None]
-        known = seen.sum(1) >= 2
-        points = torch.where(known[..., None], points, points.new_full((), torch.nan))
+        given = torch.stack([spread.clamp(1e-3, 30).log(), weights.sum(1).clamp_min(1e-3).log()], -1)
+        error = torch.exp(self.doubt(torch.cat([both, given.detach()], -1))[..., 0]) * views.height[:, None]
+        points = torch.where((seen.sum(1) >= 2)[..., None], points, points.new_full((), torch.nan))
         return Trusted(points, weights, error, tuple(rounds))
 
-    def _look(self, views: Views, points: Tensor, seen: Tensor, index: int) -> Tensor:
+    def _seen(self, features: Tensor, index: int) -> Tensor:
+        """(B, V, J, H) of features (B, V, J, F), of the joints' names and of which round it is, the same for all."""
+        first = self.view[0]
+        assert isinstance(first, nn.Linear)
+        own, name, which = first.weight.split([_FEATURES, self.config.embedding, self.config.rounds], dim=1)
+        common = nn.functional.linear(self.joint.weight[: features.shape[2]], name, first.bias) + which[:, index]
+        return self.view[1:](nn.functional.linear(features, own) + common)
+
+    def _look(self, views: Views, known: Equations, points: Tensor, leverage: Tensor) -> Tensor:
         """(B, V, J, F) what can be known of every view of every point."""
-        height = views.height[:, None, None]
-        joints = points.shape[1]
-        own, depth = residuals(views, points)
-        other, _ = residuals(views._replace(directions=views.directions[:, :, self.mirror[:joints]]), points)
-        swapped_seen = seen[:, :, self.mirror[:joints]]
-        far = own.norm(dim=-1) / height
-        far_other = torch.where(swapped_seen, other.norm(dim=-1) / height, far.new_full((), _FAR))
-        far, far_other = (torch.where(seen, value, torch.zeros_like(value)) for value in (far, far_other))
-        alone = without_one(views, own, seen) / height
-        count = seen.sum(1, keepdim=True).expand_as(far)
-        up = self.parents[:joints]
+        height, joints, seen = views.height[:, None, None], points.shape[1], views.score > 0
+        mirror, up = self.mirror[:joints], self.parents[:joints]
+        placed = _in_cameras(views, points)
+        x, y = _past(views.directions, placed)
+        x, y, far = x / height, y / height, torch.hypot(x, y) / height
+        far_other = torch.hypot(*_past(views.directions[:, :, mirror], placed)) / height
+        zero = far.new_zeros(())
+        far_other = torch.where(seen, torch.where(seen[:, :, mirror], far_other, far.new_full((), _FAR)), zero)
+        far, alone = torch.where(seen, far, zero), known.alone(x, y, seen)
+        near = _log(far)
         length = (points - points[:, up]).norm(dim=-1)[:, None] / height
-        typical = _median(far, seen)
         columns = [
-            views.score, seen, _log(far), _log(far_other), _log(alone), _log(far[:, :, up]), seen[:, :, up],
-            views.score[:, :, up], (own[..., 0] / height).clamp(-_FAR, _FAR) * 10,
-            (own[..., 1] / height).clamp(-_FAR, _FAR) * 10, count / 6, _log(length.expand_as(far)),
-            (depth / height / 4).clamp(-1, 4), _log(typical[:, :, None].expand_as(far)),
-            torch.log(_leverage(views, seen) + 1e-2), seen.float().mean(2, keepdim=True).expand_as(far),
+            views.score, seen, near, _log(far_other), _log(alone), near[:, :, up], seen[:, :, up],
+            views.score[:, :, up], x.clamp(-_FAR, _FAR) * 10, y.clamp(-_FAR, _FAR) * 10,
+            (seen.sum(1, keepdim=True) / 6).expand_as(far), _log(length).expand_as(far),
+            (placed[:, :, 2] / height / 4).clamp(-1, 4), _log(_median(far, seen))[:, :, None].expand_as(far),
+            leverage, seen.float().mean(2, keepdim=True).expand_as(far),
         ]  # fmt: skip
-        which = torch.zeros(self.config.rounds, device=far.device)
-        which[index] = 1.0
-        name = self.joint.weight[: far.shape[2]].expand(*far.shape, -1)
-        return torch.cat([torch.stack([c.float() for c in columns], -1), name, which.expand(*far.shape, -1)], -1)
+        return torch.stack([column.float() for column in columns], -1)
+
+
+class Equations(NamedTuple):
+    """The linear equations of all rays, in double precision: rows (2, 3, B, V, J) of x and y, and what they add.
+
+    products (9, B, V, J): to the six entries of a point's normal matrix and the three of its right side.
+    """
+
+    rows: Tensor
+    products: Tensor
+
+    def solve(self, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """As `solve`, for weights (B, V, J)."""
+        return _solved((self.products * weights.double()).sum(2))
+
+    def alone(self, x: Tensor, y: Tensor, seen: Tensor) -> Tensor:
+        """(B, V, J) how far rays would pass the point of all others, by the leverage of their equations.
+
+        `x` and `y` (B, V, J): how far they pass the point of all.
+        """
+        normal = (self.products[:6] * seen).sum(2)
+        normal[[0, 3, 5]] += 1e-6
+        (aa, ab, ac, bb, bc, cc), determinant = _adjugate(normal)
+        rest = []
+        for a, b, c in self.rows:  # (B, V, J) each
+            quadratic = a * a * aa[:, None] + b * b * bb[:, None] + c * c * cc[:, None]
+            quadratic = quadratic + 2 * (a * b * ab[:, None] + a * c * ac[:, None] + b * c * bc[:, None])
+            rest.append((1 - quadratic / determinant[:, None]).clamp_min(0.02).float())
+        return torch.hypot(x / rest[0], y / rest[1]) * seen
+
+
+def equations(views: Views) -> Equations:
+    """Write the equations of all rays; weights come later."""
+    turn, place = views.rotation.double()[..., None], views.translation.double()[..., None]
+    rows, values = [], []
+    for axis in (0, 1):
+        seen = views.directions[..., axis].double()
+        rows.append([turn[:, :, axis, i] - seen * turn[:, :, 2, i] for i in range(3)])
+        values.append(seen * place[:, :, 2] - place[:, :, axis])
+    (a, b, c), (d, e, f) = rows
+    v, w = values
+    products = [a * a + d * d, a * b + d * e, a * c + d * f, b * b + e * e, b * c + e * f, c * c + f * f,
+                a * v + d * w, b * v + e * w, c * v + f * w]  # fmt: skip
+    return Equations(torch.stack([torch.stack(row) for row in rows]), torch.stack(products))
 
 
 def meet(views: Views) -> Tensor:
@@ -138,19 +184,24 @@ def meet(views: Views) -> Tensor:
 
     As `core.triangulation.consensus`, for scenes with cameras of their own.
     """
-    best, _ = solve(views, views.score)
-    least = _total_doubt(views, best)
-    for pair in _pairs(views.score.shape[1]):
-        some = _some(views, pair)
-        points, _ = solve(some, (some.score > 0).float())
-        found = (some.score > 0).all(1)
+    return _meet(views, equations(views))
+
+
+def _meet(views: Views, known: Equations) -> Tensor:
+    seen = views.score > 0
+    best, _ = known.solve(views.score)
+    least, pairs = _total_doubt(views, best), _pairs(views.score.shape[1])
+    products = known.products * seen
+    for one, other in pairs:
+        points, _ = _solved(products[:, :, one] + products[:, :, other])
+        found = seen[:, one] & seen[:, other]
         doubt = torch.where(found, _total_doubt(views, points), torch.inf)
         better = doubt < least
         best, least = torch.where(better[..., None], points, best), torch.where(better, doubt, least)
-    scale = _SCALE * views.height[:, None, None]
+    scale = (_SCALE * views.height[:, None, None]).square()
     for _ in range(2):
-        far = residuals(views, best)[0].norm(dim=-1) / scale
-        best, _ = solve(views, views.score / (1 + far.square()).square() + 1e-6 * (views.score > 0))
+        x, y = _past(views.directions, _in_cameras(views, best))
+        best, _ = known.solve(views.score / (1 + (x * x + y * y) / scale).square() + 1e-6 * seen)
     return best
 
 
@@ -161,45 +212,48 @@ def solve(views: Views, weights: Tensor) -> tuple[Tensor, Tensor]:
         (B, J, 3) points, anything where fewer than two views have weight, and (B, J) how much a unit of noise on every
         ray spreads them.
     """
-    turn, place, seen = views.rotation.double(), views.translation.double(), views.directions.double()
-    w = weights.double()[..., None]  # (B, V, J, 1)
-    rows = turn[:, :, None, :2] - seen[..., None] * turn[:, :, None, 2:]  # (B, V, J, 2, 3)
-    values = seen * place[:, :, None, 2:] - place[:, :, None, :2]  # (B, V, J, 2)
-    weighted = rows * w[..., None]
-    normal = torch.einsum("bvjki,bvjkl->bjil", weighted, rows)
-    right = torch.einsum("bvjki,bvjk->bji", weighted, values)
-    normal = normal + 1e-9 * torch.eye(3, dtype=normal.dtype, device=normal.device)
-    inverse = inverted(normal)
-    points = (inverse @ right[..., None])[..., 0]
-    spread = inverse.diagonal(dim1=-2, dim2=-1).sum(-1).clamp_min(0).sqrt()
-    return points.float(), spread.float()
+    return equations(views).solve(weights)
+
+
+def _solved(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Solve (9, B, J) normal equations, a touch nearer to the origin than they say lest they be singular."""
+    a, b, c, d, e, f, x, y, z = sums.unbind(0)
+    (aa, ab, ac, bb, bc, cc), determinant = _adjugate([a + 1e-9, b, c, d + 1e-9, e, f + 1e-9])
+    points = [aa * x + ab * y + ac * z, ab * x + bb * y + bc * z, ac * x + bc * y + cc * z]
+    points = torch.stack([(point / determinant).float() for point in points], -1)
+    return points, ((aa + bb + cc) / determinant).clamp_min(0).sqrt().float()
+
+
+def _adjugate(entries: Sequence[Tensor] | Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Six entries of the adjugates of symmetric 3 x 3 matrices, and their determinants, of six entries."""
+    a, b, c, d, e, f = entries
+    adjugate = (d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b)
+    return adjugate, a * adjugate[0] + b * adjugate[1] + c * adjugate[2]
 
 
 def inverted(symmetric: Tensor) -> Tensor:
     """(..., 3, 3) inverses in closed form, many times faster than a call of LAPACK for each."""
-    a, b, c = symmetric[..., 0, 0], symmetric[..., 0, 1], symmetric[..., 0, 2]
-    d, e, f = symmetric[..., 1, 1], symmetric[..., 1, 2], symmetric[..., 2, 2]
-    aa, ab, ac = d * f - e * e, c * e - b * f, b * e - c * d
-    bb, bc, cc = a * f - c * c, b * c - a * e, a * d - b * b
+    rows = [symmetric[..., i, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))]
+    (aa, ab, ac, bb, bc, cc), determinant = _adjugate(rows)
     adjugate = torch.stack([aa, ab, ac, ab, bb, bc, ac, bc, cc], -1).unflatten(-1, (3, 3))
-    return adjugate / (a * aa + b * ab + c * ac)[..., None, None]
+    return adjugate / determinant[..., None, None]
 
 
 def residuals(views: Views, points: Tensor) -> tuple[Tensor, Tensor]:
     """(B, V, J, 2) metres by which rays pass points (B, J, 3), at their depth, and the depths (B, V, J)."""
-    camera = torch.einsum("bvij,bkj->bvki", views.rotation, points) + views.translation[:, :, None]
-    depth = camera[..., 2]
-    return views.directions * depth[..., None] - camera[..., :2], depth
+    placed = _in_cameras(views, points)
+    return torch.stack(_past(views.directions, placed), -1), placed[:, :, 2]
 
 
-def without_one(views: Views, own: Tensor, seen: Tensor) -> Tensor:
-    """(B, V, J) metres by which a ray would pass the point of all others, by the leverage of its equations."""
-    turn = views.rotation[:, :, None]
-    rows = (turn[..., :2, :] - views.directions[..., None] * turn[..., 2:, :]) * seen[..., None, None]
-    normal = torch.einsum("bvjki,bvjkl->bjil", rows, rows) + 1e-6 * torch.eye(3, device=rows.device)
-    hat = torch.einsum("bvjki,bjil,bvjml->bvjkm", rows, inverted(normal), rows)
-    rest = (torch.eye(2, device=rows.device) - hat).diagonal(dim1=-2, dim2=-1).clamp_min(0.02)
-    return (own / rest).norm(dim=-1) * seen
+def _in_cameras(views: Views, points: Tensor) -> Tensor:
+    """(B, V, 3, J) points (B, J, 3) in the cameras' frames."""
+    return views.rotation @ points.mT[:, None] + views.translation[..., None]
+
+
+def _past(directions: Tensor, placed: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, V, J) each: how far rays pass points (B, V, 3, J) of the cameras' frames, in their x and y."""
+    x, y, depth = placed.unbind(2)
+    return directions[..., 0] * depth - x, directions[..., 1] * depth - y
 
 
 def build(config: dict[str, Any]) -> ViewTrust:
@@ -215,17 +269,11 @@ def _pairs(count: int) -> list[tuple[int, int]]:
     return [pairs[int(i * step)] for i in range(_MOST_PAIRS)]
 
 
-def _some(views: Views, which: tuple[int, ...]) -> Views:
-    index = list(which)
-    parts = (views.directions, views.score, views.rotation, views.translation)
-    directions, score, rotation, translation = (part[:, index] for part in parts)
-    return Views(directions, score, rotation, translation, views.height)
-
-
 def _total_doubt(views: Views, points: Tensor) -> Tensor:
-    offset, depth = residuals(views, points)
-    far = (offset.norm(dim=-1) / (_SCALE * views.height[:, None, None])).square()
-    return (torch.where(depth > 0, far / (1 + far), 1.0) * views.score).sum(1)
+    placed = _in_cameras(views, points)
+    x, y = _past(views.directions, placed)
+    far = (x * x + y * y) / (_SCALE * views.height[:, None, None]).square()
+    return (torch.where(placed[:, :, 2] > 0, far / (1 + far), 1.0) * views.score).sum(1)
 
 
 def _leverage(views: Views, seen: Tensor) -> Tensor:
