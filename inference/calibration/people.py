@@ -299,7 +299,7 @@ def _part(found: Footage, rig: dict[int, Camera]) -> Footage:
 
 def _adjusted(found: Footage, rig: dict[int, Camera]) -> dict[int, Camera]:
     part = _part(found, rig)
-    done = bundled(part, part.scene.cameras, FIXED, steps=8, report=SilentReporter())
+    done = bundled(part, part.scene.cameras, FIXED, steps=4, report=SilentReporter())
     return dict(zip(sorted(rig), done.cameras, strict=True))
 
 

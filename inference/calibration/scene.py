@@ -110,7 +110,7 @@ def bundled(
         scene.positions, scene.weight, noise, BONES, _BONE, [lens] * len(cameras), moved, found.speed,
         _CLOCK_FRAMES / found.fps,
     )  # fmt: skip
-    rough = adjust(bundle, cameras, points, steps=8, watch=lambda step: report.progress("adjust", step, steps))
+    rough = adjust(bundle, cameras, points, steps=min(8, steps), watch=lambda step: report.progress("adjust", step, steps))
     bundle = replace(bundle, noise_px=_measured_noise(bundle, rough))
     return adjust(
         bundle, cameras, rough.points, steps=steps, start=rough,
