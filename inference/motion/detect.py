@@ -21,6 +21,7 @@ from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime.video import VideoInfo, probe, read_frames
 from .blaze import Holistic, Landmarks
+from .blaze_crowd import Finder
 from .swap import unswap
 
 Array = np.ndarray
@@ -37,6 +38,8 @@ _PATIENCE_S = 1.0  # until another person may take the place of one nobody chose
 _CHOOSING_S = 1.0  # within which a chosen person must be found
 _SURE = 0.6  # sureness of somebody who is not furniture
 _CROWD = 4  # people that are told apart
+_WATCH_S = 0.2  # between two looks for others who come near
+_NEAR, _SAME_PLACE = 0.9, 0.15  # of the square's side: others who may be taken for the person, and the person again
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class Sighting:
     landmarks: Landmarks | None
 
 
+class Crossed(Exception):
+    """Somebody comes so near to the person who is followed that following one is not enough."""
+
+
 def detect(
     video: Path,
     settings: DetectSettings,
@@ -72,6 +79,8 @@ def detect(
 ) -> Keypoints2D:
     """Find a person's keypoints in every frame of a film.
 
+    Where others come near, everybody is followed from the beginning, so that none is taken for another.
+
     Args:
         keep_mask: called with the frame's number and the person's mask (H, W) uint8 where `settings.mask` is set.
     Raises:
@@ -81,11 +90,18 @@ def detect(
     info = probe(video)
     total = max(0, (info.frames if settings.stop is None else min(info.frames, settings.stop)) - settings.start)
     sightings: list[Sighting] = []
-    for sighting in look(video, settings, report):
-        if keep_mask and sighting.landmarks and sighting.landmarks.mask is not None:
-            keep_mask(sighting.index, sighting.landmarks.mask)
-        sightings.append(sighting)
-        report.progress("detect", len(sightings), max(total, len(sightings)))
+    try:
+        for sighting in look(video, settings, report):
+            if keep_mask and sighting.landmarks and sighting.landmarks.mask is not None:
+                keep_mask(sighting.index, sighting.landmarks.mask)
+            sightings.append(sighting)
+            report.progress("detect", len(sightings), max(total, len(sightings)))
+    except Crossed:
+        from .people import detect_one
+
+        found = detect_one(video, settings, report, view=view)
+        _check_person(video, found.confidence[:, BODY], settings.min_confidence)
+        return found
     check_length(info, settings, len(sightings), report)
     positions, confidence, world_m = _gather(sightings)
     _check_person(video, confidence[:, BODY], settings.min_confidence)
@@ -106,22 +122,28 @@ def look(video: Path, settings: DetectSettings, report: Reporter) -> Iterator[Si
 
     Raises:
         InputError: nobody is where `settings.person` points at.
+        Crossed: somebody else comes near; not where masks are asked for.
     """
-    with follow(probe(video).fps, settings, report) as see:
+    with follow(probe(video).fps, settings, report, watch=not settings.mask) as see:
         for index, time_s, rgb in ahead(read_frames(video, start=settings.start, stop=settings.stop)):
             yield Sighting(index, time_s, see(rgb))
 
 
 @contextlib.contextmanager
-def follow(fps: float, settings: DetectSettings, report: Reporter) -> Iterator[Callable[[Array], Landmarks | None]]:
+def follow(
+    fps: float, settings: DetectSettings, report: Reporter, *, watch: bool = False
+) -> Iterator[Callable[[Array], Landmarks | None]]:
     """Give a function that finds the person in the next picture (H, W, 3) uint8 RGB, which it may paint over.
 
     `fps`: how often that is called in a second. The function raises InputError where nobody is where
-    `settings.person` points at.
+    `settings.person` points at, and with `watch` Crossed where somebody else comes near.
     """
     options = {"hands": settings.hands, "face": settings.face, "mask": settings.mask}
-    with Holistic(**options) as graph, Holistic(hands=False, face=False, tracking=False) as scout:
-        yield _Follower(graph, scout, fps, settings.person, report).see
+    with contextlib.ExitStack() as stack:
+        graph = stack.enter_context(Holistic(**options))
+        scout = stack.enter_context(Holistic(hands=False, face=False, tracking=False))
+        guard = stack.enter_context(Finder()) if watch else None
+        yield _Follower(graph, scout, fps, settings.person, report, guard).see
 
 
 def find_people(scout: Holistic, rgb: Array) -> list[Landmarks]:
@@ -146,12 +168,17 @@ class _Follower:
     fps: float
     choice: tuple[float, ...] | None
     report: Reporter
+    guard: Finder | None = None  # looks out for others
+    frame: int = field(default=-1, init=False)
     square: Square | None = field(default=None, init=False)  # where the person was last
     velocity: Array = field(default_factory=lambda: np.zeros(2), init=False)  # px a frame
     missed: int = field(default=0, init=False)  # frames since then
 
     def see(self, rgb: Array) -> Landmarks | None:
         """Give the person's landmarks in the next picture, which is blanked outside their surroundings."""
+        self.frame += 1
+        if self.square is not None:
+            self._watch(rgb)
         if self.square is None:
             self.square = self._choose(rgb)
         elif self.missed and self.missed % _LOOK_AROUND == 0:
@@ -167,6 +194,17 @@ class _Follower:
         self.velocity = 0.5 * (self.velocity + moved)
         self.square, self.missed = seen.roi, 0
         return seen
+
+    def _watch(self, rgb: Array) -> None:
+        """Raise Crossed where somebody else is near enough to be taken for the person."""
+        assert self.square is not None
+        if self.guard is None or self.frame % max(round(_WATCH_S * self.fps), 1):
+            return
+        x, y, side = self.square
+        for region, _ in self.guard.find(rgb):
+            away = float(np.hypot(region.x - x, region.y - y)) / side
+            if _SAME_PLACE < away < _NEAR and 0.6 < region.side / side < 1.7 and not self.missed:
+                raise Crossed
 
     def _miss(self, *, forget: bool) -> None:
         if forget:

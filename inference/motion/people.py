@@ -18,7 +18,7 @@ from ..core.artifacts import Crowd2D, Keypoints2D
 from ..core.cameras import CameraSet
 from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
 from ..protocol.errors import InputError
-from ..protocol.events import Reporter
+from ..protocol.events import Reporter, SilentReporter
 from ..runtime.video import probe, read_frames
 from .detect import DetectSettings, ahead, check_length
 from .grouping import Piece, group
@@ -77,6 +77,14 @@ def detect_people(video: Path, settings: DetectSettings, report: Reporter, *, vi
         times=np.array(times),
         look=np.stack([r.look for _, _, r in rows]).astype(np.float32),
     )
+
+
+def detect_one(video: Path, settings: DetectSettings, report: Reporter, *, view: str = "") -> Keypoints2D:
+    """Find the keypoints of one of several people: whom `settings.person` means, or who is seen most."""
+    crowd = detect_people(video, settings, report, view=view)
+    chosen = (settings.person,) if settings.person else ()
+    person = associate([crowd], None, SilentReporter(), people=1, chosen=chosen)[0]
+    return (unswapped(person) if settings.unswap else person).views[0]
 
 
 def _watch(video: Path, fps: float, settings: DetectSettings) -> Iterator[tuple[float, list[tuple[int, Any]]]]:
