@@ -30,7 +30,18 @@ from ..nets.triangulation import volume_loss
 from ..nets.v2v import V2VConfig
 from ..nets.view_trust import Views, ViewTrust
 from . import captures, rigs
-from .algebraic import INSIDE, Sources, checkpoint, make_bank, restore, save_weights, scene, soft_error
+from .algebraic import (
+    CALIBRATED,
+    INSIDE,
+    Sources,
+    checkpoint,
+    make_bank,
+    rate,
+    restore,
+    save_weights,
+    scene,
+    soft_error,
+)
 from .lifter import load_bodies, schedule
 from .muon import Muon
 
@@ -79,9 +90,9 @@ def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detec
     began = saved = time.monotonic()
     running = torch.zeros(4)
     while step < recipe["steps"] and not (out / "cancel").exists():
-        rate = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
+        share = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
         for group, lr in ((adam.param_groups[0], recipe["lr"]), (muon.param_groups[0], recipe["muon_lr"])):
-            group["lr"] = lr * rate
+            group["lr"] = lr * share
         adam.zero_grad()
         muon.zero_grad()
         for whole in (False, True) if step % recipe["volume_every"] == 0 else (False,):
@@ -114,6 +125,10 @@ def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detec
             saved = time.monotonic()
     checkpoint(out, step, net, adam, muon)
     final = averaged(net, recipe, average)
+    with torch.no_grad():
+        scenes = [scene(held_out, count, 96, g, *bench, parts=False) for count in CALIBRATED]
+        found = [(joint_volume.place(final, trust, batch.views)[0], batch.truth) for batch in scenes]
+    rate(final.settle.doubt, [((given.points - truth).norm(dim=-1), given.error) for given, truth in found])
     figures = {f"mm_{count}_views": evaluate(final, trust, test)["ours"] for count, test in tests.items()}
     save_weights(out / "joint_volume.safetensors", final, joint_volume, recipe, {**figures, "steps": step})
 
