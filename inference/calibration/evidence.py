@@ -7,7 +7,8 @@ Agreement is measured in shares of the person's size in each picture, so that it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,27 @@ class Seen:
     pixels: Array
     weight: Array
     size: Array
+    known: dict[tuple[Any, ...], tuple[Array, Array]] = field(default_factory=dict, repr=False, compare=False)
+
+    def rays(self, cameras: Sequence[Camera]) -> Rays:
+        """Give the rays of all F * 25 points; what a lens makes of a view's pixels is computed once."""
+        for view, camera in enumerate(cameras):
+            if _key(view, camera) not in self.known:
+                one = Rays.of([camera], self.pixels[view : view + 1], self.weight[view : view + 1])
+                self.known[_key(view, camera)] = one.directions[0], one.weight[0]
+        pairs = [self.known[_key(view, camera)] for view, camera in enumerate(cameras)]
+        return Rays(
+            np.stack([directions for directions, _ in pairs]),
+            np.stack([weight for _, weight in pairs]),
+            np.stack([camera.rotation for camera in cameras]),
+            np.stack([camera.translation for camera in cameras]),
+        )
 
     def exchanged(self, view: int) -> Seen:
         """Exchange left and right in one view."""
         pixels, weight = self.pixels.copy(), self.weight.copy()
         pixels[view], weight[view] = pixels[view][:, _MIRROR], weight[view][:, _MIRROR]
-        return replace(self, pixels=pixels, weight=weight)
+        return Seen(pixels, weight, self.size, {key: rays for key, rays in self.known.items() if key[0] != view})
 
     def flipped(self, view: int, width: int) -> Seen:
         """Mirror the picture of one view; who was taken for left is right."""
@@ -51,7 +67,7 @@ class Seen:
     def some(self, frames: int) -> Seen:
         """Take some of the frames, evenly."""
         rows = np.unique(np.linspace(0, max(self.weight.shape[1] - 1, 0), frames).round().astype(int))
-        return replace(self, pixels=self.pixels[:, rows], weight=self.weight[:, rows])
+        return Seen(self.pixels[:, rows], self.weight[:, rows], self.size)
 
     def views(self, index: Sequence[int]) -> Seen:
         """Take some of the views."""
@@ -101,7 +117,7 @@ def gather(views: Sequence[Keypoints2D]) -> tuple[Seen, Array]:
 def agree(cameras: Sequence[Camera], seen: Seen, *, steps: int = 2) -> Agreement:
     """Intersect the rays of all views and measure by how much each misses."""
     with np.errstate(all="ignore"):
-        rays = Rays.of(tuple(cameras), seen.pixels, seen.weight)
+        rays = seen.rays(cameras)
         points = intersect(rays)
         if steps:
             scale = 0.06 * _nominal(cameras, points, seen)
@@ -140,14 +156,20 @@ def resect(camera: Camera, points: Array, seen: Seen, view: int) -> Camera | Non
     world, rays = world[sound], rays[sound]
     if len(world) < 30:
         return None
-    starts = [camera, _pose(camera, world, rays)]
-    tried = [_polish(start, world, rays) for start in starts if start is not None]
+    with np.errstate(all="ignore"):  # a start that is far off may run away, and is not taken
+        starts = [camera, _pose(camera, world, rays)]
+        tried = [_polish(start, world, rays) for start in starts if start is not None]
+        tried = [other for other in tried if np.isfinite(other.translation).all()] or [camera]
     return min(tried, key=lambda other: _spread(misses(other, points, seen, view)))
 
 
 def _spread(error: Array) -> float:
     known = error[np.isfinite(error)]
     return float(np.median(known)) if known.size else float("inf")
+
+
+def _key(view: int, camera: Camera) -> tuple[Any, ...]:
+    return view, camera.fisheye, camera.matrix.tobytes(), camera.distortion.tobytes()
 
 
 def _person_size(pixels: Array) -> Array:
@@ -201,7 +223,7 @@ def _polish(camera: Camera, world: Array, rays: Array) -> Camera:
         seen = cam[:, :2] / depth[:, None]
         off = rays - seen
         front = np.isfinite(off).all(-1)
-        if front.sum() < 15:
+        if front.sum() < 15 or not np.isfinite(off[front]).all():
             break
         off, seen, near, depth = off[front], seen[front], cam[front], depth[front]
         size = np.linalg.norm(off, axis=-1)

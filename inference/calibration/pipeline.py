@@ -10,7 +10,7 @@ from typing import Any
 
 from ..core.artifacts import Keypoints2D, Keypoints3D
 from ..core.cameras import CameraSet
-from ..core.formats.calibration import STYLES, read_calibration, style_for, write_calibration
+from ..core.formats.calibration import STYLES, is_plausible, read_calibration, style_for, write_calibration
 from ..motion.job import Job
 from ..motion.see import capture_views, view_names
 from ..motion.triangulate import TriangulateSettings, triangulate
@@ -48,7 +48,8 @@ def run(request: CalibrateRequest, folder: Path, report: Reporter) -> dict[str, 
     style = _style(request)
     set_threads(request.threads)
     job = Job(_seen(request), folder / "artifacts", report)
-    given = None if request.calibration is None else read_calibration(request.calibration)
+    checks = request.check or request.fix  # what a capture refuses can be checked, and put right
+    given = None if request.calibration is None else read_calibration(request.calibration, doubtful=checks)
     for note in given.notes if given is not None else ():
         job.warning("calibration", note)
     views: Sequence[Keypoints2D] = ()
@@ -69,16 +70,18 @@ def run(request: CalibrateRequest, folder: Path, report: Reporter) -> dict[str, 
         done, findings = _with_given(request, given, views, job)
     for note in done.notes:
         job.warning("calibration", note)
-    keypoints = _in_space(job, views, done.cameras) if len(views) > 1 else None
     artifacts = folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    write_calibration(artifacts / CALIBRATION, done.cameras)
-    job.artifact("calibration", f"artifacts/{CALIBRATION}")
+    keypoints = None
+    if not checks or is_plausible(done.cameras):
+        keypoints = _in_space(job, views, done.cameras) if len(views) > 1 else None
+        write_calibration(artifacts / CALIBRATION, done.cameras)
+        job.artifact("calibration", f"artifacts/{CALIBRATION}")
     if request.export is not None:
         write_calibration(request.export, done.cameras, style)
     numbers = {
         **done.figures,
-        "findings": [{name: getattr(finding, name) for name in _SAID} for finding in findings],
+        "findings": _told(findings),
         "notes": list(done.notes),
         "warnings": job.warnings,
         "seconds": round(time.perf_counter() - start, 2),
@@ -97,18 +100,27 @@ def _with_given(
 ) -> tuple[Calibrated, tuple[Finding, ...]]:
     """Check, fix, refine or just rewrite a calibration, in this order."""
     findings: tuple[Finding, ...] = ()
+    together: Sequence[Keypoints2D] = ()
+    sizes = None
     if request.check or request.fix or request.refine:
         together = synchronise(views, SilentReporter()) if len(views) > 1 else ()
         sizes = None if together or not request.video else [probe(video).size for video in request.video]
         findings = check_calibration(given, views=together, sizes=sizes)
         report_findings(findings, job)
-    cameras = apply_all(given, _chosen(request, findings)) if request.fix else given
+    cameras, left = given, {}
+    if request.fix:
+        cameras = apply_all(given, _chosen(request, findings))
+        left = {"left": _told(check_calibration(cameras, views=together, sizes=sizes))}
     if request.refine:
         done = refine_calibration(views, cameras, job, lenses=request.lenses, min_confidence=request.min_confidence)
         return done, findings
     rows = [{"name": camera.name, "reprojection_px": None} for camera in cameras]
     method = "check" if request.check or request.fix else "convert"
-    return Calibrated(cameras, {"method": method, "cameras": rows, "scale": "as given"}), findings
+    return Calibrated(cameras, {"method": method, "cameras": rows, "scale": "as given", **left}), findings
+
+
+def _told(findings: Sequence[Finding]) -> list[dict[str, str]]:
+    return [{name: getattr(finding, name) for name in _SAID} for finding in findings]
 
 
 def _chosen(request: CalibrateRequest, findings: Sequence[Finding]) -> list[Finding]:

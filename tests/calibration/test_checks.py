@@ -13,13 +13,15 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from inference.calibration.checks import Finding, apply_all, check_calibration, report_findings
+from inference.calibration.pipeline import run
 from inference.calibration.suspects import turned_picture
 from inference.core.artifacts import Keypoints2D
 from inference.core.cameras import Camera, CameraSet, project
-from inference.core.formats.calibration import read_calibration
+from inference.core.formats.calibration import read_calibration, write_calibration
 from inference.core.skeletons import BODY_25, MIRROR_137, OPENPOSE_137
 from inference.protocol.errors import InputError
 from inference.protocol.events import SilentReporter
+from inference.protocol.requests import CalibrateRequest
 
 FRAMES, FPS = 80, 30.0
 PLACES = np.random.default_rng(9).uniform([-1, -1, 0], [1, 1, 1.9], (60, 3))
@@ -438,6 +440,22 @@ def test_what_the_reader_refuses_can_be_read_as_doubtful_and_put_right(tmp_path:
     findings = check_calibration(read, views=film(truth, 18))
     assert serious(findings)[:1] == [LIES[name][1]]
     assert not [f for f in check_calibration(apply_all(read, findings), views=film(truth, 18)) if f.severity == "error"]
+
+
+def test_the_task_checks_and_fixes_what_a_capture_would_refuse(tmp_path: Path) -> None:
+    truth = rig(19)
+    told = LIES["all in millimetres"][0](truth)
+    write_calibration(tmp_path / "rig.toml", told)
+    for view, camera in zip(film(truth, 19, names=True), truth, strict=True):
+        view.save(tmp_path / f"{camera.name}.npz")
+    keypoints = tuple(tmp_path / f"{name}.npz" for name in truth.names)
+    for fix in (False, True):
+        job = tmp_path / f"job{fix}"
+        asked = CalibrateRequest(keypoints=keypoints, calibration=tmp_path / "rig.toml", check=True, fix=fix)
+        numbers = run(asked, job, SilentReporter())
+        assert [finding["code"] for finding in numbers["findings"]] == ["units"]
+        assert (job / "artifacts/calibration.toml").exists() == fix and numbers.get("left", []) == []
+    assert off_px(read_calibration(tmp_path / "jobTrue/artifacts/calibration.toml"), truth) < 0.01
 
 
 def test_what_is_found_is_reported_with_what_would_be_changed() -> None:

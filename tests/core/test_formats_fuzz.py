@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from understudy.tests.openpose_files import write_openpose
 
 from inference.core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
 from inference.core.cameras import CameraSet
 from inference.core.formats.calibration import read_calibration
-from inference.core.formats.keypoints2d import read_keypoints, write_openpose
+from inference.core.formats.keypoints2d import read_keypoints
 from inference.core.formats.markers import read_markers
 from inference.core.formats.smpl import read_smpl
 from inference.core.formats.trc import write_trc

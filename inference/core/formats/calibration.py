@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from ...protocol.errors import InputError
 from ..cameras import CameraSet
 from . import calibration_data as data
@@ -73,7 +75,19 @@ def write_calibration(path: Path, cameras: CameraSet, style: Style = "anipose") 
     """
     if style not in _WRITERS:
         raise InputError(f"There is no format {style!r} for calibrations; known are {', '.join(STYLES)}.")
+    for camera in cameras:
+        if not np.isfinite(camera.rotation).all() or np.linalg.det(camera.rotation) <= 0:
+            raise InputError(f"The rotation of {camera.name} is mirrored or none; it cannot be written.")
     _WRITERS[style](Path(path), cameras)
+
+
+def is_plausible(cameras: CameraSet) -> bool:
+    """Tell whether `read_calibration` would take these cameras without doubt."""
+    try:
+        check_plausible(Path(), cameras)
+    except InputError:
+        return False
+    return True
 
 
 def style_for(path: Path) -> Style:
