@@ -27,6 +27,7 @@ _ROUNDS = 4
 _FEW, _MORE, _LIKELY = 10, 30, 8  # frames on which all suspects are tried, and the likely ones again
 _OFFSET = 0.012  # of the person's size: a constant offset worth a word
 _CONSTANT = 1.3  # times its own scatter
+_ODD = 0.6  # of the error of the next best pair of three
 _FLIPS = {
     "from the camera to the world": lambda c: _pose(c, c.rotation.T, -c.rotation.T @ c.translation),
     "with the camera's place as translation": lambda c: _pose(c, c.rotation, -c.rotation @ c.translation),
@@ -91,11 +92,13 @@ def biased(cameras: Cameras, seen: Seen) -> tuple[list[Finding], Cameras]:
         judged = [(offset, view) for offset, view in judged if offset is not None]
         if not judged:
             break
+        odd = _odd_one(now, seen, trusted) if len(trusted) == 3 else None
+        judged = [pair for pair in judged if odd in (None, pair[1])]
+        if not judged:
+            break
         (middle, scatter, frames), view = max(judged, key=lambda pair: float(np.linalg.norm(pair[0][0])))
         aside = float(np.linalg.norm(middle))
         if aside < _OFFSET * seen.size[view] or aside < _CONSTANT * scatter:
-            break
-        if len(trusted) == 3 and not _is_the_odd_one(now, seen, view, trusted):
             break
         trusted.remove(view)
         fixed = _fitted(now, seen, view, trusted)
@@ -167,6 +170,9 @@ def _suspects(cameras: Cameras, seen: Seen) -> Iterator[Suspect]:
     yield from _orders(cameras, seen)
     for view in range(len(cameras)):
         yield from _of_one(cameras, seen, view)
+    for unit, factor in _UNITS.items():
+        for camera in cameras:
+            yield _other_unit(CameraSet(cameras), seen, camera.name, unit, factor)
 
 
 def _conventions(cameras: Cameras, seen: Seen) -> Iterator[Suspect]:
@@ -230,18 +236,26 @@ def _of_one(cameras: Cameras, seen: Seen, view: int) -> Iterator[Suspect]:
             f"The pose of {name} would be turned into that from the world to the camera, z pointing forward.",
             on_camera(name, change),
             ))  # fmt: skip
-    for unit, factor in _UNITS.items():
-        yield _suspect(rig, seen, Finding(
-            name, "units", "error",
-            f"The translation of {name} is in {unit}, that of the others is not.",
-            f"The translation of {name} would be multiplied by {factor:g}.",
-            on_camera(name, _scaled(factor)),
-            ))  # fmt: skip
     text = f"Left and right are exchanged in the clip of {name} throughout."
     yield Suspect(Finding(name, "sides", "warning", text), cameras, seen.exchanged(view))
     text = f"The clip of {name} is mirrored."
     hint = f"{text} Mirror it back (a setting of front cameras), then capture again."
     yield Suspect(Finding(name, "mirrored", "error", hint), cameras, seen.flipped(view, camera.size[0]))
+
+
+def _other_unit(rig: CameraSet, seen: Seen, name: str, unit: str, factor: float) -> Suspect:
+    return _suspect(
+        rig,
+        seen,
+        Finding(
+            name,
+            "units",
+            "error",
+            f"The translation of {name} is in {unit}, that of the others is not.",
+            f"The translation of {name} would be multiplied by {factor:g}.",
+            on_camera(name, _scaled(factor)),
+        ),
+    )
 
 
 def _suspect(rig: CameraSet, seen: Seen, finding: Finding) -> Suspect:
@@ -318,14 +332,14 @@ def _signed(camera: Camera, points: Array, seen: Seen, view: int) -> Array:
     return seen.pixels[view] - project(camera, points)
 
 
-def _is_the_odd_one(cameras: Sequence[Camera], seen: Seen, view: int, trusted: Sequence[int]) -> bool:
-    """Tell whether the other two agree much better with each other than either does with this one."""
-    scores = {}
+def _odd_one(cameras: Sequence[Camera], seen: Seen, trusted: Sequence[int]) -> int:
+    """Give the one of three without which the other two agree much better than any other pair; -1 where none is."""
+    scores = []
     for left in trusted:
         others = [other for other in trusted if other != left]
-        scores[left] = agree([cameras[i] for i in others], seen.views(others)).score
-    rest = min(score for left, score in scores.items() if left != view)
-    return scores[view] < 0.6 * rest
+        scores.append((agree([cameras[i] for i in others], seen.views(others)).score, left))
+    scores.sort()
+    return scores[0][1] if scores[0][0] < _ODD * scores[1][0] else -1
 
 
 def _fitted(cameras: Sequence[Camera], seen: Seen, view: int, trusted: Sequence[int]) -> Camera:
