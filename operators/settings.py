@@ -412,7 +412,7 @@ def calibrate_request(settings: Any, views: Any, **others: Any) -> CalibrateRequ
         given[name] = schema.widen(given[name]) if getattr(settings, f"use_{name}") else None
     given["min_confidence"] = schema.widen(given["min_confidence"])
     if settings.method == "BOARD":
-        given["board"] = board_text(settings)
+        given.update(board=board_text(settings), focal_px=None)
     if settings.method == "BOARD" or settings.scale != "HEIGHT":
         given["height_m"] = None
     if settings.method != "BOARD" and settings.scale == "DISTANCE":

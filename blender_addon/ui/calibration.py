@@ -68,7 +68,7 @@ class UNDERSTUDY_PT_calibration(Sidebar):
         buttons.operator("understudy.clear_calibration", text="", icon="X")
         if settings.active_camera < len(settings.cameras):
             item = settings.cameras[settings.active_camera]
-            text = f"{_size(item)}, {item.lens_mm:.1f} mm on a 36 mm sensor"
+            text = f"{_size(item)} px, lens {item.lens_mm:.1f} mm"
             draw_text(layout, text, icon=_camera_icon(settings, item.name))
         for note in settings.notes.splitlines()[:4]:
             draw_text(layout, note, icon="INFO")
@@ -103,7 +103,9 @@ class UNDERSTUDY_PT_findings(Sidebar):
         settings = context.scene.understudy.calibration
         if not settings.findings:
             layout.label(text="Nothing was found wrong", icon="CHECKMARK")
-        for index, found in enumerate(settings.findings):
+        last = [(found.severity == "note", index) for index, found in enumerate(settings.findings)]
+        for _, index in sorted(last):
+            found = settings.findings[index]
             box = layout.box().column()
             draw_text(box, found.text, icon=_ICONS.get(found.severity, "INFO"), inset=2)
             if found.change:
@@ -125,9 +127,9 @@ class UNDERSTUDY_PT_calibrate(Sidebar):
         column.row().prop(settings, "method", expand=True)
         if settings.method == "PEOPLE":
             _draw_scale(column, settings)
+            draw_optional(column, settings, "focal_px")
         else:
             _draw_board(column, settings)
-        draw_optional(column, settings, "focal_px")
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.calibrate", icon="PLAY")
