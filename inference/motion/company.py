@@ -220,8 +220,9 @@ def _lifted(turn: _Turn, view: Keypoints2D, views: Sequence[Keypoints2D], camera
         "people", f"Somebody is seen by {view.header['view']} alone: lifted from one view, which is less exact."
     )
     camera = match_cameras(views, cameras)[list(views).index(view)]
-    keypoints = to_space(turn, [view], CameraSet((camera,)))
-    return in_world(keypoints, camera)
+    keypoints = to_space(replace(turn, suffix=f"{turn.suffix}_{view.header['view']}"), [view], CameraSet((camera,)))
+    inputs = [keypoints.header["fingerprint"], camera.to_header()]
+    return turn.stage(Keypoints3D, "keypoints_3d", "lift", inputs, lambda: in_world(keypoints, camera))
 
 
 def in_world(keypoints: Keypoints3D, camera: Camera) -> Keypoints3D:
