@@ -15,16 +15,27 @@ from ..protocol.errors import InputError
 Array = np.ndarray
 FAINT = 0.05  # confidence under which a keypoint is noise
 GUESSED = 0.1  # what a guessed keypoint counts against a measured one
+_SHAPE_M = 0.04  # an error that halves what a keypoint counts: a skeleton misses joints by about as much anyway
+_LEAST_TRUST = 0.1
 _FILLED = 0.3  # what a filled-in keypoint counts against its neighbours
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Keypoints without spikes and short gaps: positions (T, 137, 3), zero where unknown, weights (T, 137)."""
+    """Keypoints without spikes and short gaps: positions (T, 137, 3), zero where unknown, weights (T, 137).
+
+    precision (T, 137): how firmly each holds the pose; less than its weight where a large error is to be expected.
+    """
 
     positions: Array
     weights: Array
     fps: float
+    precision: Array | None = None
+
+    @property
+    def firm(self) -> Array:
+        """(T, 137) the precision where it is known, else the weights."""
+        return self.weights if self.precision is None else self.precision
 
 
 def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
@@ -51,7 +62,21 @@ def clean(keypoints: Keypoints3D, *, gap_s: float, hands: bool) -> Seen:
     filled, known = fill_gaps(positions[:, used], weights[:, used] > 0, gap)
     positions[:, used] = np.where(known[..., None], filled, 0.0)
     weights[:, used] = np.where(known, _bridged(weights[:, used]), 0.0)
-    return Seen(positions, weights, keypoints.fps)
+    if keypoints.expected_error_m is None:
+        return Seen(positions, weights, keypoints.fps)
+    error = np.full(weights.shape, np.nan)
+    error[:, place] = keypoints.expected_error_m[:, source]
+    return Seen(positions, weights, keypoints.fps, weights * trust(error))
+
+
+def trust(error: Array) -> Array:
+    """What counts of a weight where an error (T, C), metres, is to be expected; all of it where nobody knows.
+
+    The inverse of the variance, which is at least that of a skeleton that does not quite have the person's shape. A
+    confidence falls with the error, too, but slowly: it says whether a joint may be shown, not how firmly it holds.
+    """
+    error = np.nan_to_num(error, nan=0.0, posinf=1e3)
+    return np.maximum(1.0 / (1.0 + np.square(error / _SHAPE_M)), _LEAST_TRUST)
 
 
 def weigh(positions: Array, confidence: Array, measured: Array, *, hands: bool) -> tuple[Array, Array]:

@@ -54,7 +54,7 @@ def fit(keypoints: Keypoints3D, settings: FitSettings, report: Reporter) -> Body
     frame = keypoints.header["frame"]
     report.progress("fit", 0, _STEPS)
     seen = clean(keypoints, gap_s=settings.fill_gap_s, hands=settings.hands)
-    skeleton = make_skeleton(measure_person(seen.positions, seen.weights))
+    skeleton = make_skeleton(measure_person(seen.positions, seen.firm))
     report.progress("fit", 1, _STEPS)
     up = guess_up(seen, skeleton, frame)
     solver = Solver(skeleton, seen, up, gap_s=settings.fill_gap_s)

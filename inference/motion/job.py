@@ -36,8 +36,10 @@ class Job:
         self.report.progress(stage, done, total)
 
     def warning(self, code: str, text: str) -> None:
-        self.warnings.append({"code": code, "text": text})
-        self.report.warning(code, text)
+        said = {"code": code, "text": text}
+        if said not in self.warnings:  # several stages look at the same calibration
+            self.warnings.append(said)
+            self.report.warning(code, text)
 
     def artifact(self, name: str, file: str) -> None:
         self.report.artifact(name, file)

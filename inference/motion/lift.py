@@ -82,7 +82,10 @@ def lift(
     absent = _absent(valid, keypoints.fps, regressor.window)
     positions = np.where(absent[..., None], np.nan, poses * scale + roots[:, None])
     confidence = np.where(absent, 0.0, confidence_of(errors)) * valid_window(valid, keypoints.fps, regressor.window)
-    return _artifact(keypoints, optics, positions, confidence, valid)
+    expected = np.where(absent, np.nan, expected_error_of(errors) * scale)
+    return replace(
+        _artifact(keypoints, optics, positions, confidence, valid), expected_error_m=expected.astype(np.float32)
+    )
 
 
 class StreamingLifter:
@@ -393,6 +396,11 @@ def valid_window(valid: Array, fps: float, window: int) -> Array:
 def confidence_of(error: Array) -> Array:
     """Probability in (0, 1) that a joint with this expected error, metres, lies within 100 mm of the truth."""
     return 1.0 - np.exp(-((_WITHIN_M / np.maximum(error, 1e-4)) ** _SHAPE) * _RATE)
+
+
+def expected_error_of(error: Array) -> Array:
+    """Metres below which 68 % of the true errors about the root lie, where the network expects this error."""
+    return error * np.sqrt(-np.log(1.0 - 0.68) / _RATE)
 
 
 def _artifact(keypoints: Keypoints2D, optics: Optics, positions: Array, confidence: Array, valid: Array) -> Keypoints3D:

@@ -53,20 +53,20 @@ class Solver:
         self.freedom = _freedom()
         self.counts = _counts(self.keypoints)
         self.gap = round(gap_s * seen.fps)
-        self.builder = Builder(skeleton, seen.positions, seen.weights, up, seen.fps, self.gap, _RELAX_S * seen.fps)
+        self.builder = Builder(skeleton, seen.positions, seen.firm, up, seen.fps, self.gap, _RELAX_S * seen.fps)
 
     def solve(self, *, hands: bool) -> ik.Pose:
         """The pose nearest to the keypoints as they are."""
         root = first_pose(self.builder, hands=hands)
         pose = ik.Pose(self.builder.local.copy(), root)
-        weights = self._body_weights(self.seen.weights)
+        weights = self._body_weights(self.seen.firm)
         pose = ik.refine(self.tree, pose, self._targets(self.seen.positions[:, self.keypoints], weights), self.freedom)
         return self._with_fingers(pose, self.seen.positions)
 
     def last(self) -> Solver:
         """The problem of the last frame alone."""
         out, seen = copy.copy(self), self.seen
-        out.seen = Seen(seen.positions[-1:], seen.weights[-1:], seen.fps)
+        out.seen = Seen(seen.positions[-1:], seen.weights[-1:], seen.fps, seen.firm[-1:])
         return out
 
     def latest(self, held: Array, *, hands: bool) -> tuple[ik.Pose, Array]:
@@ -78,7 +78,7 @@ class Solver:
         known = self.builder.known[-1].copy()
         turns = np.where(known[:, None, None], self.builder.local[-1], held)[None]
         positions, weights = self.seen.positions[-1:], self.seen.weights[-1:]
-        targets = self._targets(positions[:, self.keypoints], self._body_weights(weights))
+        targets = self._targets(positions[:, self.keypoints], self._body_weights(self.seen.firm[-1:]))
         pose = ik.refine(self.tree, ik.Pose(turns, root), targets, self.freedom, steps=2)
         world, _ = ik.place(self.tree, pose)
         fingers, shown = solve_fingers(self.skeleton, world, positions, weights)
@@ -102,11 +102,11 @@ class Solver:
     def smooth(self, raw: ik.Pose, amount: float) -> ik.Pose:
         """The same motion without the noise: smooth rotations, drawn to smoothed keypoints so that no error adds up."""
         fps = self.seen.fps
-        weights = self._body_weights(self.seen.weights)
+        weights = self._body_weights(self.seen.firm)
         positions = self._smooth_keypoints(raw, amount)
         points = positions[:, self.keypoints]
         turns = smooth_rotations(
-            quaternion_from_matrix(raw.turns), bone_confidence(self.seen.weights), fps, amount=amount
+            quaternion_from_matrix(raw.turns), bone_confidence(self.seen.firm), fps, amount=amount
         )
         start = ik.Pose(matrix_from_quaternion(turns), _root_of(points, raw, self.keypoints))
         steady = self._eased(weights)
@@ -116,7 +116,7 @@ class Solver:
     def _smooth_keypoints(self, raw: ik.Pose, amount: float) -> Array:
         """(T, 137, 3) keypoints without their noise; where one is not seen, what the raw pose says."""
         rows = self.skeleton.marker_keypoints
-        weights = self.seen.weights[:, rows]
+        weights = self.seen.firm[:, rows]
         placed = place_markers(self.skeleton, *ik.place(self.tree, raw))
         points = np.where(weights[..., None] > 0, self.seen.positions[:, rows], placed)
         anchor = np.zeros_like(points)  # fingers are smoothed about the wrist: its noise is not theirs
@@ -177,7 +177,7 @@ class Solver:
             firm = np.maximum(firm, np.minimum(sunk / _SUNK_M, 1.0))
             firm = np.where(feet.weights > GUESSED, firm, 0.1 * firm)
         shift = shift @ ground.floor_from_frame[:3, :3]
-        weights = np.maximum(self._eased(self._body_weights(self.seen.weights)), 0.05)
+        weights = np.maximum(self._eased(self._body_weights(self.seen.firm)), 0.05)
         wanted = self._markers(pose)
         for i, side in enumerate("LR"):
             heel, toe = 2 * i, 2 * i + 1

@@ -148,6 +148,22 @@ def test_smoothing_takes_off_noise_and_comes_nearer_to_the_truth():
     assert np.sqrt(np.mean((after - truth) ** 2)) < 0.8 * np.sqrt(np.mean((before - truth) ** 2))
 
 
+def test_keypoints_that_are_expected_to_err_pull_less():
+    truth = bodies.keypoints_of(bodies.moving(40))
+    generator, shape = np.random.default_rng(3), truth.positions.shape[:2]
+    wrong = generator.random(shape) < 0.2
+    noise = generator.normal(0.0, 1.0, (*shape, 3)) * np.where(wrong, 0.12, 0.005)[..., None]
+    noisy = replace(truth, positions=truth.positions + noise)
+    warned = replace(noisy, expected_error_m=np.where(wrong, 0.2, 0.01))
+    body = [i for i in range(15) if np.isfinite(truth.positions[:, i]).all()]
+
+    def miss(keypoints):
+        fitted = motion_keypoints(fit(keypoints, FitSettings(floor=False), SilentReporter()))
+        return np.linalg.norm(fitted[:, body] - truth.positions[:, body], axis=-1).mean()
+
+    assert miss(warned) < 0.75 * miss(noisy)
+
+
 def test_no_smoothing_returns_the_raw_result():
     motion = fitted(bodies.keypoints_of(bodies.moving(20), noise_m=0.01), FitSettings(smoothing=0.0))
     assert motion.rotations_raw is not None
