@@ -24,6 +24,7 @@ _LOOSE = 0.03
 _BIASED = 0.012  # of the person's height: a constant offset worth a warning
 _CONSTANT = 1.3  # times its own scatter
 _LOOKED_AT = 200  # frames
+_LINE_DEG, _NARROW_DEG = 1.5, 6.0
 _WIDE = 0.06  # of the person's height: rays that pass so far away are outliers
 _NO_OFFSET = {
     "offset_from_others_px": [None, None],
@@ -74,6 +75,36 @@ def check_cheirality(scene: Scene) -> None:
                 "its calibration is mirrored or inverted.",
                 "The calibration must take world points into the camera (x_cam = R x_world + t), z pointing forward.",
             )
+
+
+def check_parallax(scene: Scene, report: Reporter) -> None:
+    """Compare the directions in which cameras see joints: views along one line do not tell how far they are.
+
+    Raises:
+        InputError: all views lie on one line with the person.
+    """
+    rays = scene.rays()
+    lines = np.concatenate([rays.directions, np.ones((*rays.directions.shape[:-1], 1))], axis=-1) @ rays.rotation
+    lines = lines / np.linalg.norm(lines, axis=-1, keepdims=True)
+    seen = (rays.weight > 0) & np.isfinite(lines).all(-1)
+    widest = np.full(seen.shape[1], np.nan)
+    for one in range(len(seen)):
+        for other in range(one):
+            sine = np.linalg.norm(np.cross(lines[one], lines[other]), axis=-1)
+            widest = np.where(seen[one] & seen[other], np.fmax(widest, sine), widest)
+    if not np.isfinite(widest).any():
+        return
+    degrees = float(np.degrees(np.arcsin(np.clip(np.nanmedian(widest), 0.0, 1.0))))
+    if degrees >= _NARROW_DEG:
+        return
+    names = ", ".join(camera.name for view, camera in enumerate(scene.cameras) if seen[view].any())
+    text = f"{names} see the person along lines that differ by {degrees:.1f} degrees"
+    if degrees < _LINE_DEG:
+        raise InputError(
+            f"{text}: they stand in one place or on one line with the person, which tells no distance.",
+            f"Move a camera, so that lines of sight differ by {_NARROW_DEG:.0f} degrees at least.",
+        )
+    report.warning("calibration", f"{text}: distances from the cameras are vague.")
 
 
 def check_agreement(diagnostics: dict[str, Any], report: Reporter) -> None:

@@ -38,6 +38,7 @@ from .rig_checks import (
     check_agreement,
     check_cheirality,
     check_height,
+    check_parallax,
     diagnose,
     measured_height,
     warn_of_biased_cameras,
@@ -72,6 +73,7 @@ _BELIEVED = 0.1  # of the largest weight: a view that took part
 # 68 % of the errors are below so many times what `uncertainty` says, on rigs of bench/views.py; two agree too easily
 _ONE_SIGMA, _ONE_SIGMA_OF_TWO = 1.05, {"ransac": 1.8}
 _KNOWN_UNSEEN = 0.3  # score of what fewer than two views see, and is placed all the same
+_SEES = 0.05  # of the frames: a view that shows somebody
 _FEW = 3  # views: a prior of how people stand is worth more than another view
 
 Method = Literal["auto", "dlt", "ransac", "algebraic", "volumetric"]
@@ -111,7 +113,7 @@ def triangulate(
     check_people(views, settings.min_confidence, report)
     report.progress("triangulate", 0, 3)
     scene, fps = assemble(views, cameras, settings.min_confidence), views[0].fps
-    height = _probe(scene)
+    height = _probe(scene, report)
     sides = np.zeros((len(views), scene.frames, 2), bool)
     if settings.unswap:
         body = scene.body()
@@ -143,10 +145,11 @@ def triangulate(
     return keypoints.with_header(diagnostics=diagnostics)
 
 
-def _probe(scene: Scene) -> float:
+def _probe(scene: Scene, report: Reporter) -> float:
     """Look at some frames the plain way: the height of the person, or a sentence why there is none."""
     frames = np.unique(np.linspace(0, scene.frames - 1, _PROBED).round().astype(int))
     sample = scene.body().at(frames)
+    check_parallax(sample, report)
     check_cheirality(sample)
     height = measured_height(intersect(sample.rays()).reshape(len(frames), -1, 3))
     check_height(height)
@@ -161,10 +164,11 @@ def choose(scene: Scene, settings: TriangulateSettings, *, fps: float, height: f
     """
     if settings.method != "auto":
         return settings.method, "asked for"
-    count = len(scene.cameras)
+    seeing = (scene.confidence[:, :, BODY] >= settings.min_confidence).any(2)
+    count = int((seeing.mean(1) >= _SEES).sum())
     known = weights.registry()
     if count <= _FEW and "joint-volume" in known:
-        return "volumetric", f"{count} views"
+        return "volumetric", f"{count} views see the person"
     if settings.min_views > 2 or "view-trust" not in known:
         return "ransac", f"at least {settings.min_views} views were asked for"
     candidates: list[Method] = ["ransac", "algebraic", *(["volumetric"] if "joint-volume" in known else [])]
