@@ -237,9 +237,10 @@ class Session:
     def pump(self) -> bool:
         """Take in what jobs and the check said, without waiting; tell whether anything changed."""
         changed = [job.poll() for job in self.jobs if job.is_running]
-        for job in [job for job in self.jobs if job.then and not job.is_running]:
-            then, job.then = job.then, None
-            then(job)
+        for job in self.jobs:
+            if job.then and not job.is_running:
+                then, job.then = job.then, None
+                then(job)
         return self._pump_check() or any(changed)
 
     @property

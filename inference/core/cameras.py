@@ -303,6 +303,6 @@ def from_blender(name: str, lens: BlenderLens, matrix_world: Array, distortion: 
     world = np.array(matrix_world, float)
     world[:3, :3] /= np.linalg.norm(world[:3, :3], axis=0)
     left, _, right = np.linalg.svd((world @ BLENDER_FROM_OPENCV)[:3, :3])  # single precision is not quite orthogonal
-    rotation = (left @ right).T
+    rotation: Array = (left @ right).T
     bent = np.zeros(5) if distortion is None else np.asarray(distortion, float)
-    return Camera(name, lens.size, lens.matrix, bent, rotation, -rotation @ world[:3, 3])
+    return Camera(name, lens.size, lens.matrix, bent, rotation, -(rotation @ world[:3, 3]))

@@ -121,7 +121,7 @@ def lens_of(data: bpy.types.Camera, scene: bpy.types.Scene) -> BlenderLens:
     size = (int(render.resolution_x * scale), int(render.resolution_y * scale))
     aspect = render.pixel_aspect_y / render.pixel_aspect_x
     if SIZE in data:
-        size, aspect = tuple(int(side) for side in data[SIZE]), float(data.get(PIXEL_ASPECT, 1.0))
+        size, aspect = (int(data[SIZE][0]), int(data[SIZE][1])), float(data.get(PIXEL_ASPECT, 1.0))
     return BlenderLens(
         data.lens, (data.sensor_width, data.sensor_height), data.sensor_fit, (data.shift_x, data.shift_y), size, aspect
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -41,7 +42,7 @@ def capture_of(count: int, *, seen: float = 1.0) -> Capture:
     return Capture(views, cameras, keypoints, motion)
 
 
-def painted(capture: Capture, title: str) -> object:
+def painted(capture: Capture, title: str) -> Any:
     """The figure of one plot, drawn."""
     from matplotlib import pyplot as plt
 
