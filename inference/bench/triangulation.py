@@ -356,7 +356,9 @@ def solve_take() -> float:
     frames, count = _TAKE
     rng = np.random.default_rng(0)
     cameras = rig.random_rig(count, np.array([0.0, 0.0, 0.9]), rng)
-    person = rng.uniform((-0.4, -0.2, 0.0), (0.4, 0.2, 1.7), (len(OPENPOSE_137), 3))
+    stands = 1.7 * load().volume.settle.typical.double().numpy() + [0.0, 0.0, 0.9]
+    person = np.concatenate([stands, stands[:1].repeat(70, 0), stands[7:8].repeat(21, 0), stands[4:5].repeat(21, 0)])
+    person += rng.normal(0, 0.01, person.shape)
     moves = np.sin(np.arange(frames) / 40.0)[:, None, None] * [0.5, 0.3, 0.0]
     views = []
     for camera in cameras:
