@@ -15,7 +15,7 @@ BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "idprop
 NETS = {"numpy", "torch", "safetensors"}
 STAGES = NETS | {"cv2", "scipy", "mediapipe", "google.protobuf", "av", "matplotlib"}
 BASEMENT = {"inference.protocol", "inference.core"}
-TOOLS = {"inference.runtime.video", "inference.runtime.device", "inference.runtime.weights"}
+TOOLS = {"inference.runtime.video", "inference.runtime.sound", "inference.runtime.device", "inference.runtime.weights"}
 
 # a folder, and what may be imported there besides the standard library; the longest folder that fits a file counts
 ALLOWED = {
