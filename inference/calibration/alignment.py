@@ -42,18 +42,18 @@ def scaled(cameras: CameraSet, factor: float) -> CameraSet:
     return Similarity(factor, np.eye(3), np.zeros(3)).cameras(cameras)
 
 
-def lay_over(cameras: CameraSet, given: CameraSet) -> Similarity:
+def lay_over(cameras: CameraSet, given: CameraSet, *, robust: bool = True) -> Similarity:
     """Find the similarity after which a rig agrees with the given one, whatever a minority of its cameras does.
 
     Scale follows the median of the baselines, turn and shift the cameras by robust weights: of places and directions
-    alike, so that two cameras are enough.
+    alike, so that two cameras are enough. `robust` False: all cameras count the same (least squares).
     """
     scale = _scale(cameras, given)
     turn = _middle_turn([a.rotation.T @ b.rotation for a, b in zip(given, cameras, strict=True)])
     centres, wanted = (np.stack([camera.centre for camera in rig]) for rig in (cameras, given))
     size = max(float(np.linalg.norm(wanted - wanted.mean(0), axis=-1).max()), 1e-9)
     weight = np.ones(len(cameras))
-    for _ in range(_ROUNDS):
+    for _ in range(_ROUNDS if robust else 1):
         turn = _fit_turn(cameras, given, scale, weight, size)
         shift = (weight @ (wanted - scale * centres @ turn.T)) / weight.sum()
         off = np.linalg.norm(wanted - scale * centres @ turn.T - shift, axis=-1) / size

@@ -178,7 +178,7 @@ class _Chessboard:
 
     def find(self, gray: Array) -> Sight | None:
         """Find all corners, or nothing."""
-        done, corners = cv2.findChessboardCornersSB(gray, self.size, flags=cv2.CALIB_CB_EXHAUSTIVE)
+        done, corners = cv2.findChessboardCornersSB(gray, self.size)
         if not done:
             return None
         pixels = np.asarray(corners, float).reshape(-1, 2)
@@ -234,7 +234,7 @@ def _other_counts(video: Path, board: Board, start: int, stop: int | None) -> st
     near = [(-1, -1), (1, 1), (-1, 0), (0, -1), (1, 0), (0, 1), (-2, 0), (0, -2)]
     sizes = [(board.columns + a, board.rows + b) for a, b in near]
     frames = probe(video).frames if stop is None else stop
-    wanted = set(np.linspace(start, max(frames - 1, start), 12).round().astype(int).tolist())
+    wanted = set(np.linspace(start, max(frames - 1, start), 6).round().astype(int).tolist())
     for index, _, rgb in read_frames(video, start=start, stop=stop):
         if index not in wanted:
             continue

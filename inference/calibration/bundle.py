@@ -69,10 +69,9 @@ class Bundle:
     speed: Array | None = None
     clock_s: float = 0.0
 
-    def tied(self) -> Array:
-        """(T, B) whether both ends of a bone are seen by two views."""
-        seen = (self.weight > 0).sum(0) >= 2
-        return seen[:, self.bones[:, 0]] & seen[:, self.bones[:, 1]]
+    def tied(self, bone: int) -> Array:
+        """(T,) whether both ends of a bone are seen by two views."""
+        return ((self.weight[:, :, self.bones[bone]] > 0).sum(0) >= 2).all(-1)
 
 
 @dataclass(frozen=True)
@@ -141,8 +140,8 @@ def bone_lengths(points: Array, bundle: Bundle) -> Array:
     """(B,) logarithm of the median length of each bone over (T, J, 3) points; 0 where it is never known."""
     a, b = bundle.bones.T
     length = np.log(np.maximum(np.linalg.norm(points[:, a] - points[:, b], axis=-1), 1e-6))
-    tied = bundle.tied()
-    return np.array([np.median(length[tied[:, i], i]) if tied[:, i].any() else 0.0 for i in range(len(a))])
+    tied = [bundle.tied(bone) for bone in range(len(a))]
+    return np.array([np.median(length[known, i]) if known.any() else 0.0 for i, known in enumerate(tied)])
 
 
 def reprojection(camera: Camera, points: Array) -> tuple[Array, Array, Array, Array]:
@@ -159,8 +158,10 @@ def reprojection(camera: Camera, points: Array) -> tuple[Array, Array, Array, Ar
     x, y = cam[..., 0] / safe, cam[..., 1] / safe
     plane = np.stack([x, y], -1)
     bent = distort(camera, plane)
-    aside = [distort(camera, plane + _NEAR * axis) - distort(camera, plane - _NEAR * axis) for axis in np.eye(2)]
-    by_plane = np.stack(aside, -1) / (2 * _NEAR)  # any lens that `distort` knows
+    by_plane = np.broadcast_to(np.eye(2), (*x.shape, 2, 2))
+    if np.any(camera.distortion) or camera.fisheye:
+        aside = [distort(camera, plane + _NEAR * axis) - distort(camera, plane - _NEAR * axis) for axis in np.eye(2)]
+        by_plane = np.stack(aside, -1) / (2 * _NEAR)  # any lens that `distort` knows
     zero, one = np.zeros_like(x), 1.0 / safe
     plane_by_cam = np.stack([np.stack([one, zero, -x * one], -1), np.stack([zero, one, -y * one], -1)], -2)
     focal = camera.matrix[:2, :2]
@@ -212,7 +213,7 @@ def _linearise(bundle: Bundle, state: Adjusted, given: CameraSet) -> _System:
     border, right = np.zeros((size + bones, size + bones)), np.zeros(size + bones)
     across = np.zeros((frames, size + bones, joints, 3))
     blocks = np.zeros((frames, joints, 3, joints, 3))
-    blocks_right = np.zeros((frames, joints, 3))
+    blocks_right, diagonal = np.zeros((frames, joints, 3)), np.zeros((frames, joints, 3, 3))
     each = np.arange(joints)
     for view, camera in enumerate(state.cameras):
         rows = slice(view * _WIDTH, (view + 1) * _WIDTH)
@@ -220,16 +221,19 @@ def _linearise(bundle: Bundle, state: Adjusted, given: CameraSet) -> _System:
         if bundle.speed is not None:
             by_camera[..., _CLOCK] = -np.where((bundle.weight[view] > 0)[..., None], bundle.speed[view], 0.0)
         miss, pull = _pull(bundle, view, _seen(bundle, view, state.clock[view]) - pixels, depth)
-        weighted_camera, weighted_point = by_camera * pull[..., None, None], by_point * pull[..., None, None]
-        border[rows, rows] = np.einsum("tjca,tjcb->ab", weighted_camera, by_camera)
-        right[rows] = np.einsum("tjca,tjc->a", weighted_camera, miss)
-        across[:, rows] = np.einsum("tjca,tjcb->tajb", weighted_camera, by_point)
-        blocks[:, each, :, each] += np.einsum("tjca,tjcb->jtab", weighted_point, by_point)
-        blocks_right += np.einsum("tjca,tjc->tja", weighted_point, miss)
+        ways = (by_camera * pull[..., None, None]).reshape(-1, _WIDTH)
+        border[rows, rows] = ways.T @ by_camera.reshape(-1, _WIDTH)
+        right[rows] = ways.T @ miss.ravel()
+        for axis in (0, 1):  # sums over two pixels by hand: several times faster than einsum
+            weighted = by_point[..., axis, :] * pull[..., None]  # (T, J, 3)
+            across[:, rows] += np.moveaxis(by_camera[..., axis, :, None] * weighted[..., None, :], 1, 2)
+            diagonal += by_point[..., axis, :, None] * weighted[..., None, :]
+            blocks_right += weighted * miss[..., axis, None]
+    blocks[:, each, :, each] += np.swapaxes(diagonal, 0, 1)
     for bone, (a, b) in enumerate(bundle.bones):
         ahead, short, pull = _bone(bundle, state, bone)
         pulled = ahead * pull[:, None]
-        outer = np.einsum("ti,tj->tij", pulled, ahead)
+        outer = pulled[:, :, None] * ahead[:, None]
         for one, other, sign in ((a, a, 1), (b, b, 1), (a, b, -1), (b, a, -1)):
             blocks[:, one, :, other] += sign * outer
         blocks_right[:, a] += pulled * short[:, None]
@@ -272,7 +276,7 @@ def _bone(bundle: Bundle, state: Adjusted, bone: int) -> tuple[Array, Array, Arr
     way = state.points[:, a] - state.points[:, b]
     length = np.maximum(np.linalg.norm(way, axis=-1), 1e-6)
     short = state.lengths[bone] - np.log(length)
-    pull = bundle.tied()[:, bone] / bundle.bone**2 / (1.0 + np.square(short / bundle.bone / _BONE_ROBUST))
+    pull = bundle.tied(bone) / bundle.bone**2 / (1.0 + np.square(short / bundle.bone / _BONE_ROBUST))
     return way / np.square(length)[:, None], short, pull
 
 
@@ -312,7 +316,7 @@ def _cost(bundle: Bundle, state: Adjusted, given: CameraSet) -> float:
         total += float((bundle.weight[view] * _ROBUST**2 * np.log1p(squared / _ROBUST**2)).sum())
     for bone in range(len(bundle.bones)):
         _, short, _ = _bone(bundle, state, bone)
-        squared = np.square(short / bundle.bone) * bundle.tied()[:, bone]
+        squared = np.square(short / bundle.bone) * bundle.tied(bone)
         total += float((_BONE_ROBUST**2 * np.log1p(squared / _BONE_ROBUST**2)).sum())
     off, sure = _away(bundle, state, given)
     return 0.5 * (total + float((sure * off**2).sum()))
@@ -331,8 +335,9 @@ def _reduced(system: _System, damping: float = 0.0) -> tuple[Array, Array, Array
     blocks = system.blocks + _diagonals(damping * diagonal + np.where(diagonal > 0, 1e-9 * diagonal, 1.0))
     sides = np.concatenate([np.swapaxes(system.across, 1, 2), system.blocks_right[..., None]], axis=-1)
     solved = np.linalg.solve(blocks, sides)  # (T, 3 J, C + B + 1)
-    border = system.border - np.einsum("tca,tad->cd", system.across, solved[..., :-1])
-    right = system.border_right - np.einsum("tca,ta->c", system.across, solved[..., -1])
+    flat, count = np.moveaxis(system.across, 1, 0).reshape(len(system.border), -1), len(system.border)
+    taken = flat @ solved.reshape(-1, count + 1)
+    border, right = system.border - taken[:, :-1], system.border_right - taken[:, -1]
     return border, right, solved[..., :-1], solved[..., -1]
 
 
@@ -342,7 +347,7 @@ def _solve(system: _System, damping: float) -> tuple[Array, Array, Array, Array]
     # The gauge is free: damping by the full diagonal keeps the border regular, and no direction is preferred.
     border[np.diag_indices_from(border)] += (damping + 1e-12) * np.maximum(np.diag(system.border), 1e-12)
     step = np.linalg.lstsq(border, right, rcond=1e-14)[0] if damping < 1e-6 else np.linalg.solve(border, right)
-    frames = own - np.einsum("tac,c->ta", across, step)
+    frames = own - across @ step
     cameras = np.zeros(system.cameras * _WIDTH)
     count = len(system.free)
     cameras[system.free] = step[:count]

@@ -33,11 +33,11 @@ from .scene import Footage, agreed, bundled, error_figures, errors_px, footage, 
 
 Array = np.ndarray
 HEIGHT_M = 1.70  # of a person of whom nothing is known
-_FOCALS = (0.75, 1.0, 1.4, 2.0)  # of the image's longer side: phones, action cameras, portrait lenses
+_FOCALS = (0.75, 1.1, 1.7)  # of the image's longer side: phones, action cameras, portrait lenses
 _GUESSED, _KNOWN = Lens(focal=0.25), Lens(focal=0.01)
 _SURE = 0.5  # least score of what begins a rig
 _PAIRS = 2  # that a rig is tried to be begun with
-_LOOKED_AT = 50  # frames, while candidates are compared
+_LOOKED_AT = 40  # frames, while candidates are compared
 _HIT = 0.012  # of a focal length: how far a joint may be off its epipolar line, or its place, at first
 _LEAST_INLIERS = 40
 _PARALLAX_DEG = 4.0  # between two cameras' rays, and from being opposite each other

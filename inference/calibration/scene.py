@@ -17,12 +17,12 @@ from ..motion.sides import agree_on_sides
 from ..motion.views import Scene, assemble
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
-from .bundle import Adjusted, Bundle, Lens, adjust
+from .bundle import FIXED, Adjusted, Bundle, Lens, adjust
 
 Array = np.ndarray
 BONES = np.array([(a, b) for _, a, b in LIMBS] + [(2, 5), (9, 12), (2, 9), (5, 12), (15, 16)])
 _DERIVED = [BODY_25.index("Neck"), BODY_25.index("MidHip")]  # middles of others: they say nothing new
-_FRAMES = 240  # that take part, spread over the clip
+_FRAMES = 160  # that take part, spread over the clip
 _BONE = 0.03  # how much the length of a bone seems to vary, by what detectors take for its ends
 _NOISE = 0.01  # of the height: how far a good detection is off, before it is measured
 _LEAST_NOISE_PX = 0.3
@@ -99,7 +99,13 @@ def _scale(rays: Rays, scene: Scene) -> float:
 
 
 def bundled(
-    found: Footage, cameras: CameraSet, lens: Lens, *, moved: Array | None = None, steps: int = 40, report: Reporter
+    found: Footage,
+    cameras: CameraSet,
+    lens: Lens = FIXED,
+    *,
+    moved: Array | None = None,
+    steps: int = 40,
+    report: Reporter,
 ) -> Adjusted:
     """Adjust a rig to the footage; how noisy each view is follows from what a first descent leaves."""
     scene = replace(found.scene, cameras=cameras)
@@ -110,7 +116,9 @@ def bundled(
         scene.positions, scene.weight, noise, BONES, _BONE, [lens] * len(cameras), moved, found.speed,
         _CLOCK_FRAMES / found.fps,
     )  # fmt: skip
-    rough = adjust(bundle, cameras, points, steps=min(8, steps), watch=lambda step: report.progress("adjust", step, steps))
+    rough = adjust(
+        bundle, cameras, points, steps=min(8, steps), watch=lambda step: report.progress("adjust", step, steps)
+    )
     bundle = replace(bundle, noise_px=_measured_noise(bundle, rough))
     return adjust(
         bundle, cameras, rough.points, steps=steps, start=rough,
