@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # numpy comes with the first use
     from .scene.cameras import Film, Rig
 
 _SENSOR_MM = 36.0
+_FIRST_PERSON = re.compile(r"keypoints_2d(?!.*_person\d+$)")  # artifacts of others end in _person2, _person3 ...
 _EMPTY = "Import or calibrate cameras first"
 _BUSY = "A job is running; wait for it or cancel it"
 _READABLE = "*.toml;*.json;*.yml;*.yaml;*.xml;*.xcp;*.txt;*.calib;*.pickle"
@@ -397,8 +399,9 @@ def _take(scene: str, label: str, job: Job) -> None:
 def seen_before(clips: Sequence[Path]) -> tuple[Path, ...]:
     """Find the 2D keypoints that an earlier job of this list saw in each of the clips; empty unless in all."""
     for job in SESSION.jobs:
-        files = [job.folder / file for name, file in job.artifacts.items() if name.startswith("keypoints_2d")]
-        if job.state == "done" and len(files) >= len(clips) > 0:
+        files = [job.folder / file for name, file in job.artifacts.items() if _FIRST_PERSON.match(name)]
+        is_whole = not job.asked.get("start") and job.asked.get("fps") is None
+        if job.state == "done" and is_whole and len(files) >= len(clips) > 0:
             sources = {_footage_of(path): path for path in files}
             found = [sources.get(str(clip.resolve())) for clip in clips]
             if all(found):

@@ -18,6 +18,8 @@ from understudy.inference.core.formats.calibration import read_calibration, writ
 from understudy.inference.core.rotations import matrix_from_rotvec
 from understudy.inference.core.skeletons import OPENPOSE_137
 from understudy.inference.protocol.errors import InputError
+from understudy.inference.protocol.events import encode, make_event
+from understudy.inference.protocol.requests import PROTOCOL, MotionRequest, Order
 from understudy.operators import calibration, reprojection
 from understudy.operators.motion import use_camera
 from understudy.operators.scene.cameras import lens_of, read_rig
@@ -360,6 +362,30 @@ def test_the_command_takes_the_cameras_of_the_file(scene_rig, rig_file, tmp_path
 )  # fmt: skip
 def test_the_commands_exit_code_says_how_it_ended(addon, tmp_path, flags, code):
     assert commands.run(["calibrate", *(flag.format(tmp=tmp_path) for flag in flags)]) == code
+
+
+@pytest.mark.parametrize(("start", "is_found"), [(0, True), (20, False)])
+def test_what_an_earlier_job_saw_in_the_same_clips_is_not_looked_for_again(addon, tmp_path, start, is_found):
+    clips = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    folder = finish_job(tmp_path / "jobs" / "one", clips, start) / "artifacts"
+    assert addon.scan() == 1 and addon.jobs[0].state == "done"
+    wanted = (folder / "keypoints_2d_a.npz", folder / "keypoints_2d_b.npz") if is_found else ()
+    assert calibration.seen_before(clips) == wanted
+    assert calibration.seen_before([clips[0], tmp_path / "c.mp4"]) == () == calibration.seen_before([])
+
+
+def finish_job(folder, clips, start):
+    """The folder of a job that saw two people in each clip."""
+    (folder / "artifacts").mkdir(parents=True)
+    order = Order("motion", MotionRequest(video=tuple(clips), start=start), "run")
+    (folder / "request.json").write_text(json.dumps(order.to_json()))
+    events = [make_event("started", protocol=PROTOCOL, task="motion", run_id="run", pid=1)]
+    for name in (f"keypoints_2d_{clip.stem}{other}" for clip in clips for other in ("", "_person2")):
+        source = folder.parents[1] / f"{name.removeprefix('keypoints_2d_')[0]}.mp4"
+        np.savez(folder / "artifacts" / f"{name}.npz", header=np.array(json.dumps({"source": str(source)})))
+        events.append(make_event("artifact", name=name, file=f"artifacts/{name}.npz"))
+    (folder / "events.jsonl").write_bytes(b"".join(map(encode, [*events, make_event("done")])))
+    return folder
 
 
 # What is drawn over the footage
