@@ -23,6 +23,7 @@ _FRAMES = 60  # looked at
 _LEAST = 0.3  # confidence
 _JOINTS = 4  # of a body that is seen
 _MIRROR = np.asarray(MIRROR_137)[BODY]
+_WOBBLE = 0.4  # what a limb's change of length counts, when there are two views
 _CELL = 1.0  # the error of a joint that lies behind its camera
 # Lengths over body height, as `LIMBS` orders them (Winter, Biomechanics and Motor Control of Human Movement, 4.1).
 _OF_HEIGHT = np.array([0.186, 0.186, 0.146, 0.146, 0.245, 0.245, 0.246, 0.246, 0.288])
@@ -83,12 +84,18 @@ class Agreement:
     error: Array
 
     @property
-    def score(self) -> float:
+    def misfit(self) -> float:
         """The median error of the worst and of all views, both counted; infinite where nothing is common."""
         each = self.each
         known = each[np.isfinite(each)]
         every = self.error[np.isfinite(self.error)]
         return float(0.5 * (known.max() + np.median(every))) if known.size > 1 else float("inf")
+
+    @property
+    def score(self) -> float:
+        """The misfit, or for two views more: two rays often meet by chance, but then limbs change their lengths."""
+        views = np.isfinite(self.each).sum()
+        return self.misfit if views > 2 else max(self.misfit, _WOBBLE * _wobble(self.points))
 
     @property
     def each(self) -> Array:
@@ -133,6 +140,14 @@ def misses(camera: Camera, points: Array, seen: Seen, view: int) -> Array:
         off = np.linalg.norm(seen.pixels[view] - project(camera, points), axis=-1) / seen.size[view]
     known = (seen.weight[view] > 0) & np.isfinite(points).all(-1)
     return np.where(known, np.where(np.isfinite(off), np.minimum(off, _CELL), _CELL), np.nan)
+
+
+def _wobble(points: Array) -> float:
+    """Give by how much limbs change their lengths: the median share, 0.03 of good views; 0 where none is seen."""
+    lengths = np.linalg.norm(points[:, _ENDS[:, 0]] - points[:, _ENDS[:, 1]], axis=-1)
+    rows = [row[np.isfinite(row)] for row in lengths.T]
+    each = [np.median(np.abs(row - np.median(row))) / max(np.median(row), 1e-12) for row in rows if row.size > 4]
+    return float(np.median(each)) if each else 0.0
 
 
 def body_height(points: Array) -> float:

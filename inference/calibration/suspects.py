@@ -75,7 +75,7 @@ def explain(cameras: Cameras, seen: Seen) -> tuple[list[Finding], Cameras, Seen,
     moved = _moved(cameras, seen, start)
     if moved is not None and moved[2].score <= max(AGREE, _CLEARLY * start.score):
         return moved[0], moved[1], seen, moved[2]
-    if found and here.score < min(_CLEARLY * start.score, 2 * AGREE):
+    if found and len(cameras) > 2 and here.score < min(_CLEARLY * start.score, 2 * AGREE):
         return found, now, sights, here
     return [_disagree(cameras, start)], cameras, seen, start
 
@@ -337,7 +337,7 @@ def _odd_one(cameras: Sequence[Camera], seen: Seen, trusted: Sequence[int]) -> i
     scores = []
     for left in trusted:
         others = [other for other in trusted if other != left]
-        scores.append((agree([cameras[i] for i in others], seen.views(others)).score, left))
+        scores.append((agree([cameras[i] for i in others], seen.views(others)).misfit, left))
     scores.sort()
     return scores[0][1] if scores[0][0] < _ODD * scores[1][0] else -1
 

@@ -249,6 +249,37 @@ def test_a_lie_is_found_and_put_right(name: str) -> None:
         assert not [f for f in check_calibration(fixed, views=film(truth, seed)) if f.severity == "error"]
 
 
+PAIR = {
+    "exchanged": (order(1, 0), "swapped@"),
+    "one in millimetres": (LIES["one in millimetres"][0], "units@cam02"),
+    "one upside down": (changed(1, lambda c: turned_picture(c, 2)), "turned@cam02"),
+    "one as OpenGL": (LIES["one as OpenGL"][0], "convention@cam01"),
+    "both as Blender": (LIES["as Blender"][0], "convention@"),
+    "mirrored world": (LIES["mirrored world"][0], "mirrored@"),
+}
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_two_cameras_are_enough_for_most_lies(name: str) -> None:
+    lie, says = PAIR[name]
+    truth = rig(sorted(PAIR).index(name) + 100, count=2)
+    told = lie(truth)
+    findings = check_calibration(told, views=film(truth, 20))
+    assert serious(findings) == [says]
+    assert off_px(apply_all(told, findings), truth) < 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_camera_that_was_knocked_is_named_among_three_and_found_but_not_named_among_two(seed: int) -> None:
+    three = rig(seed + 100, count=3)
+    told = changed(2, lambda c: knocked(c, 1.2, 0.0))(three)
+    findings = check_calibration(told, views=film(three, seed))
+    assert serious(findings) == ["biased@cam03"] and off_px(apply_all(told, findings), three) < 10
+    two = rig(seed + 100, count=2)
+    findings = check_calibration(changed(1, lambda c: knocked(c, 6.0, 0.1))(two), views=film(two, seed))
+    assert serious(findings)[0] == "disagree@"
+
+
 def test_two_lies_at_once_are_both_found_and_put_right() -> None:
     truth = rig(3)
     told = world(turn("x", -90))(every(lambda c: posed(c, c.rotation, 1000 * c.translation))(order(1, 0, 2, 3)(truth)))
