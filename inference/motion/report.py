@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import atomic_write
-from .plots import draw_plots
+from ..core.artifacts import Keypoints2D, atomic_write
+from .plots import DELAYS, draw_delays, draw_plots
 from .summary import Capture, summary
+from .sync import Offsets
 
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1040px;margin:2em auto;padding:0 1em;color:#222}
 img{max-width:100%}table{border-collapse:collapse;width:100%}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;
@@ -21,7 +22,7 @@ figure{display:inline-block;margin:0 8px 0 0}figure img{max-height:420px;width:a
 .wide{overflow-x:auto}"""
 _FRAMES = {"world": "in the calibration's world", "camera": "in the camera's frame"}
 _NOTES = {
-    "How well the clips fit at each delay": "Motion: share of joints whose rays meet, or correlation of vertical "
+    DELAYS: "Motion: share of joints whose rays meet, or correlation of vertical "
     "speeds where no calibration is known; sound: correlation of onsets. The line stands where a closer look found the "
     "second clip to start after the first one; the dotted grey one is what explains them next best.",
     "Reprojection error by camera and joint, px": "How far the keypoints in space, seen by each camera, are from what "
@@ -44,6 +45,27 @@ def write_report(folder: Path, capture: Capture, *, pictures: Sequence[Path] = (
     return numbers
 
 
+def write_sync_report(folder: Path, offsets: Offsets, views: Sequence[Keypoints2D]) -> dict[str, Any]:
+    """Write `report.html` and `report.json` of when clips started, and of nothing else."""
+    numbers = offsets.summary()
+    rows = [
+        (str(one["view"]), f"{one['seconds']:+.4f} s, rate {one['rate']:.6f}, give or take {one['error_s'] or 0:.4f} s")
+        for one in numbers["views"]
+    ]
+    head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Understudy: sync</title>"
+    page = [f"<!doctype html><html lang='en'><head>{head}<style>{_STYLE}</style></head><body>"]
+    page += ["<h1>Understudy: when each clip started</h1>", f"<p>{html.escape(numbers['said'])}</p>", _table(rows)]
+    if len(offsets.curves):
+        picture = draw_delays(offsets, views)
+        page.append(f"<h2>{DELAYS}</h2><p class='note'>{html.escape(_NOTES[DELAYS])}</p>")
+        page.append(f"<img alt='{DELAYS}' src='data:image/png;base64,{picture}'>")
+    text = "\n".join([*page, "</body></html>"]).encode()
+    content = json.dumps(numbers, indent=1, allow_nan=False).encode()
+    atomic_write(folder / "report.html", lambda stream: stream.write(text))
+    atomic_write(folder / "report.json", lambda stream: stream.write(content))
+    return numbers
+
+
 def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: Sequence[Path]) -> str:
     head = "<meta charset='utf-8'><meta name='viewport' content='width=device-width'><title>Understudy report</title>"
     parts = [f"<!doctype html><html lang='en'><head>{head}<style>{_STYLE}</style></head><body>"]
@@ -51,6 +73,7 @@ def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: S
     parts += [f"<p class='warn'>{html.escape(warning['text'])}</p>" for warning in numbers["warnings"]]
     parts.append("".join(_figure(path) for path in pictures))
     parts += [_table(_overview(numbers))]
+    parts += ["<h2>People</h2>", _people_table(numbers["people"])] if numbers.get("people") else []
     parts += ["<h2>Views</h2>", _view_table(numbers["views"])] if numbers["views"] else []
     parts += ["<h2>The calibration</h2>", _finding_table(numbers["findings"])] if numbers.get("findings") else []
     for title, picture in plots:
@@ -96,6 +119,27 @@ def _view_table(views: Sequence[dict[str, Any]]) -> str:
               "Constant offset from the others")  # fmt: skip
     rows = [[html.escape(cell) for cell in _view_row(view, number + 1)] for number, view in enumerate(views)]
     cells = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<div class='wide'><table><tr><th>{'</th><th>'.join(titles)}</th></tr>{cells}</table></div>"
+
+
+def _people_table(people: Sequence[dict[str, Any]]) -> str:
+    """Everybody in a row; the rest of the page is about the first one."""
+    titles = (
+        "Person",
+        "There from - to, s",
+        "Seen by",
+        "Height",
+        "Reprojection, mean / median / 95 %",
+        "Limbs wander by",
+    )
+    rows = []
+    for one in people:
+        seen = ", ".join(f"{v['view']} {_percent(v['frames_with_person'])}" for v in one["views"])
+        height = "-" if one["height_m"] is None else f"{one['height_m']:.2f} m"
+        there = " - ".join(f"{second:.1f}" for second in one["seconds"])
+        wander = _with_unit(one["limb_length_std_mm"], "mm")
+        rows.append([str(one["person"]), there, seen, height, _triple(one["reprojection_px"]), wander])
+    cells = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<div class='wide'><table><tr><th>{'</th><th>'.join(titles)}</th></tr>{cells}</table></div>"
 
 

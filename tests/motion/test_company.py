@@ -102,6 +102,9 @@ def test_the_report_lists_people_with_figures(walked):
     ]  # fmt: skip
     assert all(1.4 < person["height_m"] < 2.1 for person in people)
     assert all(person["reprojection_px"]["mean"] < 5 for person in people)
+    page = (walked.folder.path / "report.html").read_text(encoding="utf-8")
+    assert "<h2>People</h2>" in page
+    assert page.count("cam1 100 %") == 2
 
 
 def test_a_second_run_repeats_no_stage(files, walked):
