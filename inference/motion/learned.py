@@ -20,6 +20,7 @@ from ..core.triangulation import intersect
 from ..nets import joint_volume
 from ..nets.joint_volume import JointVolume
 from ..nets.view_trust import Views, ViewTrust
+from ..protocol.errors import WeightsError
 from ..runtime import weights
 from .views import Located, Scene
 
@@ -30,24 +31,24 @@ _UPRIGHT = np.cos(np.radians(40.0))
 _NECK, _HIPS = BODY_25.index("Neck"), BODY_25.index("MidHip")
 
 
-def algebraic(scene: Scene, *, height: float, progress: Progress | None = None, net: Path | None = None) -> Located:
+def algebraic(scene: Scene, *, height: float, progress: Progress | None = None, trust: Path | None = None) -> Located:
     """Weighted linear triangulation with learned confidences (Iskakov 2019, section 3.1, from geometry alone)."""
-    trust = _trust(net or weights.locate("view-trust"))
+    believe = load_trust(trust or weights.locate("view-trust"))
 
     def run(views: Views) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        found = trust(views)
+        found = believe(views)
         return found.points, found.error, found.weights
 
     return _locate(scene, height, run, progress)
 
 
-def volumetric(scene: Scene, *, height: float, progress: Progress | None = None, net: Path | None = None) -> Located:
+def volumetric(scene: Scene, *, height: float, progress: Progress | None = None, trust: Path | None = None) -> Located:
     """Place the body in a volume (Iskakov 2019, section 3.2, image-free), also what no camera sees; hands as above."""
-    volume, trust = _volume(net or weights.locate("joint-volume")), _trust(weights.locate("view-trust"))
+    volume, believe = _volume(weights.locate("joint-volume")), load_trust(trust or weights.locate("view-trust"))
     body = volume.config.joints
 
     def run(views: Views) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        placed, trusted = joint_volume.place(volume, trust, views)
+        placed, trusted = joint_volume.place(volume, believe, views)
         points = torch.cat([placed.points, trusted.points[:, body:]], 1)
         return points, torch.cat([placed.error, trusted.error[:, body:]], 1), trusted.weights
 
@@ -55,9 +56,11 @@ def volumetric(scene: Scene, *, height: float, progress: Progress | None = None,
 
 
 @lru_cache(maxsize=4)
-def _trust(path: Path) -> ViewTrust:
+def load_trust(path: Path) -> ViewTrust:
+    """Load confidences of views, published or tuned."""
     net = nets.load(path)
-    assert isinstance(net, ViewTrust)
+    if not isinstance(net, ViewTrust):
+        raise WeightsError(f"{path.name} does not say which views to believe.", "Give what `tune` has written.")
     return net
 
 

@@ -81,6 +81,10 @@ def check_doors(request: MotionRequest, cameras: CameraSet | None) -> None:
     if cameras is not None and footage and not request.keypoints:
         _check_sizes([film.size for film in footage], view_names(request.video), cameras)
     set_threads(request.threads)
+    if request.tuned is not None:
+        from .learned import load_trust
+
+        load_trust(request.tuned)
     one_view = max(len(request.video), len(request.keypoints)) == 1
     if one_view or request.device == "cuda":
         choose(request.device, request.threads)
@@ -132,8 +136,9 @@ def to_space(job: Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) 
         if cameras is None:
             raise InputError(f"{len(views)} views without a calibration.", "Give the calibration of their cameras.")
         method = "auto" if request.triangulation == "lift" else request.triangulation
-        settings = TriangulateSettings(method, request.min_confidence, unswap=request.unswap)
-        nets = [weights.registry()[name].sha256 for name in ("view-trust", "joint-volume")]
+        settings = TriangulateSettings(method, request.min_confidence, unswap=request.unswap, tuned=request.tuned)
+        tuned = None if request.tuned is None else content_of(request.tuned)
+        nets = [tuned] + [weights.registry()[name].sha256 for name in ("view-trust", "joint-volume")]
         names = [str(view.header.get("view", "")) for view in views]
         make = lambda: triangulate(views, cameras, settings, job).with_header(views=names)  # noqa: E731
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig, nets], make)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -92,6 +93,7 @@ class TriangulateSettings:
     min_views: int = 2
     unswap: bool = True
     steady: bool = True
+    tuned: Path | None = None  # confidences of views in place of the published ones
 
 
 def triangulate(
@@ -190,7 +192,7 @@ def locate(
         from . import learned  # the others do without its libraries
 
         run = learned.algebraic if method == "algebraic" else learned.volumetric
-        return run(scene, height=height, progress=progress)
+        return run(scene, height=height, progress=progress, trust=settings.tuned)
     points, scale = solve(scene, settings, fps=fps, height=height, robust=method != "dlt")
     rays, shape = scene.rays(), scene.weight.shape
     robust = robust_weight(distances(points.reshape(-1, 3), rays), rays, scale)

@@ -50,6 +50,9 @@ class MotionRequest:
         Literal["auto", "lift", "dlt", "ransac", "algebraic", "volumetric"],
         About("How keypoints come into space; auto takes what promises the smallest error."),
     ] = "auto"
+    tuned: Annotated[
+        Path | None, About("Weights that were tuned to these cameras; without them, the published ones.")
+    ] = None
     start: Annotated[int, About("The first frame that is read.", 0)] = 0
     stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
@@ -84,14 +87,17 @@ class MotionRequest:
         if views == 1 and self.triangulation not in ("auto", "lift"):
             hint = f"{self.triangulation} needs 2 views at least; one is lifted (auto)."
             raise RequestError("1 view is not triangulated", hint, field="triangulation")
+        self._check_person(views)
+        if self.stop is not None and self.stop <= self.start:
+            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
+
+    def _check_person(self, views: int) -> None:
         if len(self.person) not in (0, views):
             raise RequestError(f"{len(self.person)} given for {views} views", field="person")
         for index, where in enumerate(self.person):
             if len(where) not in (2, 4):
                 hint = "A point is X Y, a box is X0 Y0 X1 Y1."
                 raise RequestError(f"{len(where)} values given, 2 or 4 needed", hint, field=f"person[{index}]")
-        if self.stop is not None and self.stop <= self.start:
-            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,54 @@ class CalibrateRequest:
 
 
 @dataclass(frozen=True)
+class TuneRequest:
+    """What decides which views are believed is tuned to a rig, by captures that were made with it."""
+
+    captures: Annotated[
+        tuple[Path, ...], About("Job folder of an earlier capture of the rig's cameras; may be repeated.")
+    ] = ()
+    minutes: Annotated[float, About("How long it may take.", 0.01, 600, "min")] = 5.0
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse nothing to learn from."""
+        if not self.captures:
+            raise RequestError("no earlier capture", "Give --captures FOLDER.", field="captures")
+
+
+@dataclass(frozen=True)
+class SyncRequest:
+    """Clips of one take that started at different moments: when each did, and how surely. Nothing is captured."""
+
+    video: Annotated[tuple[Path, ...], About("A clip; once for each view.")] = ()
+    keypoints: Annotated[
+        tuple[Path, ...], About("A file or folder of 2D keypoints in place of detection; once for each view.")
+    ] = ()
+    calibration: Annotated[Path | None, About("The calibration of the cameras, where there is one.")] = None
+    by: Annotated[
+        Literal["auto", "motion", "sound"], About("What is compared; sound alone needs no look at the pictures.")
+    ] = "auto"
+    image_size: Annotated[
+        tuple[int, int] | None,
+        About("Size of the images, where keypoint files do not say it.", 16, 16384, "px", ("W", "H")),
+    ] = None
+    fps: Annotated[float | None, About("Frames per second, where the files do not say it.", 0.1, 1000)] = None
+    min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    threads: Annotated[int, About("Processor threads behind detection; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        views = max(len(self.video), len(self.keypoints))
+        if views < 2:
+            raise RequestError(f"{views} given", "Give --video twice at least.", field="video")
+        if self.video and self.keypoints and len(self.video) != len(self.keypoints):
+            count = f"{len(self.keypoints)} given for {len(self.video)} videos"
+            raise RequestError(count, "Give one for each view, or only one of the two kinds.", field="keypoints")
+        if self.by == "sound" and not self.video:
+            raise RequestError("sound was asked for and no clip given", "Give --video.", field="by")
+
+
+@dataclass(frozen=True)
 class LiveRequest:
     """A camera, or a film played like one, becomes a stream of poses while it runs; recorded only where asked for."""
 
@@ -207,6 +261,8 @@ class Task:
 TASKS = {
     "motion": Task(MotionRequest, "motion.pipeline:run"),
     "calibrate": Task(CalibrateRequest, "calibration.pipeline:run"),
+    "sync": Task(SyncRequest, "motion.sync_report:run"),
+    "tune": Task(TuneRequest, "motion.tune:run"),
     "live": Task(LiveRequest, "motion.live:run"),
     "selftest": Task(SelftestRequest, "runtime.selftest:run"),
 }
