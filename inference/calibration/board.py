@@ -253,7 +253,7 @@ def _lens(
     space = [board.corners()[sight.ids].astype(np.float32) for sight in chosen]
     plane = [sight.pixels.astype(np.float32) for sight in chosen]
     guess, lens = np.eye(3), np.zeros(5)
-    flags = cv2.CALIB_FIX_K3
+    flags = cv2.CALIB_FIX_K3 | cv2.CALIB_ZERO_TANGENT_DIST  # a decentred lens looks like a moved principal point
     error, matrix, lens, _, _ = cv2.calibrateCamera(space, plane, size, guess, lens, flags=flags)
     covered = _coverage(list(sights.values()), size)
     if not np.isfinite(error) or not 0.2 * max(size) < matrix[0, 0] < 20 * max(size):
@@ -415,7 +415,9 @@ def _adjust(
     def misses(x: Array) -> Array:
         cameras, boards = moved(x)
         out = [_miss(cameras[view], boards[row], space, pixels) for view, row, space, pixels in order]
-        return np.concatenate([*out, x[:width][_LENS:] * 1e3, x[: len(rig) * width].reshape(-1, width)[:, 8] * 1e6])
+        return np.concatenate(
+            [*out, x[:width][_LENS:] * 1e3, x[: len(rig) * width].reshape(-1, width)[:, 6:9].ravel() * 1e6]
+        )
 
     sparsity = lil_matrix((len(misses(first)), len(first)), dtype=int)
     row = 0
@@ -426,8 +428,8 @@ def _adjust(
         row += pixels.size
     for place in range(6):
         sparsity[row + place, _LENS + place] = 1
-    for view in range(len(rig)):
-        sparsity[row + 6 + view, view * width + 8] = 1
+    for place in range(3 * len(rig)):
+        sparsity[row + 6 + place, place // 3 * width + 6 + place % 3] = 1
     scale = np.concatenate([np.tile([0.01, 0.01, 10, 10, 0.05, 0.05, 0.01, 0.01, 0.05, *[0.01] * 6], len(rig)),
                             np.full(6 * len(frames), 0.01)])  # fmt: skip
     done = least_squares(misses, first, jac_sparsity=sparsity, x_scale=scale, loss="soft_l1", max_nfev=40, method="trf")

@@ -107,7 +107,9 @@ def test_known_focal_lengths_make_two_views_exact() -> None:
 def test_one_measured_distance_gives_the_size() -> None:
     cameras = rig(3)
     metres = float(np.linalg.norm(cameras[0].centre - cameras[2].centre))
-    found = calibrate_from_people(film(walk(60), cameras), SilentReporter(), distance=("cam1", "cam3", metres), focal_px=1100.0)
+    found = calibrate_from_people(
+        film(walk(60), cameras), SilentReporter(), distance=("cam1", "cam3", metres), focal_px=1100.0
+    )
     own = np.linalg.norm(found.cameras[0].centre - found.cameras[2].centre)
     assert own == pytest.approx(metres, rel=1e-6)
     assert found.figures["height_m"] == pytest.approx(measured_height(walk(60)[:, :25]), rel=0.15)
@@ -174,7 +176,7 @@ def test_a_distance_between_unknown_cameras_is_refused_with_their_names() -> Non
 
 def test_a_run_can_be_cancelled() -> None:
     class Stopped(SilentReporter):
-        def progress(self, stage: str, done: int, total: int) -> None:
+        def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002
             raise Cancelled
 
     with pytest.raises(Cancelled):
