@@ -35,15 +35,11 @@ from . import triangulation_peers as peers
 from .table import Table, write
 
 COUNTS = (2, 3, 4, 6, 8, 10, 12)
-CLIPS, FRAMES = 48, 10
+CLIPS, FRAMES = 32, 10
 SECTIONS = ("accuracy", "peers", "speed", "memory")
 _BODY_SEED = 1001
-_PEER_CLIPS = {
-    2: 4,
-    3: 4,
-    4: 4,
-    6: 2,
-}  # aniposelib's RANSAC takes a minute a clip with six cameras, and 4 times as long with eight
+# aniposelib's RANSAC takes ten seconds a clip with four cameras, a minute with six, and every camera more doubles it
+_PEER_CLIPS = {2: 4, 4: 4}
 _CAP = 1.0  # metres; no error counts as more, so that parallel rays do not decide a mean
 _TOLD = 8  # points that two views must see before anything is asked of those that none sees
 _TAKE = (18000, 8)  # frames and cameras of a ten-minute take
