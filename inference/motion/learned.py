@@ -77,33 +77,39 @@ def _locate(
     run: Callable[[Views], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
     progress: Progress | None,
 ) -> Located:
-    rays, shape = scene.rays(), scene.weight.shape
-    count, frames, joints = shape
-    seen = (rays.weight > 0).reshape(shape) & np.isfinite(rays.directions).all(-1).reshape(shape)
-    directions = np.where(seen[..., None], rays.directions.reshape(*shape, 2), 0.0)
-    score = np.where(seen, scene.confidence, 0.0)
+    _, frames, joints = scene.weight.shape
     turn, middle = _upright(scene)
-    rotation = rays.rotation @ turn.T  # x_cam = R (turn^T x' + middle) + t
-    translation = np.einsum("nij,j->ni", rays.rotation, middle) + rays.translation
     points, error = np.full((frames, joints, 3), np.nan), np.full((frames, joints), np.nan)
-    believed = np.zeros(shape)
+    believed = np.zeros(scene.weight.shape, np.float32)
     for start in range(0, frames, _BATCH):
         rows = slice(start, start + _BATCH)
-        size = len(range(*rows.indices(frames)))
-        views = Views(
-            _tensor(directions[:, rows].swapaxes(0, 1)), _tensor(score[:, rows].swapaxes(0, 1)),
-            _tensor(rotation).expand(size, count, 3, 3), _tensor(translation).expand(size, count, 3),
-            torch.full((size,), float(height)),
-        )  # fmt: skip
+        views, seen = _views(scene.at(rows), turn, middle, height)
         with torch.inference_mode():
             found = [part.double().numpy() for part in run(views)]
-        points[rows], error[rows], believed[:, rows] = found[0], found[1], found[2].swapaxes(0, 1)
+        somebody = seen.any((0, 2))  # not a frame in which nobody sees anything
+        points[rows] = np.where(somebody[:, None, None], found[0], np.nan)
+        error[rows], believed[:, rows] = found[1], np.where(seen, found[2].swapaxes(0, 1), 0.0)
         if progress is not None:
             progress(min(start + _BATCH, frames), frames)
-    nowhere = ~seen.any((0, 2))  # a frame in which nobody sees anything
-    points[nowhere] = np.nan
     error[~np.isfinite(points).all(-1)] = np.nan
-    return Located(points @ turn + middle, error, np.where(seen, believed, 0.0))
+    return Located(points @ turn + middle, error, believed)
+
+
+def _views(scene: Scene, turn: Array, middle: Array, height: float) -> tuple[Views, Array]:
+    """Some frames as the networks take them, upright and about the middle, and (N, T, J) what is seen."""
+    rays, shape = scene.rays(), scene.weight.shape
+    count, size, _ = shape
+    directions = rays.directions.reshape(*shape, 2)
+    seen = (rays.weight > 0).reshape(shape) & np.isfinite(directions).all(-1)
+    directions, score = np.where(seen[..., None], directions, 0.0), np.where(seen, scene.confidence, 0.0)
+    rotation = rays.rotation @ turn.T  # x_cam = R (turn^T x' + middle) + t
+    translation = np.einsum("nij,j->ni", rays.rotation, middle) + rays.translation
+    views = Views(
+        _tensor(directions.swapaxes(0, 1)), _tensor(score.swapaxes(0, 1)),
+        _tensor(rotation).expand(size, count, 3, 3), _tensor(translation).expand(size, count, 3),
+        torch.full((size,), float(height)),
+    )  # fmt: skip
+    return views, seen
 
 
 def _tensor(array: Array) -> torch.Tensor:

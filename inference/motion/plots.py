@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ..core.artifacts import Keypoints2D
 from ..core.kinematics import forward
 from ..core.skeletons import BODY, BODY_25, LIMBS
-from .plots_rig import rig_painters
+from .plots_rig import Painter, rig_painters
 from .summary import (
     CONTACT_NAMES,
     LIMB_BONES,
@@ -22,9 +23,11 @@ from .summary import (
     quantile,
     reprojection_errors,
 )
+from .sync import Offsets
 
 _SIDES = {"L": "#1f77b4", "R": "#e6550d"}
 _SIDE_NAMES = {"L": "left", "R": "right"}
+DELAYS = "How well the clips fit at each delay"
 _EVIDENCE = {"motion": "#2ca02c", "sound": "#9467bd"}
 _MOST_CURVES = 12
 _UNSEEN = "#d0d0d0"
@@ -45,26 +48,48 @@ def draw_plots(capture: Capture) -> list[tuple[str, str]]:
         ("Foot contacts", 1.9, _plot_contacts),
         ("Height above the floor, m", 2.6, _plot_heights),
     )
-    chosen = list(painters[0 if capture.views else 1 :])
+    chosen: list[Painter] = list(painters[0 if capture.views else 1 :])
     if capture.offsets is not None and len(capture.offsets.curves):
         rows = (min(len(capture.offsets.curves), _MOST_CURVES) + 2) // 3
-        chosen.insert(0, ("How well the clips fit at each delay", 0.4 + 1.7 * rows, _plot_delays))
+        chosen.insert(0, (DELAYS, 0.4 + 1.7 * rows, _plot_sync))
     chosen[1:1] = rig_painters(capture, [_view_name(view, i) for i, view in enumerate(capture.views)])
     out = []
     for title, height, paint in chosen:
         figure = plt.figure(figsize=(9.6, height), layout="constrained")
         paint(capture, figure)
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=100)
+        out.append((title, _picture(figure)))
         plt.close(figure)
-        out.append((title, base64.b64encode(stream.getvalue()).decode()))
     return out
 
 
-def _plot_delays(capture: Capture, figure: Any) -> None:
-    """Each pair of clips: the correlation over all delays, the one that was found, and its rival."""
+def draw_delays(offsets: Offsets, views: Sequence[Keypoints2D]) -> str:
+    """PNG as base64 of how well clips fit at each delay."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = (min(len(offsets.curves), _MOST_CURVES) + 2) // 3
+    figure = plt.figure(figsize=(9.6, 0.4 + 1.7 * rows), layout="constrained")
+    _plot_delays(offsets, views, figure)
+    picture = _picture(figure)
+    plt.close(figure)
+    return picture
+
+
+def _picture(figure: Any) -> str:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=100)
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def _plot_sync(capture: Capture, figure: Any) -> None:
     assert capture.offsets is not None
-    offsets = capture.offsets
+    _plot_delays(capture.offsets, capture.views, figure)
+
+
+def _plot_delays(offsets: Offsets, views: Sequence[Keypoints2D], figure: Any) -> None:
+    """Each pair of clips: the correlation over all delays, the one that was found, and its rival."""
     pairs = list(zip(offsets.header["pairs"], offsets.curves, offsets.curve_starts, offsets.curve_steps, strict=True))
     pairs = pairs[:_MOST_CURVES]
     panels = figure.subplots((len(pairs) + 2) // 3, 3, squeeze=False).ravel()
@@ -75,7 +100,7 @@ def _plot_delays(capture: Capture, figure: Any) -> None:
         axes.axvline(pair["delay_s"], color=colour, ls="-" if pair["used"] else ":", lw=1.2, alpha=0.7)
         if pair["rival_s"] is not None:
             axes.axvline(pair["rival_s"], color="grey", ls=":", lw=1.0)
-        names = " / ".join(_view_name(capture.views[i], i) for i in pair["views"])
+        names = " / ".join(_view_name(views[i], i) for i in pair["views"])
         clear = "clear" if pair["clear"] else "not clear"
         axes.set_title(f"{names}, {pair['by']}: {pair['delay_s']:+.3f} s, {clear}", fontsize=8)
         axes.set_xlabel("s", fontsize=8)

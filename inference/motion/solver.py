@@ -105,9 +105,7 @@ class Solver:
         weights = self._body_weights(self.seen.firm)
         positions = self._smooth_keypoints(raw, amount)
         points = positions[:, self.keypoints]
-        turns = smooth_rotations(
-            quaternion_from_matrix(raw.turns), bone_confidence(self.seen.firm), fps, amount=amount
-        )
+        turns = smooth_rotations(quaternion_from_matrix(raw.turns), bone_confidence(self.seen.firm), fps, amount=amount)
         start = ik.Pose(matrix_from_quaternion(turns), _root_of(points, raw, self.keypoints))
         steady = self._eased(weights)
         body = ik.refine(self.tree, start, self._targets(points, steady), self.freedom, steps=2)

@@ -194,13 +194,26 @@ def locate(
         run = learned.algebraic if method == "algebraic" else learned.volumetric
         return run(scene, height=height, progress=progress, trust=settings.tuned)
     points, scale = solve(scene, settings, fps=fps, height=height, robust=method != "dlt")
-    rays, shape = scene.rays(), scene.weight.shape
-    robust = robust_weight(distances(points.reshape(-1, 3), rays), rays, scale)
+    found = [_rated(scene.at(rows), points[rows], method, scale=scale, height=height) for rows in _blocks(scene.frames)]
+    return Located(
+        points, np.concatenate([error for error, _ in found]), np.concatenate([used for _, used in found], axis=1)
+    )
+
+
+def _rated(scene: Scene, points: Array, method: Method, *, scale: float, height: float) -> tuple[Array, Array]:
+    """Errors (T, J) metres to be expected of points (T, J, 3), and how far (N, T, J) each view was listened to."""
+    rays, shape, flat = scene.rays(), scene.weight.shape, points.reshape(-1, 3)
+    robust = robust_weight(distances(flat, rays), rays, scale)
     used = (robust >= _BELIEVED * robust.max(0)) & (robust > 0)
-    error = _expected_error(points.reshape(-1, 3), rays, used, typical=scale / _OUTLYING, widest=_WIDEST * height)
+    error = _expected_error(flat, rays, used, typical=scale / _OUTLYING, widest=_WIDEST * height)
     sigma = _ONE_SIGMA_OF_TWO.get(method, _ONE_SIGMA) if len(scene.cameras) == 2 else _ONE_SIGMA
     error = np.where(np.isfinite(points).all(-1), np.minimum(sigma * error, height).reshape(shape[1:]), np.nan)
-    return Located(points, error, robust.reshape(shape))
+    return error, robust.reshape(shape).astype(np.float32)
+
+
+def _blocks(frames: int) -> list[slice]:
+    """Parts of a clip, so that what is worked out on the way to a result is never that of a whole take at once."""
+    return [slice(start, start + _BLOCK) for start in range(0, frames, _BLOCK)]
 
 
 def solve(
@@ -224,8 +237,8 @@ def solve(
 
 
 def _in_blocks(scene: Scene, settings: TriangulateSettings, scale: float, *, robust: bool = True) -> Array:
-    blocks = [scene.at(slice(start, start + _BLOCK)) for start in range(0, scene.frames, _BLOCK)]
-    return np.concatenate([_solve_block(block, settings, scale, robust=robust) for block in blocks])
+    blocks = _blocks(scene.frames)
+    return np.concatenate([_solve_block(scene.at(rows), settings, scale, robust=robust) for rows in blocks])
 
 
 def _solve_block(scene: Scene, settings: TriangulateSettings, scale: float, *, robust: bool) -> Array:
@@ -258,7 +271,7 @@ def _reconsider_strays(scene: Scene, points: Array, scale: float, *, reach: floa
     if not len(stray) or len(scene.cameras) == 2:
         return points
     out, wanted = points.reshape(-1, 3).copy(), expected.reshape(-1, 3)[stray]
-    rays = scene.rays().points(stray)
+    rays = scene.only(stray).rays()
     again = refine(consensus(rays, scale=scale, expected=wanted, reach=reach), rays, scale=scale)
     nearer = np.linalg.norm(again - wanted, axis=-1) < away.ravel()[stray]
     out[stray[nearer]] = again[nearer]
@@ -277,6 +290,12 @@ def _median_over_time(points: Array) -> Array:
 
 def describe(scene: Scene, located: Located, settings: TriangulateSettings, *, height: float) -> dict[str, Array]:
     """Say how good the points are: positions, confidence, validity, errors and views_used of a Keypoints3D."""
+    parts = [_described(scene.at(rows), located.at(rows), settings, height=height) for rows in _blocks(scene.frames)]
+    by_view = ("error_px", "views_used")
+    return {name: np.concatenate([part[name] for part in parts], axis=int(name in by_view)) for name in parts[0]}
+
+
+def _described(scene: Scene, located: Located, settings: TriangulateSettings, *, height: float) -> dict[str, Array]:
     points, believed = located.points, located.believed
     known = np.isfinite(points).all(-1)
     used = (believed >= _BELIEVED * believed.max(0)) & (believed > 0)
@@ -289,7 +308,7 @@ def describe(scene: Scene, located: Located, settings: TriangulateSettings, *, h
         "positions": points,
         "confidence": np.where(known, confidence, 0.0),
         "validity": measured,
-        "error_px": np.where(seen, np.linalg.norm(scene.error_px(points), axis=-1), np.nan),
+        "error_px": np.where(seen, np.linalg.norm(scene.error_px(points), axis=-1), np.nan).astype(np.float32),
         "views_used": used & known,
         "expected_error_m": np.where(known, located.error, np.nan),
     }

@@ -47,6 +47,10 @@ class Scene:
         """Take some of the frames."""
         return self._each(lambda values: values[:, frames])
 
+    def only(self, points: Array) -> Scene:
+        """Take some of all T * J points, as the joints of a single frame."""
+        return self._each(lambda values: values.reshape(len(values), -1, *values.shape[3:])[:, None, points])
+
     def body(self) -> Scene:
         """Take the 25 body joints."""
         return self._each(lambda values: values[:, :, BODY])
@@ -75,6 +79,10 @@ class Located:
     error: Array
     believed: Array
 
+    def at(self, frames: slice) -> Located:
+        """Some of the frames."""
+        return Located(self.points[frames], self.error[frames], self.believed[:, frames])
+
 
 def assemble(views: Sequence[Keypoints2D], cameras: CameraSet, min_confidence: float) -> Scene:
     """Lay the views side by side and decide how much each point is listened to.
@@ -83,14 +91,19 @@ def assemble(views: Sequence[Keypoints2D], cameras: CameraSet, min_confidence: f
     below `min_confidence` instead of ending there, so that no camera switches on and off. Positions far outside the
     image are not listened to.
     """
-    positions = np.stack([np.asarray(view.positions, float) for view in views])
-    confidence = np.clip(np.nan_to_num(np.stack([view.confidence for view in views]).astype(float)), 0.0, 1.0)
-    size = np.array([view.image_size for view in views], float)[:, None, None]
+    heard = [_heard(view, min_confidence) for view in views]
+    return Scene(cameras, *(np.stack(parts) for parts in zip(*heard, strict=True)))
+
+
+def _heard(view: Keypoints2D, min_confidence: float) -> tuple[Array, Array, Array]:
+    """Positions, confidence and weight of one view, as precise as it was given."""
+    positions, size = np.asarray(view.positions), np.array(view.image_size, float)
+    confidence = np.clip(np.nan_to_num(view.confidence), 0.0, 1.0)
     plausible = (np.abs(positions - size / 2) <= 1.5 * size).all(-1)  # at most one image beyond the border; not NaN
-    confidence = np.where(plausible, confidence, 0.0)
+    confidence = np.where(plausible, confidence, 0.0).astype(np.result_type(confidence, np.float32))
     positions = np.where((confidence > 0)[..., None], positions, np.nan)
     faded = np.minimum(confidence / max(min_confidence, 1e-6), 1.0) ** 4
-    return Scene(cameras, positions, confidence, confidence**2 * faded)
+    return positions, confidence, confidence**2 * faded
 
 
 def match_cameras(views: Sequence[Keypoints2D], cameras: CameraSet) -> CameraSet:

@@ -118,8 +118,8 @@ class ViewTrust(nn.Module):
         mirror, up = self.mirror[:joints], self.parents[:joints]
         placed = _in_cameras(views, points)
         x, y = _past(views.directions, placed)
-        x, y, far = x / height, y / height, torch.hypot(x, y) / height
-        far_other = torch.hypot(*_past(views.directions[:, :, mirror], placed)) / height
+        x, y, far = x / height, y / height, _length(x, y) / height
+        far_other = _length(*_past(views.directions[:, :, mirror], placed)) / height
         zero = far.new_zeros(())
         far_other = torch.where(seen, torch.where(seen[:, :, mirror], far_other, far.new_full((), _FAR)), zero)
         far, alone = torch.where(seen, far, zero), known.alone(x, y, seen)
@@ -161,7 +161,7 @@ class Equations(NamedTuple):
             quadratic = a * a * aa[:, None] + b * b * bb[:, None] + c * c * cc[:, None]
             quadratic = quadratic + 2 * (a * b * ab[:, None] + a * c * ac[:, None] + b * c * bc[:, None])
             rest.append((1 - quadratic / determinant[:, None]).clamp_min(0.02).float())
-        return torch.hypot(x / rest[0], y / rest[1]) * seen
+        return _length(x / rest[0], y / rest[1]) * seen
 
 
 def equations(views: Views) -> Equations:
@@ -308,6 +308,11 @@ def _median(far: Tensor, seen: Tensor) -> Tensor:
     """(B, V) median over the points that a view sees."""
     values = torch.where(seen, far, far.new_full((), torch.nan))
     return values.nanmedian(dim=2).values.nan_to_num(0.0)
+
+
+def _length(x: Tensor, y: Tensor) -> Tensor:
+    """`torch.hypot`, whose gradient at (0, 0) is not a number."""
+    return (x * x + y * y + 1e-12).sqrt()
 
 
 def _log(value: Tensor) -> Tensor:

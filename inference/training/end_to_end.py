@@ -129,6 +129,7 @@ def train(
     """Train for the recipe's steps, or go on where a run was stopped; gives the network in evaluation mode."""
     out.mkdir(parents=True, exist_ok=True)
     adam = optimiser(net, recipe)
+    rates = [group["lr"] for group in adam.param_groups]
     step = restore(out, net, adam)
     generator = torch.Generator().manual_seed(recipe["seed"] + step)
     torch.manual_seed(recipe["seed"] + step)  # grids of volumes turn by the global numbers
@@ -139,6 +140,9 @@ def train(
     while step < recipe["steps"] and not (out / "cancel").exists():
         net.train()
         batch = next(batches)
+        rate = min(1.0, (recipe["steps"] - step) / max(recipe.get("cooldown", 0), 1))
+        for group, lr in zip(adam.param_groups, rates, strict=True):
+            group["lr"] = lr * rate
         adam.zero_grad()
         loss = loss_of(net, batch, rough_pelvis(batch, recipe, generator, algebraic), soft=recipe.get("soft", True))
         loss.backward()

@@ -20,7 +20,7 @@ class Listener(SilentReporter):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def warning(self, code: str, text: str) -> None:
+    def warning(self, code: str, text: str) -> None:  # noqa: ARG002
         self.said.append(text)
 
 

@@ -17,7 +17,7 @@ from inference.core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from inference.core.cameras import Camera, project
 from inference.core.humanoid import motion_keypoints
 from inference.core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, RIGHT_HAND
-from inference.motion import pipeline, see
+from inference.motion import see
 from inference.protocol.events import Event
 from inference.protocol.folder import new_run_id
 from inference.protocol.requests import MotionRequest, Order
@@ -51,7 +51,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 def read(folders: tuple[Path, ...], tmp_path_factory: pytest.TempPathFactory) -> Road:
     """The road from those files."""
     road = Road(tmp_path_factory.mktemp("read") / "job")
-    assert road.run(from_keypoints(folders)) == 0, road.message
+    assert road.run(from_keypoints(folders, triangulation="ransac")) == 0, road.message
     return road
 
 
@@ -142,8 +142,9 @@ def test_one_command_does_the_same(folders: tuple[Path, ...], read: Road, tmp_pa
     job = tmp_path / "a job $(touch x) 'ジョブ' \"2\""
     words = [word for folder in folders for word in ("--keypoints", folder)]
     done = roads.command_line(
-        *words, "--image-size", "540", "720", "--fps", "30", "--calibration", CALIBRATION, "--no-overlay", "--out", job
-    )
+        *words, "--image-size", "540", "720", "--fps", "30", "--calibration", CALIBRATION, "--no-overlay",
+        "--triangulation", "ransac", "--out", job,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr
     one, other = (Keypoints3D.load(f / "artifacts/keypoints_3d.npz") for f in (job, read.folder.path))
     assert np.allclose(one.positions, other.positions, equal_nan=True)
@@ -250,7 +251,7 @@ def test_absent_parts_are_normal(tmp_path: Path, names: tuple[str, ...], cameras
     assert road.run(from_keypoints(folders[:cameras])) == 0, road.message
     found = Keypoints3D.load(road.folder.artifacts / "keypoints_3d.npz")
     unseen = [joint for joint in absent if cameras > 1 or joint >= BODY.stop]  # one camera guesses the body's joints
-    assert not found.confidence[:, unseen].any() and found.confidence[:, 1].all()
+    assert found.confidence[:, unseen].max() < 0.1 < found.confidence[:, 1].min()  # two views guess the body's as well
     assert not found.validity[:, absent].any()
     assert np.isfinite(BodyMotion.load(road.folder.artifacts / "body_motion.npz").rotations).all()
     assert (road.report()["confidence"]["left hand"] == 0) == ("hands" in names)
@@ -269,7 +270,7 @@ def test_views_of_one_name_get_names_of_their_own(folders: tuple[Path, ...], tmp
     for index, folder in enumerate(moved):
         write_openpose(folder, roads.true_view(index))
     road = Road(tmp_path / "job")
-    assert road.run(from_keypoints(moved)) == 0, road.message
+    assert road.run(from_keypoints(moved, triangulation="ransac")) == 0, road.message
     assert error_mm(road) < 2
     assert {f"artifacts/keypoints_2d_{'長' * 60}.npz", f"artifacts/keypoints_2d_{'長' * 60}_2.npz"} <= road.files()
 

@@ -498,7 +498,7 @@ def test_a_view_at_twice_the_rate_gives_every_second_frame() -> None:
     views = film(truth[::2], cameras, fps=15.0)
     views[1] = film(truth, cameras, fps=30.0)[1]
     listener = Listener()
-    found = triangulate(views, cameras, TriangulateSettings(), listener)
+    found = triangulate(views, cameras, TriangulateSettings("ransac"), listener)
     assert found.fps == 15.0
     assert furthest(found.positions, truth[::2]) < 1e-3 * MILLIMETRE
     assert any(code == "sync" for code, _ in listener.said)

@@ -203,8 +203,8 @@ def test_settings_that_do_not_fit_together_are_refused(values, message):
     ("change", "message"),
     [
         ({"protocol": 2}, "protocol: the request speaks protocol 2, this worker speaks 1."),
-        ({"task": "juggle"}, "task: 'juggle' is not one of motion, live, selftest"),
-        ({"task": ["motion"]}, "task: \"['motion']\" is not one of motion, live, selftest"),
+        ({"task": "juggle"}, f"task: 'juggle' is not one of {', '.join(TASKS)}"),
+        ({"task": ["motion"]}, f"task: \"['motion']\" is not one of {', '.join(TASKS)}"),
         ({"request": 3}, "expected an object, got 3"),
     ],
 )

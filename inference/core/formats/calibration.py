@@ -151,8 +151,8 @@ def _read_folder(folder: Path) -> CameraSet:
 
 
 def _is_json(suffix: str, head: bytes) -> bool:
-    listed = suffix != ".toml" and re.match(rb"\[\s*(\[\s*[-\d\[]|\{)", head)  # a table of TOML begins with [ as well
-    return suffix == ".json" or head.startswith(b"{") or bool(listed)
+    braced = head.startswith(b"{") or re.match(rb"\[\s*(\[\s*[-\d\[]|\{)", head)
+    return suffix == ".json" or (suffix != ".toml" and bool(braced))  # a table of TOML begins with [ as well
 
 
 # the first that tells a file by its suffix and its first bytes; what none tells is TOML

@@ -250,4 +250,3 @@ def _with_hair(head: Head, rng: np.random.Generator) -> Head:
         textures=(*head.textures, _opaque(tone + strands)),
         skin=np.concatenate([head.skin, np.zeros(len(faces), bool)]),
     )
-
