@@ -91,8 +91,8 @@ def write_overlay(
         for frame, image in enumerate(_background(keypoints, size, start, total)):
             for (heads, ends), begin, colour in zip(bones, begins, colours, strict=True):
                 if 0 <= frame - begin < len(heads):
-                    drawn = [(points[frame - begin] + 0.5) * factor - 0.5 for points in (heads, ends)]
-                    draw_bones(image, *drawn, colour)
+                    from_px, to_px = ((points[frame - begin] + 0.5) * factor - 0.5 for points in (heads, ends))
+                    draw_bones(image, from_px, to_px, colour)
             for seen, _ in everybody:
                 draw_keypoints(image, (seen.positions[frame] + 0.5) * factor - 0.5, seen.confidence[frame])
             _caption(image, f"frame {start + frame}   {keypoints.times[frame]:.2f} s")

@@ -24,6 +24,7 @@ _LOOSE = 0.03
 _BIASED = 0.012  # of the person's height: a constant offset worth a warning
 _CONSTANT = 1.3  # times its own scatter
 _LOOKED_AT = 200  # frames
+_AT_ONCE = 1000  # frames
 _LINE_DEG, _NARROW_DEG = 1.5, 6.0
 _WIDE = 0.06  # of the person's height: rays that pass so far away are outliers
 _NO_OFFSET = {
@@ -150,8 +151,10 @@ def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array) -> dict[str, An
     assert keypoints.error_px is not None and keypoints.views_used is not None
     error, used = keypoints.error_px[:, :, BODY], keypoints.views_used[:, :, BODY]
     points, body = keypoints.positions[:, BODY], scene.body()
-    height, signed = measured_height(points), body.error_px(points)
-    metres = distances(points.reshape(-1, 3), body.rays()).reshape(error.shape)
+    height = measured_height(points)
+    parts = [slice(start, start + _AT_ONCE) for start in range(0, body.frames, _AT_ONCE)]
+    signed = np.concatenate([body.at(rows).error_px(points[rows]) for rows in parts], axis=1)
+    metres = np.concatenate([_passed(body.at(rows), points[rows]) for rows in parts], axis=1)
     cameras = []
     for view, (camera, offset) in enumerate(zip(scene.cameras, _offsets(body, height), strict=True)):
         seen = np.isfinite(error[view])
@@ -175,6 +178,11 @@ def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array) -> dict[str, An
         "median_error_m": _median(metres[np.isfinite(error)]),
         "cameras": cameras,
     }
+
+
+def _passed(scene: Scene, points: Array) -> Array:
+    """How far (N, T, J) metres each ray passes its point."""
+    return distances(points.reshape(-1, 3), scene.rays()).reshape(scene.weight.shape)
 
 
 def _offsets(scene: Scene, height: float) -> list[dict[str, Any]]:

@@ -100,7 +100,7 @@ def _heard(view: Keypoints2D, min_confidence: float) -> tuple[Array, Array, Arra
     positions, size = np.asarray(view.positions), np.array(view.image_size, float)
     confidence = np.clip(np.nan_to_num(view.confidence), 0.0, 1.0)
     plausible = (np.abs(positions - size / 2) <= 1.5 * size).all(-1)  # at most one image beyond the border; not NaN
-    confidence = np.where(plausible, confidence, 0.0).astype(np.result_type(confidence, np.float32))
+    confidence = np.where(plausible, confidence, 0.0).astype(np.float32)
     positions = np.where((confidence > 0)[..., None], positions, np.nan)
     faded = np.minimum(confidence / max(min_confidence, 1e-6), 1.0) ** 4
     return positions, confidence, confidence**2 * faded

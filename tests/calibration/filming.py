@@ -26,14 +26,14 @@ class Listener(SilentReporter):
 
 def looking(name: str, centre: Array, target: Array, *, focal_px: float = 1100.0, roll_deg: float = 0.0) -> Camera:
     """A camera at a place, looking at another."""
-    ahead = np.asarray(target, float) - centre
+    ahead = np.asarray(target, dtype=np.float64) - np.asarray(centre, dtype=np.float64)
     ahead /= np.linalg.norm(ahead)
     right = np.cross(ahead, [0.0, 0.0, 1.0])
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(ahead, right), ahead])
     c, s = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
     rotation = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ rotation
-    return Camera(name, SIZE, pinhole("", SIZE, focal_px).matrix, np.zeros(5), rotation, -rotation @ centre)
+    return Camera(name, SIZE, pinhole("", SIZE, focal_px).matrix, np.zeros(5), rotation, -(rotation @ centre))
 
 
 def rig(count: int, *, spread_deg: float = 80.0, seed: int = 0, focal_px: float = 1100.0) -> CameraSet:

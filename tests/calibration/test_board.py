@@ -36,7 +36,7 @@ def picture(board: Board) -> tuple[np.ndarray, np.ndarray]:
         squares = (board.columns + 1, board.rows + 1)
         y, x = np.mgrid[: squares[1] * PX, : squares[0] * PX] // PX
         gray = np.where((x + y) % 2 == 0, 0, 255).astype(np.uint8)
-    gray = cv2.copyMakeBorder(gray, PX, PX, PX, PX, cv2.BORDER_CONSTANT, value=255)
+    gray = cv2.copyMakeBorder(gray, PX, PX, PX, PX, cv2.BORDER_CONSTANT, value=(255,))
     scale = PX / board.square_m
     return gray, np.array([[scale, 0, 2 * PX - 0.5], [0, scale, 2 * PX - 0.5], [0, 0, 1.0]])
 
@@ -74,7 +74,7 @@ def filmed(folder: Path, cameras: CameraSet, board: Board, *, mirrored: bool = F
                 turn, place = camera.rotation @ rotation, camera.rotation @ shift + camera.translation
                 plane = camera.matrix @ np.stack([turn[:, 0], turn[:, 1], place], axis=1)
                 warped = cv2.warpPerspective(
-                    gray, plane @ np.linalg.inv(from_board), SIZE, flags=cv2.INTER_AREA, borderValue=90
+                    gray, plane @ np.linalg.inv(from_board), SIZE, flags=cv2.INTER_AREA, borderValue=(90,)
                 )
                 warped = warped[:, ::-1] if mirrored else warped
                 movie.write(np.ascontiguousarray(np.repeat(warped[..., None], 3, axis=-1)))

@@ -112,7 +112,7 @@ def test_expected_errors_are_neither_boastful_nor_timid(trust, volume):
 def test_the_order_of_cameras_does_not_matter(trust, volume):
     views = standing(volume, 5).views
     order = [3, 0, 4, 1, 2]
-    mixed = Views(*(value[:, order] for value in views[:4]), views.height)
+    mixed = Views(*[value[:, order] for value in views[:4]], height=views.height)
     for one, other in ((trust(views).points, trust(mixed).points),
                        (joint_volume.place(volume, trust, views)[0].points,
                         joint_volume.place(volume, trust, mixed)[0].points)):  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_view_in_which_nobody_is_found_changes_nothing_for_the_worse(trust, vo
     score = scene.views.score.clone()
     score[:, 3] = 0.0
     blind = scene.views._replace(score=score)
-    fewer = Views(*(value[:, :3] for value in scene.views[:4]), scene.views.height)
+    fewer = Views(*[value[:, :3] for value in scene.views[:4]], height=scene.views.height)
     for net in (lambda v: trust(v).points, lambda v: joint_volume.place(volume, trust, v)[0].points):
         one, other = (missed(net(views), scene).nanmean() for views in (blind, fewer))
         assert (one - other).abs() < 0.005
