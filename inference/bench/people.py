@@ -18,7 +18,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..core.artifacts import Crowd2D, read_npz
-from ..core.cameras import Camera, CameraSet, look_at_rotation, pinhole, project
+from ..core.cameras import Camera, CameraSet, level_rotation, look_at_rotation, pinhole, project
 from ..core.formats.calibration import read_calibration
 from ..core.skeletons import BODY_25, MIRROR_137, OPENPOSE_137
 from ..motion.detect import DetectSettings
@@ -130,11 +130,7 @@ def _walk(rng: np.random.Generator, path: Array) -> Array:
 def _camera(rng: np.random.Generator, name: str, number: int, count: int) -> Camera:
     angle = 2 * np.pi * number / max(count, 3) + rng.uniform(-0.3, 0.3)
     eye = np.array([*(rng.uniform(4.5, 7.0) * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(1.0, 2.6)])
-    forward = np.array([*rng.uniform(-0.4, 0.4, 2), 0.95]) - eye
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
+    rotation = level_rotation(np.array([*rng.uniform(-0.4, 0.4, 2), 0.95]) - eye)
     start = pinhole(name, SIZE, rng.uniform(750, 1000))
     return Camera(name, SIZE, start.matrix, rotation=rotation, translation=-rotation @ eye)
 

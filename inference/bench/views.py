@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.artifacts import Keypoints2D
-from ..core.cameras import Camera, CameraSet, project
+from ..core.cameras import Camera, CameraSet, level_rotation, project
 from ..core.metrics import limb_std, second_difference
 from ..core.skeletons import BODY, COCO_17_IN_BODY_25, OPENPOSE_137
 from ..core.triangulation import intersect
@@ -212,11 +212,7 @@ def random_rig(count: int, target: Array, generator: np.random.Generator) -> Cam
     for index, angle in enumerate(angles):
         distance, height = generator.uniform(3.0, 6.0), generator.uniform(0.4, 2.6)
         centre = np.array([target[0] + distance * np.cos(angle), target[1] + distance * np.sin(angle), height])
-        forward = target + generator.normal(0, 0.15, 3) - centre
-        forward /= np.linalg.norm(forward)
-        right = np.cross(forward, [0.0, 0.0, 1.0])
-        right /= np.linalg.norm(right)
-        rotation = np.stack([right, np.cross(forward, right), forward])
+        rotation = level_rotation(target + generator.normal(0, 0.15, 3) - centre)
         focal = generator.uniform(900, 1500)
         middle = np.array([960, 540]) + generator.normal(0, 15, 2)
         matrix = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1.0]])

@@ -225,6 +225,14 @@ def _by_newton(camera: Camera, target: Array, iterations: int) -> Array:
     return points
 
 
+def level_rotation(direction: Array) -> Array:
+    """(3, 3) world to camera of a camera held level that looks along `direction` (3,), in a world whose z is up."""
+    forward = direction / np.linalg.norm(direction)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(forward, right), forward])
+
+
 def look_at_rotation(direction: Array) -> Array:
     """(..., 3, 3) shortest rotations taking (..., 3) viewing directions to the optical axis +z.
 

@@ -6,7 +6,7 @@ import numpy as np
 from understudy.tests.motion import bodies
 
 from inference.core.artifacts import Keypoints2D
-from inference.core.cameras import Camera, CameraSet, pinhole, project
+from inference.core.cameras import Camera, CameraSet, level_rotation, pinhole, project
 from inference.core.humanoid import motion_keypoints
 from inference.core.skeletons import OPENPOSE_137
 from inference.protocol.events import SilentReporter
@@ -26,13 +26,9 @@ class Listener(SilentReporter):
 
 def looking(name: str, centre: Array, target: Array, *, focal_px: float = 1100.0, roll_deg: float = 0.0) -> Camera:
     """A camera at a place, looking at another."""
-    ahead = np.asarray(target, dtype=np.float64) - np.asarray(centre, dtype=np.float64)
-    ahead /= np.linalg.norm(ahead)
-    right = np.cross(ahead, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(ahead, right), ahead])
+    level = level_rotation(np.asarray(target) - centre)
     c, s = np.cos(np.radians(roll_deg)), np.sin(np.radians(roll_deg))
-    rotation = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ rotation
+    rotation: Array = np.array([[c, s, 0.0], [-s, c, 0.0], [0.0, 0.0, 1.0]]) @ level
     return Camera(name, SIZE, pinhole("", SIZE, focal_px).matrix, np.zeros(5), rotation, -(rotation @ centre))
 
 

@@ -16,7 +16,7 @@ from inference.calibration.checks import Finding, apply_all, check_calibration, 
 from inference.calibration.pipeline import run
 from inference.calibration.suspects import turned_picture
 from inference.core.artifacts import Keypoints2D
-from inference.core.cameras import Camera, CameraSet, project
+from inference.core.cameras import Camera, CameraSet, level_rotation, project
 from inference.core.formats.calibration import read_calibration, write_calibration
 from inference.core.skeletons import BODY_25, MIRROR_137, OPENPOSE_137
 from inference.protocol.errors import InputError
@@ -72,11 +72,7 @@ def rig(seed: int = 0, count: int = 4, size: tuple[int, int] = (1920, 1080)) -> 
     for index in range(count):
         angle = 2 * np.pi * index / max(count, 3) + rng.uniform(-0.3, 0.3)
         centre = np.array([*(rng.uniform(4.0, 6.5) * np.array([np.cos(angle), np.sin(angle)])), rng.uniform(0.8, 2.6)])
-        forward = np.array([*rng.uniform(-0.3, 0.3, 2), 0.95]) - centre
-        forward /= np.linalg.norm(forward)
-        right = np.cross(forward, [0, 0, 1.0])
-        right /= np.linalg.norm(right)
-        level = np.stack([right, np.cross(forward, right), forward])
+        level = level_rotation(np.array([*rng.uniform(-0.3, 0.3, 2), 0.95]) - centre)
         rotation = Rotation.from_rotvec(rng.normal(scale=0.03, size=3)).as_matrix() @ level
         focal = rng.uniform(0.65, 1.0) * max(size)
         middle = (np.array(size) - 1) / 2 + rng.normal(scale=0.01, size=2) * max(size)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from inference.core.cameras import Camera, CameraSet, project
+from inference.core.cameras import Camera, CameraSet, level_rotation, project
 from inference.core.formats.calibration import FOLDER_STYLES, STYLES, read_calibration, style_for, write_calibration
 from inference.core.formats.number_pickle import read_number_pickle
 from inference.core.formats.plain_xml import parse_xml
@@ -35,13 +35,8 @@ def _looking(rng: np.random.Generator, name: str) -> Camera:
     """A camera on a circle about the origin, level or nearly so, that sees POINTS."""
     angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(4, 7)
     centre = np.array([away * np.cos(angle), away * np.sin(angle), rng.uniform(0.8, 2.5)])
-    forward = np.array([0, 0, 1.0]) - centre
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0, 0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = Rotation.from_rotvec(rng.normal(scale=0.05, size=3)).as_matrix() @ np.stack(
-        [right, np.cross(forward, right), forward]
-    )
+    level = level_rotation(np.array([0, 0, 1.0]) - centre)
+    rotation = Rotation.from_rotvec(rng.normal(scale=0.05, size=3)).as_matrix() @ level
     focal = rng.uniform(900, 1500)
     matrix = np.array([[focal, 0, rng.uniform(900, 1000)], [0, focal * rng.uniform(0.98, 1.02), 540], [0, 0, 1]])
     lens = rng.normal(scale=[0.05, 0.02, 0.001, 0.001, 0.005])

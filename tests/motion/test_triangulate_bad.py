@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from inference.core.artifacts import Keypoints2D, Keypoints3D
-from inference.core.cameras import Camera, CameraSet
+from inference.core.cameras import Camera, CameraSet, level_rotation
 from inference.core.skeletons import BODY
 from inference.motion.fit import FitSettings, fit
 from inference.motion.triangulate import Method, TriangulateSettings, choose, triangulate
@@ -36,11 +36,7 @@ def refused(views: Sequence[Keypoints2D], cameras: CameraSet) -> str:
 
 
 def standing(centre: Sequence[float], name: str, *, focal: float = 1000.0) -> Camera:
-    forward = np.array([0.0, 0.0, 1.0]) - np.asarray(centre, float)
-    forward /= np.linalg.norm(forward)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(forward, right), forward])
+    rotation = level_rotation(np.array([0.0, 0.0, 1.0]) - np.asarray(centre, float))
     matrix = np.array([[focal, 0, 960], [0, focal, 540], [0, 0, 1]])
     return Camera(name, (1920, 1080), matrix, np.zeros(5), rotation, -rotation @ np.asarray(centre, float))
 

@@ -5,12 +5,12 @@ Frames: the world is z up, metres; cameras are OpenCV's (`core.cameras.Camera`),
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import warp as wp
 
-from ...core.cameras import Camera
+from ...core.cameras import Camera, level_rotation, pinhole
 
 Array = np.ndarray
 wp.config.quiet = True
@@ -165,12 +165,7 @@ def look_at(
     name: str, size: tuple[int, int], focal_px: float, eye: Array, target: Array, *, roll_rad: float = 0.0
 ) -> Camera:
     """A camera at `eye` looking at `target`, z up, principal point in the middle."""
-    forward = (target - eye) / np.linalg.norm(target - eye)
-    right = np.cross(forward, [0.0, 0.0, 1.0])
-    right /= np.linalg.norm(right)
-    down = np.cross(forward, right)
+    right, down, forward = level_rotation(target - eye)
     c, s = np.cos(roll_rad), np.sin(roll_rad)
     rotation = np.stack([c * right + s * down, -s * right + c * down, forward])
-    width, height = size
-    matrix = np.array([[focal_px, 0.0, (width - 1) / 2], [0.0, focal_px, (height - 1) / 2], [0.0, 0.0, 1.0]])
-    return Camera(name, size, matrix, rotation=rotation, translation=-rotation @ eye)
+    return replace(pinhole(name, size, focal_px), rotation=rotation, translation=-rotation @ eye)
