@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,6 @@ _LAST_LETTER = 0x52F  # Latin, Greek, Cyrillic: what matplotlib's own font is su
 
 def draw_plots(capture: Capture) -> list[tuple[str, str]]:
     """(title, PNG as base64) of each plot."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     painters = (
         ("Reprojection error by camera and joint, px", 1.6 + 0.45 * len(capture.views), _plot_reprojection),
         ("Limb lengths, m: measured (lines) and after the fit (dashed)", 2.6, _plot_lengths),
@@ -50,37 +46,32 @@ def draw_plots(capture: Capture) -> list[tuple[str, str]]:
     )
     chosen: list[Painter] = list(painters[0 if capture.views else 1 :])
     if capture.offsets is not None and len(capture.offsets.curves):
-        rows = (min(len(capture.offsets.curves), _MOST_CURVES) + 2) // 3
-        chosen.insert(0, (DELAYS, 0.4 + 1.7 * rows, _plot_sync))
+        chosen.insert(0, (DELAYS, _height_of_delays(capture.offsets), _plot_sync))
     chosen[1:1] = rig_painters(capture, [_view_name(view, i) for i, view in enumerate(capture.views)])
-    out = []
-    for title, height, paint in chosen:
-        figure = plt.figure(figsize=(9.6, height), layout="constrained")
-        paint(capture, figure)
-        out.append((title, _picture(figure)))
-        plt.close(figure)
-    return out
+    return [(title, _drawn(height, partial(paint, capture))) for title, height, paint in chosen]
 
 
 def draw_delays(offsets: Offsets, views: Sequence[Keypoints2D]) -> str:
     """PNG as base64 of how well clips fit at each delay."""
+    return _drawn(_height_of_delays(offsets), partial(_plot_delays, offsets, views))
+
+
+def _drawn(height: float, paint: Callable[[Any], None]) -> str:
+    """PNG as base64 of a figure that `paint` fills."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rows = (min(len(offsets.curves), _MOST_CURVES) + 2) // 3
-    figure = plt.figure(figsize=(9.6, 0.4 + 1.7 * rows), layout="constrained")
-    _plot_delays(offsets, views, figure)
-    picture = _picture(figure)
-    plt.close(figure)
-    return picture
-
-
-def _picture(figure: Any) -> str:
-    stream = io.BytesIO()
+    figure, stream = plt.figure(figsize=(9.6, height), layout="constrained"), io.BytesIO()
+    paint(figure)
     figure.savefig(stream, format="png", dpi=100)
+    plt.close(figure)
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def _height_of_delays(offsets: Offsets) -> float:
+    return 0.4 + 1.7 * ((min(len(offsets.curves), _MOST_CURVES) + 2) // 3)
 
 
 def _plot_sync(capture: Capture, figure: Any) -> None:

@@ -41,12 +41,7 @@ def read_qualisys(path: Path, root: Node) -> CameraSet:
     Raises:
         InputError: an element is missing or impossible.
     """
-    found = root.all("cameras/camera")
-    if not found:
-        raise InputError(f"{path.name} holds no camera.", "Export the calibration from QTM again.")
-    films = [node for node in found if "video" in node.attributes.get("model", "").lower()]
-    used = films or found
-    notes = [] if len(used) == len(found) else [f"{path.name}: {len(found) - len(used)} marker cameras are left out."]
+    used, notes = _that_film(path, root.all("cameras/camera"), "QTM", _films_of_qualisys)
     turned = [_serial(path, node) for node in used if node.attributes.get("viewrotation", "0") not in ("0", "")]
     if turned:
         notes.append(
@@ -56,18 +51,32 @@ def read_qualisys(path: Path, root: Node) -> CameraSet:
     return rig(path, [_qualisys(path, node) for node in used], notes)
 
 
+def _that_film(
+    path: Path, found: list[Node], program: str, films: Callable[[Node], bool]
+) -> tuple[list[Node], list[str]]:
+    """The cameras that film, or all where none does; and what is to be said of the others."""
+    if not found:
+        raise InputError(f"{path.name} holds no camera.", f"Export the calibration from {program} again.")
+    used = [node for node in found if films(node)] or found
+    left = len(found) - len(used)
+    return used, [f"{path.name}: {left} marker cameras are left out."] if left else []
+
+
+def _films_of_qualisys(node: Node) -> bool:
+    return "video" in node.attributes.get("model", "").lower()
+
+
+def _films_of_vicon(node: Node) -> bool:
+    return "video" in _kind(node) or "vue" in _kind(node)
+
+
 def read_vicon(path: Path, root: Node) -> CameraSet:
     """Read an XCP file; where some cameras film, only those. Moving cameras are refused.
 
     Raises:
         InputError: an element is missing or impossible.
     """
-    found = root.all("Camera")
-    if not found:
-        raise InputError(f"{path.name} holds no camera.", "Export the calibration from Vicon again.")
-    films = [node for node in found if "video" in _kind(node) or "vue" in _kind(node)]
-    used = films or found
-    notes = [] if len(used) == len(found) else [f"{path.name}: {len(found) - len(used)} marker cameras are left out."]
+    used, notes = _that_film(path, root.all("Camera"), "Vicon", _films_of_vicon)
     cameras = [_vicon(path, node, notes) for node in used]
     if any(np.any(camera.distortion) for camera in cameras):
         notes.append(f"{path.name}: Vicon's lens model is not OpenCV's; its coefficients are used as an approximation.")

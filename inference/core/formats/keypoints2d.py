@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,21 +51,11 @@ def read_keypoints(
     found = _read(path, view)
     if isinstance(found, Keypoints2D):
         return _ours(found, path, image_size, fps, view)
-    size = _size(found, image_size, path)
-    rate = fps or found.fps
-    if rate is None:
-        raise InputError(f"{path.name} does not say how many frames a second it has.", "Give --fps F.")
-    points, score_scale = _in_pixels(found.points, size, path)
-    positions, confidence = layouts.place(found.layout, points)
-    layouts.complete(positions, confidence)
+    header, positions, confidence = _placed(found, path, image_size, fps, view)
+    rate = header["fps"]
     rows = follow(found, positions, confidence, rate=rate, person=person, start=start)
     _check_shown(confidence, rows, path)
     seen = (rows >= 0)[:, None]
-    header = {
-        "unit": "px", "frame": "image", "fps": float(rate), "skeleton": "openpose137", "joints": list(OPENPOSE_137),
-        "image_size": list(size), "source": "", "view": view or path.stem, "source_skeleton": found.layout.name,
-        "first_frame": found.first_frame, "score_scale": score_scale,
-    }  # fmt: skip
     return Keypoints2D(
         header,
         np.where(seen[..., None], positions[rows], np.nan),
@@ -81,6 +72,21 @@ def read_crowd(
     found = _read(path, view)
     if isinstance(found, Keypoints2D):
         return _crowd_of_one(_ours(found, path, image_size, fps, view))
+    header, positions, confidence = _placed(found, path, image_size, fps, view)
+    rate = header["fps"]
+    track = follow_everybody(found, positions, confidence, rate=rate)
+    rows = np.lexsort((found.frame, track))
+    rows = rows[track[rows] >= 0]
+    if not len(rows):
+        raise InputError(f"Nobody is seen in any of the {found.frames} frames of {path.name}.")
+    times = np.arange(found.frames) / rate
+    return Crowd2D(header, found.frame[rows], track[rows], positions[rows], confidence[rows], times)
+
+
+def _placed(
+    found: Sightings, path: Path, image_size: tuple[int, int] | None, fps: float | None, view: str
+) -> tuple[dict[str, Any], Array, Array]:
+    """The header, and of every sighting its 137 positions in px and their confidence."""
     size = _size(found, image_size, path)
     rate = fps or found.fps
     if rate is None:
@@ -88,18 +94,12 @@ def read_crowd(
     points, score_scale = _in_pixels(found.points, size, path)
     positions, confidence = layouts.place(found.layout, points)
     layouts.complete(positions, confidence)
-    track = follow_everybody(found, positions, confidence, rate=rate)
-    rows = np.lexsort((found.frame, track))
-    rows = rows[track[rows] >= 0]
-    if not len(rows):
-        raise InputError(f"Nobody is seen in any of the {found.frames} frames of {path.name}.")
-    header = {
+    header: dict[str, Any] = {
         "unit": "px", "frame": "image", "fps": float(rate), "skeleton": "openpose137", "joints": list(OPENPOSE_137),
         "image_size": list(size), "source": "", "view": view or path.stem, "source_skeleton": found.layout.name,
         "first_frame": found.first_frame, "score_scale": score_scale,
     }  # fmt: skip
-    times = np.arange(found.frames) / rate
-    return Crowd2D(header, found.frame[rows], track[rows], positions[rows], confidence[rows], times)
+    return header, positions, confidence
 
 
 def _crowd_of_one(keypoints: Keypoints2D) -> Crowd2D:
