@@ -24,6 +24,7 @@ from understudy.operators import calibration, reprojection
 from understudy.operators.motion import use_camera
 from understudy.operators.scene.cameras import lens_of, read_rig
 from understudy.operators.scene.residuals import Marks, Residuals, colour_of, draw_marks, to_region
+from understudy.tests.blender.buttons import fails, why_grey
 
 BENT = (0.12, -0.05, 0.002, -0.001, 0.01)
 
@@ -57,19 +58,6 @@ def scene_rig(addon, rig_file):
     """The scene's calibration, read from the file."""
     bpy.ops.understudy.import_calibration(filepath=str(rig_file))
     return bpy.context.scene.understudy.calibration
-
-
-def why_grey(operator):
-    assert not operator.poll()
-    with pytest.raises(RuntimeError) as caught:
-        operator()
-    return str(caught.value)
-
-
-def fails(operator, **options):
-    with pytest.raises(RuntimeError) as caught:
-        operator(**options)
-    return str(caught.value)
 
 
 def same_cameras(found, wanted, *, within=1e-6):

@@ -11,6 +11,7 @@ from understudy.inference.protocol.requests import SelftestRequest
 from understudy.operators import settings
 from understudy.operators.pick import to_pixel
 from understudy.tests.blender import motions
+from understudy.tests.blender.buttons import fails, why_grey
 
 MARKERS = Path(__file__).parents[1] / "golden" / "walk_floats.c3d"
 
@@ -20,19 +21,6 @@ def result(addon, motion, tmp_path):
     """A finished job's folder."""
     motion.save(tmp_path / "job" / "artifacts" / "body_motion.npz")
     return tmp_path / "job"
-
-
-def why_grey(operator):
-    assert not operator.poll()
-    with pytest.raises(RuntimeError) as caught:
-        operator()
-    return str(caught.value)
-
-
-def fails(operator, **options):
-    with pytest.raises(RuntimeError) as caught:
-        operator(**options)
-    return str(caught.value)
 
 
 def counts():

@@ -12,6 +12,7 @@ from understudy.operators import mapping as mapping_operators
 from understudy.operators.landing import LANDINGS
 from understudy.operators.scene.compat import curves_in
 from understudy.tests.blender import armatures, motions
+from understudy.tests.blender.buttons import fails, why_grey
 
 
 @pytest.fixture
@@ -43,19 +44,6 @@ def land(source, rig=None, **options):
     """Choose, and press Retarget; one undo step."""
     choose(source, rig)
     return bpy.ops.understudy.retarget("EXEC_DEFAULT", True, **options)
-
-
-def why_grey(operator):
-    assert not operator.poll()
-    with pytest.raises(RuntimeError) as caught:
-        operator()
-    return str(caught.value)
-
-
-def fails(operator, **options):
-    with pytest.raises(RuntimeError) as caught:
-        operator(**options)
-    return str(caught.value)
 
 
 def keys(rig):
