@@ -12,6 +12,7 @@ import warp as wp
 
 from ...core.cameras import Camera
 from .heads import CUTOFF, Head
+from .render import lens_of, ray_through, texel_at, vertex_normals
 
 Array = np.ndarray
 wp.config.quiet = True
@@ -42,10 +43,7 @@ def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as a
     depth: wp.array(dtype=wp.float32),
 ):
     pixel = wp.tid()
-    u = wp.float32(pixel % width)
-    v = wp.float32(pixel // width)
-    local = wp.vec3((u - intrinsics[2]) / intrinsics[0], (v - intrinsics[3]) / intrinsics[1], 1.0)
-    ray = wp.normalize(wp.transpose(rotation) * local)
+    ray = ray_through(pixel, width, intrinsics, rotation)
     start_t = float(0.0)  # noqa: UP018 - a kernel variable that changes must be made so
     for _layer in range(layers):
         query = wp.mesh_query_ray(mesh, centre + ray * start_t, ray, 50.0)
@@ -57,19 +55,7 @@ def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as a
         w = 1.0 - query.u - query.v
         st = uv[a] * query.u + uv[b] * query.v + uv[c] * w
         texture = face_texture[query.face]
-        size = texture_size[texture]
-        x = wp.clamp((st[0] - wp.floor(st[0])) * wp.float32(size[0]) - 0.5, 0.0, wp.float32(size[0] - 1))
-        y = wp.clamp((st[1] - wp.floor(st[1])) * wp.float32(size[1]) - 0.5, 0.0, wp.float32(size[1] - 1))
-        x0 = wp.int32(x)
-        y0 = wp.int32(y)
-        x1 = wp.min(x0 + 1, size[0] - 1)
-        y1 = wp.min(y0 + 1, size[1] - 1)
-        fx = x - wp.float32(x0)
-        fy = y - wp.float32(y0)
-        first = texture_start[texture]
-        top = texels[first + y0 * size[0] + x0] * (1.0 - fx) + texels[first + y0 * size[0] + x1] * fx
-        bottom = texels[first + y1 * size[0] + x0] * (1.0 - fx) + texels[first + y1 * size[0] + x1] * fx
-        texel = top * (1.0 - fy) + bottom * fy
+        texel = texel_at(texels, texture_start[texture], texture_size[texture], st)
         start_t = start_t + query.t
         if texel[3] >= cutoff:
             normal = wp.normalize(normals[a] * query.u + normals[b] * query.v + normals[c] * w)
@@ -129,7 +115,7 @@ class Portrait:
         points = head.vertices.astype(np.float32)
         self._arrays = [
             wp.array(head.uv.astype(np.float32), dtype=wp.vec2, device="cpu"),
-            wp.array(_normals(points, faces), dtype=wp.vec3, device="cpu"),
+            wp.array(vertex_normals(points, faces), dtype=wp.vec3, device="cpu"),
             wp.array(faces.ravel(), dtype=wp.int32, device="cpu"),
             wp.array(head.face_texture.astype(np.int32), dtype=wp.int32, device="cpu"),
             wp.array(np.concatenate(flat), dtype=wp.vec4, device="cpu"),
@@ -141,11 +127,7 @@ class Portrait:
     def photograph(self, camera: Camera, light: Light, *, supersample: int = 2) -> tuple[Array, Array, Array]:
         """(H, W, 3) uint8 sRGB on black, (H, W) coverage in [0, 1], (H, W) depth in metres, 0 where nothing is."""
         width, height = camera.size[0] * supersample, camera.size[1] * supersample
-        half, k = (supersample - 1) / 2, camera.matrix
-        lens = wp.vec4(
-            float(k[0, 0] * supersample), float(k[1, 1] * supersample),
-            float(k[0, 2] * supersample + half), float(k[1, 2] * supersample + half),
-        )  # fmt: skip
+        lens = lens_of(camera, supersample)
         image = wp.zeros(width * height, dtype=wp.vec3, device="cpu")
         mask, depth = (wp.zeros(width * height, dtype=wp.float32, device="cpu") for _ in range(2))
         harmonics = np.concatenate([light.harmonics, light.lamp[None]]).astype(np.float32)
@@ -164,12 +146,3 @@ class Portrait:
         coverage = mask.numpy().reshape(shape).mean(axis=(1, 3))
         deep = depth.numpy().reshape(shape)[:, 0, :, 0]
         return (np.clip(linear, 0.0, 1.0) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), coverage, deep
-
-
-def _normals(points: Array, faces: Array) -> Array:
-    corners = points[faces]
-    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = np.zeros_like(points)
-    for k in range(3):
-        np.add.at(normals, faces[:, k], flat)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

@@ -6,6 +6,7 @@ Frames: the world is z up, metres; cameras are OpenCV's (`core.cameras.Camera`),
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import warp as wp
@@ -14,6 +15,33 @@ from ...core.cameras import Camera, level_rotation, pinhole
 
 Array = np.ndarray
 wp.config.quiet = True
+
+
+@wp.func
+def ray_through(pixel: int, width: int, intrinsics: wp.vec4, rotation: wp.mat33) -> wp.vec3:
+    """The viewing direction of a pixel, in the world."""
+    u = wp.float32(pixel % width)
+    v = wp.float32(pixel // width)
+    local = wp.vec3((u - intrinsics[2]) / intrinsics[0], (v - intrinsics[3]) / intrinsics[1], 1.0)
+    return wp.normalize(wp.transpose(rotation) * local)
+
+
+@wp.func
+def texel_at(  # noqa: ANN201 - a color of as many parts as the texels have
+    texels: wp.array(dtype=Any), first: int, size: wp.vec2i, st: wp.vec2
+):
+    """The colour of a texture that repeats, between its four nearest texels; its own texels begin at `first`."""
+    x = wp.clamp((st[0] - wp.floor(st[0])) * wp.float32(size[0]) - 0.5, 0.0, wp.float32(size[0] - 1))
+    y = wp.clamp((st[1] - wp.floor(st[1])) * wp.float32(size[1]) - 0.5, 0.0, wp.float32(size[1] - 1))
+    x0 = wp.int32(x)
+    y0 = wp.int32(y)
+    x1 = wp.min(x0 + 1, size[0] - 1)
+    y1 = wp.min(y0 + 1, size[1] - 1)
+    fx = x - wp.float32(x0)
+    fy = y - wp.float32(y0)
+    top = texels[first + y0 * size[0] + x0] * (1.0 - fx) + texels[first + y0 * size[0] + x1] * fx
+    bottom = texels[first + y1 * size[0] + x0] * (1.0 - fx) + texels[first + y1 * size[0] + x1] * fx
+    return top * (1.0 - fy) + bottom * fy
 
 
 @wp.kernel
@@ -39,10 +67,7 @@ def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as a
     mask: wp.array(dtype=wp.float32),
 ):
     pixel = wp.tid()
-    u = wp.float32(pixel % width)
-    v = wp.float32(pixel // width)
-    local = wp.vec3((u - intrinsics[2]) / intrinsics[0], (v - intrinsics[3]) / intrinsics[1], 1.0)
-    ray = wp.normalize(wp.transpose(rotation) * local)
+    ray = ray_through(pixel, width, intrinsics, rotation)
     query = wp.mesh_query_ray(mesh, centre, ray, 50.0)
     colour = wp.vec3(0.0, 0.0, 0.0)
     if query.result:
@@ -54,19 +79,7 @@ def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as a
         st = uv[a] * query.u + uv[b] * query.v + uv[c] * w
         normal = wp.normalize(normals[a] * query.u + normals[b] * query.v + normals[c] * w)
         texture = face_texture[query.face]
-        size = texture_size[texture]
-        x = wp.clamp((st[0] - wp.floor(st[0])) * wp.float32(size[0]) - 0.5, 0.0, wp.float32(size[0] - 1))
-        y = wp.clamp((st[1] - wp.floor(st[1])) * wp.float32(size[1]) - 0.5, 0.0, wp.float32(size[1] - 1))
-        x0 = wp.int32(x)
-        y0 = wp.int32(y)
-        x1 = wp.min(x0 + 1, size[0] - 1)
-        y1 = wp.min(y0 + 1, size[1] - 1)
-        fx = x - wp.float32(x0)
-        fy = y - wp.float32(y0)
-        start = texture_start[texture]
-        top = texels[start + y0 * size[0] + x0] * (1.0 - fx) + texels[start + y0 * size[0] + x1] * fx
-        bottom = texels[start + y1 * size[0] + x0] * (1.0 - fx) + texels[start + y1 * size[0] + x1] * fx
-        albedo = top * (1.0 - fy) + bottom * fy
+        albedo = texel_at(texels, texture_start[texture], texture_size[texture], st)
         point = centre + ray * query.t
         shade = wp.max(wp.dot(normal, light), 0.0)
         blocked = wp.mesh_query_ray(mesh, point + normal * 0.004, light, 10.0)
@@ -122,13 +135,7 @@ class Stage:
     def pose(self, vertices: Array) -> None:
         """Place the mesh: (V, 3) metres, z up."""
         points = vertices.astype(np.float32)
-        corners = points[self.faces]
-        face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        normals = np.zeros_like(points)
-        for k in range(3):
-            np.add.at(normals, self.faces[:, k], face_normals)
-        normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-        self._normals = wp.array(normals, dtype=wp.vec3, device="cpu")
+        self._normals = wp.array(vertex_normals(points, self.faces), dtype=wp.vec3, device="cpu")
         self._mesh = wp.Mesh(points=wp.array(points, dtype=wp.vec3, device="cpu"), indices=self._faces)
 
     def photograph(self, camera: Camera, room: Room | None = None, *, supersample: int = 2) -> tuple[Array, Array]:
@@ -136,12 +143,7 @@ class Stage:
         assert self._mesh is not None, "pose() comes first"
         room = room or Room()
         width, height = camera.size[0] * supersample, camera.size[1] * supersample
-        half = (supersample - 1) / 2
-        k = camera.matrix
-        lens = wp.vec4(
-            float(k[0, 0] * supersample), float(k[1, 1] * supersample),
-            float(k[0, 2] * supersample + half), float(k[1, 2] * supersample + half),
-        )  # fmt: skip
+        lens = lens_of(camera, supersample)
         image = wp.zeros(width * height, dtype=wp.vec3, device="cpu")
         mask = wp.zeros(width * height, dtype=wp.float32, device="cpu")
         light = np.array(room.light) / np.linalg.norm(room.light)
@@ -159,6 +161,25 @@ class Stage:
         linear = image.numpy().reshape(camera.size[1], supersample, camera.size[0], supersample, 3).mean(axis=(1, 3))
         coverage = mask.numpy().reshape(camera.size[1], supersample, camera.size[0], supersample).mean(axis=(1, 3))
         return (np.clip(linear, 0.0, 1.0) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8), coverage
+
+
+def vertex_normals(points: Array, faces: Array) -> Array:
+    """(V, 3) unit normals of (V, 3) float32 points, faces weighted by their area."""
+    corners = points[faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros_like(points)
+    for k in range(3):
+        np.add.at(normals, faces[:, k], flat)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+
+
+def lens_of(camera: Camera, supersample: int) -> wp.vec4:
+    """Focal lengths and principal point of a picture of so many rays a pixel and axis."""
+    half, k = (supersample - 1) / 2, camera.matrix
+    return wp.vec4(
+        float(k[0, 0] * supersample), float(k[1, 1] * supersample),
+        float(k[0, 2] * supersample + half), float(k[1, 2] * supersample + half),
+    )  # fmt: skip
 
 
 def look_at(
