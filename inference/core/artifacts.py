@@ -41,6 +41,7 @@ class Artifact:
 
     kind: ClassVar[str] = ""
     required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "fps", "skeleton")
+    texts: ClassVar[tuple[str, ...]] = ()  # the arrays that hold words
     header: dict[str, Any]
 
     def save(self, path: Path) -> None:
@@ -74,7 +75,10 @@ class Artifact:
         if missing:
             raise InputError(f"{path.name} lacks {', '.join(missing)} in its header.")
         header = {name: value for name, value in header.items() if name not in ("kind", "schema")}
-        _check_values(header, arrays, path.name)
+        _check_values(header, {name: array for name, array in arrays.items() if name not in cls.texts}, path.name)
+        for name in cls.texts:
+            if name in arrays and arrays[name].dtype.kind != "U":
+                raise InputError(f"{path.name}: {name} are of type {arrays[name].dtype}, not words.")
         known = {f.name for f in fields(cls)}
         absent = [f.name for f in fields(cls) if f.default is MISSING and f.name not in {"header", *arrays}]
         if absent:
@@ -240,9 +244,93 @@ class BodyMotion(Artifact):
                 raise InputError(f"{name}: {entry} holds values that are not finite.")
 
 
+@dataclass(frozen=True)
+class HeadSurface(Artifact):
+    """A head with its hair as one dense closed surface.
+
+    vertices (V, 3) float32 metres in the frame of heads (`head.frame`); faces (F, 3) int32; colors (V, 3) uint8 sRGB;
+    normals (V, 3) float32, of length 1, outwards.
+    Header adds: scale (true metres in a metre of the frame).
+    """
+
+    kind: ClassVar[str] = "head_surface"
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame")
+    vertices: Array
+    faces: Array
+    colors: Array
+    normals: Array
+
+    def check(self, name: str) -> None:
+        vertices, faces = len(self.vertices), len(self.faces)
+        shapes = {"vertices": (vertices, 3), "faces": (faces, 3), "colors": (vertices, 3), "normals": (vertices, 3)}
+        _check_mesh(self, name, shapes)
+
+
+@dataclass(frozen=True)
+class HeadMesh(Artifact):
+    """A head, or a body with it, in a clean topology that can be animated.
+
+    vertices (V, 3) float32 metres in the frame of heads (`head.frame`); faces (F, 4) int32, quads, or triangles whose
+    last corner is -1; uv (F, 4, 2) float32 of each corner, v up; face_part (F,) int32 into the header's `parts`;
+    shape_keys (S, V, 3) float32 metres, offsets from `vertices`; shape_key_names (S,) text;
+    neck_loop (N,) int32: vertices of the open border at the neck, in order, none where a body follows.
+    Header adds: parts (names: "skin", "eye.L", "eye.R", "teeth", "tongue" and the like), neck ([x, y, z]: where the
+    origin of the object belongs, same frame), scale (true metres in a metre of the frame).
+    """
+
+    kind: ClassVar[str] = "head_mesh"
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "parts", "neck")
+    texts: ClassVar[tuple[str, ...]] = ("shape_key_names",)
+    vertices: Array
+    faces: Array
+    uv: Array
+    face_part: Array
+    shape_keys: Array
+    shape_key_names: Array
+    neck_loop: Array | None = None
+
+    def check(self, name: str) -> None:
+        vertices, faces, keys = len(self.vertices), len(self.faces), len(self.shape_keys)
+        shapes = {
+            "vertices": (vertices, 3), "faces": (faces, 4), "uv": (faces, 4, 2), "face_part": (faces,),
+            "shape_keys": (keys, vertices, 3), "shape_key_names": (keys,),
+        }  # fmt: skip
+        _check_mesh(self, name, shapes)
+        parts, neck = self.header["parts"], self.header["neck"]
+        if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+            raise InputError(f"{name}: its parts are not a list of names.")
+        if not isinstance(neck, list) or len(neck) != 3 or not np.isfinite(np.array(neck, float)).all():
+            raise InputError(f"{name}: its neck is at {str(neck)[:40]}.")
+        if not 0 <= self.face_part.min() <= self.face_part.max() < len(parts):
+            raise InputError(f"{name}: faces of parts outside the {len(parts)} that are named.")
+        if self.neck_loop is not None and self.neck_loop.size:
+            loop = self.neck_loop
+            if loop.ndim != 1 or not 0 <= loop.min() <= loop.max() < vertices:
+                raise InputError(f"{name}: its neck is made of vertices that are not there.")
+
+
+def _check_mesh(mesh: Any, name: str, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raise InputError where arrays are not of these shapes, not finite, or faces have no or unknown vertices."""
+    for entry, shape in shapes.items():
+        if np.shape(getattr(mesh, entry)) != shape:
+            raise InputError(f"{name}: {entry} has shape {np.shape(getattr(mesh, entry))}, expected {shape}.")
+    for entry in shapes:
+        array = getattr(mesh, entry)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InputError(f"{name}: {entry} holds values that are not finite.")
+    faces, count = mesh.faces, len(mesh.vertices)
+    if not len(faces) or faces.dtype.kind not in "iu":
+        raise InputError(f"{name} holds no faces: {len(faces)} of type {faces.dtype}.")
+    if faces[:, :3].min() < 0 or faces.min() < -1 or faces.max() >= count:
+        raise InputError(f"{name}: faces of vertices outside the {count} there are.")
+    scale = mesh.header.get("scale", 1.0)
+    if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0.1 < scale < 10:
+        raise InputError(f"{name} claims a scale of {str(scale)[:40]}.")
+
+
 def _check_values(header: dict[str, Any], arrays: dict[str, Array], name: str) -> None:
     """Raise InputError where header entries or arrays are not of the kind that their readers take for granted."""
-    fps, size = header.get("fps"), header.get("image_size", [1, 1])
+    fps, size = header.get("fps", 1), header.get("image_size", [1, 1])
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps < MAX_FPS:
         raise InputError(f"{name} claims {str(fps)[:40]} frames a second.")
     if not isinstance(size, list) or len(size) != 2 or not all(type(side) is int and 0 < side < 65536 for side in size):

@@ -14,6 +14,7 @@ from .errors import RequestError
 from .schema import About
 
 Fault = Literal["none", "error", "abort", "exit", "memory"]
+MAX_PHOTOS = 8  # of one head
 PROTOCOL = 1  # raise when an older worker or an older add-on could not understand the job folder
 
 
@@ -235,6 +236,51 @@ class LiveRequest:
 
 
 @dataclass(frozen=True)
+class HeadRequest:
+    """One photo of somebody, or a few, becomes a textured head that can be animated."""
+
+    photo: Annotated[tuple[Path, ...], About("A photo of the person; may be repeated, up to 8 times.")] = ()
+    video: Annotated[Path | None, About("A short film turned round the head, in place of photos.")] = None
+    face: Annotated[
+        tuple[int, ...],
+        About("Which face, counted from the left, where a picture shows several; once, or for each photo.", 1, 64),
+    ] = ()
+    quality: Annotated[Literal["draft", "default", "high"], About("How long the head is worked on.")] = "default"
+    texture_size: Annotated[int, About("Width and height of the texture.", 256, 8192, "px")] = 2048
+    surface_faces: Annotated[int, About("Triangles of the dense surface, at most.", 1000, 1_000_000)] = 60_000
+    body: Annotated[bool, About("Make a body with this head, too.")] = False
+    pupil_distance_mm: Annotated[
+        float | None, About("Distance between the pupils, where it is known.", 40, 80, "mm")
+    ] = None
+    head_height_m: Annotated[
+        float | None, About("Height of the head from chin to crown, where it is known.", 0.1, 0.4, "m")
+    ] = None
+    focal_px: Annotated[
+        float | None,
+        About("Focal length of the photos as they lie on disk, where it is known.", 50, 100_000, "px"),
+    ] = None
+    prior: Annotated[Path | None, About("What is known of heads beforehand; without it, the published weights.")] = None
+    seed: Annotated[int, About("What random numbers start from.", 0, 2**31 - 1)] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the head is fitted.")] = "auto"
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        if not self.photo and self.video is None:
+            raise RequestError("no photo and no film", "Give --photo FILE or --video FILE.", field="photo")
+        if self.photo and self.video is not None:
+            raise RequestError("given beside photos", "Give one or the other.", field="video")
+        if len(self.photo) > MAX_PHOTOS:
+            raise RequestError(f"{len(self.photo)} given", f"At most {MAX_PHOTOS} are used.", field="photo")
+        if len(self.face) not in (0, 1, len(self.photo) or 1):
+            count = f"{len(self.face)} given for {len(self.photo) or 1} pictures"
+            raise RequestError(count, "Give one for all, or one for each photo.", field="face")
+        if self.pupil_distance_mm is not None and self.head_height_m is not None:
+            hint = "Give the one that was measured more carefully."
+            raise RequestError("given beside the distance of the pupils", hint, field="head_height_m")
+
+
+@dataclass(frozen=True)
 class SelftestRequest:
     """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
 
@@ -264,6 +310,7 @@ TASKS = {
     "sync": Task(SyncRequest, "motion.sync_report:run"),
     "tune": Task(TuneRequest, "motion.tune:run"),
     "live": Task(LiveRequest, "motion.live:run"),
+    "head": Task(HeadRequest, "head.pipeline:run"),
     "selftest": Task(SelftestRequest, "runtime.selftest:run"),
 }
 
