@@ -16,12 +16,13 @@ from ..core.artifacts import Artifact, BodyMotion, Crowd2D, Keypoints2D, Keypoin
 from ..core.cameras import Camera, CameraSet
 from ..core.formats.keypoints2d import read_crowd
 from ..core.skeletons import BODY, MIN_FRAMES
+from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..protocol.events import SilentReporter
 from ..runtime.video import probe
 from .detect import DetectSettings
 from .fit import FitSettings, fit
-from .job import Job, content_of, fingerprint_of, forget_people
+from .job import Job, forget_people
 from .people import Person, associate, detect_people, unswapped
 from .pipeline import cameras_of, put_in_step, to_space
 from .report import write_report
@@ -209,7 +210,7 @@ def _keep(turn: _Turn, view: Keypoints2D) -> Keypoints2D:
     """Save what one view saw of the person."""
     several = max(len(turn.request.video), len(turn.request.keypoints)) > 1
     name = f"keypoints_2d_{view.header['view']}" if several else "keypoints_2d"
-    content = fingerprint_of("person", view.positions.tobytes(), view.confidence.tobytes())
+    content = turn.fingerprint("person", view.positions.tobytes(), view.confidence.tobytes())
     return turn.stage(Keypoints2D, name, "associate", [content, view.header], lambda: view)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from ..core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, CameraSet
 from ..core.formats.markers import read_markers
+from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter, SilentReporter
 from ..protocol.requests import MotionRequest
@@ -23,7 +24,7 @@ from ..runtime import weights
 from ..runtime.device import choose, set_threads
 from ..runtime.video import probe
 from .fit import FitSettings, fit
-from .job import Job, content_of, forget_people
+from .job import Job, forget_people
 from .report import write_report
 from .rig import camera_of_view, check_rig, read_rig, settle_rig
 from .see import capture_views, trimmed, view_names

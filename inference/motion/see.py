@@ -12,10 +12,11 @@ import numpy as np
 from ..core.artifacts import Keypoints2D, Keypoints3D
 from ..core.formats.keypoints2d import read_keypoints
 from ..core.skeletons import FACE, LEFT_HAND, RIGHT_HAND
+from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..protocol.requests import MotionRequest
 from ..runtime.video import probe
-from .job import Job, content_of
+from .job import Job
 
 MAX_NAME = 60  # letters of a view's name: artifacts are called after it
 _K = TypeVar("_K", Keypoints2D, Keypoints3D)
