@@ -13,7 +13,7 @@ from . import schema
 from .errors import RequestError
 from .schema import About
 
-Fault = Literal["none", "error", "abort", "exit", "memory"]
+Fault = Literal["none", "error", "abort", "exit", "memory", "hang", "hold"]
 MAX_PHOTOS = 8  # of one head
 PROTOCOL = 1  # raise when an older worker or an older add-on could not understand the job folder
 
@@ -245,6 +245,9 @@ class HeadRequest:
         tuple[int, ...],
         About("Which face, counted from the left, where a picture shows several; once, or for each photo.", 1, 64),
     ] = ()
+    accept_doubtful: Annotated[
+        bool, About("Go on where a face seems drawn, blurred or covered, instead of refusing the photo.")
+    ] = False
     quality: Annotated[Literal["draft", "default", "high"], About("How long the head is worked on.")] = "default"
     texture_size: Annotated[int, About("Width and height of the texture.", 256, 8192, "px")] = 2048
     surface_faces: Annotated[int, About("Triangles of the dense surface, at most.", 1000, 1_000_000)] = 60_000
@@ -290,6 +293,7 @@ class SelftestRequest:
     artifact_kib: Annotated[int, About("The size of the artifact.", 0, 1 << 20)] = 4
     hold_gil_s: Annotated[float, About("How long native code keeps the interpreter to itself.", 0, 3600, "s")] = 0.0
     fault: Annotated[Fault, About("How the job fails after its steps.")] = "none"
+    once: Annotated[str, About("It fails only where this file is not there yet, which it then makes.")] = ""
 
 
 @dataclass(frozen=True)
