@@ -18,7 +18,7 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
-from . import calibrate_command, retarget_command
+from . import batch_command, calibrate_command, retarget_command
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -55,6 +55,12 @@ def run(arguments: Sequence[str]) -> int:
         return EXIT_BUG
 
 
+def _run_words(words: Sequence[str]) -> int:
+    """Do a sub-command as part of another; what it cannot do is raised."""
+    options = make_parser().parse_args(words)
+    return options.run(options)
+
+
 def _windowed() -> contextlib.AbstractContextManager[Any]:
     """Give a context with a window: behind `-b FILE` there is none, and the glTF exporter asks for it."""
     windows = bpy.context.window_manager.windows
@@ -79,6 +85,7 @@ def make_parser() -> argparse.ArgumentParser:
         _add_scene_flags(command)
     retarget_command.add(commands, _say)
     calibrate_command.add(commands, _say, _follow)
+    batch_command.add(commands, _say, _run_words)
     return parser
 
 

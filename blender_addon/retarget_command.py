@@ -75,7 +75,7 @@ class _Outcome:
 
 def _run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
     _check(options)
-    rig = _character(options.rig)
+    rig = sole_character(options.rig)
     settings = _settings(options, rig)
     match = given_match(options.mapping, rig) if options.mapping else None
     performances, skipped = read_clips([path.absolute() for path in options.source])
@@ -111,7 +111,13 @@ def _check(options: argparse.Namespace) -> None:
         raise RequestError("nothing would be kept", "Give --save, --export or --report.")
 
 
-def _character(name: str) -> bpy.types.Object:
+def sole_character(name: str) -> bpy.types.Object:
+    """Look up an armature by its name, or the only one of the scene.
+
+    Raises:
+        InputError: there is none.
+        RequestError: there are several and none is named.
+    """
     if name:
         return find_character(name)
     rigs = [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]

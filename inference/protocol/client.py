@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from .watch import JobWatch
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
 CLOSE_S = 2.0
+GRACE_S = 1.2  # terminated after one and killed after two of it, a worker is free again within three seconds
 
 
 class Worker:
@@ -40,10 +41,10 @@ class Worker:
         RequestError: there is no such Python.
     """
 
-    def __init__(self, python: str, log: Path) -> None:
+    def __init__(self, python: str, log: Path, variables: Mapping[str, str] | None = None) -> None:
         self.is_ending = False  # it was told to end, and takes no more jobs
         try:
-            self._process = _start(python, log)
+            self._process = _start(python, log, variables or {})
         except OSError as error:
             hint = "Set up the environment, or choose its Python in the preferences."
             raise RequestError(f"{python} cannot be started: {error.strerror}", hint, field="python") from error
@@ -184,11 +185,20 @@ class WorkerClient:
     Args:
         python: the interpreter of the environment that has torch.
         app: who asks, for the record; as in "Blender 5.0.1".
-        grace_s: how long each step of a cancel waits for an answer.
+        grace_s: how long each step of a cancel waits for an answer: then the worker is terminated, then killed.
+        variables: are added to the worker's environment.
     """
 
-    def __init__(self, python: str | os.PathLike[str], *, app: str = "", grace_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        python: str | os.PathLike[str],
+        *,
+        app: str = "",
+        grace_s: float = GRACE_S,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._python = os.fspath(python)
+        self._variables = variables
         self._app = app
         self._grace_s = grace_s
         self._worker: Worker | None = None
@@ -217,13 +227,18 @@ class WorkerClient:
         if self._worker and (self._worker.is_ending or not self._worker.is_alive):
             self._worker.kill()
             self._worker = None
-        self._worker = self._worker or Worker(self._python, watch.folder.log)
+        self._worker = self._worker or Worker(self._python, watch.folder.log, self._variables)
         self._worker.send({"protocol": PROTOCOL, "job": str(watch.folder.path), "run_id": watch.run_id})
         return self._worker
 
     def attach(self, folder: str | os.PathLike[str]) -> Job:
         """Follow a job that another process runs, or ran."""
         return Job(JobWatch(JobFolder(folder)), None, self._grace_s)
+
+    def kill(self) -> None:
+        """End the worker now: the job that it runs counts as crashed, and the next one starts another."""
+        if self._worker:
+            self._worker.kill()
 
     def close(self) -> None:
         """Stop the worker; a job that still runs counts as cancelled."""
@@ -247,7 +262,7 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 
-def _start(python: str, log: Path) -> subprocess.Popen[bytes]:
+def _start(python: str, log: Path, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = command_line(python, "worker")
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command += ["--parent", str(os.getpid())]
@@ -256,6 +271,6 @@ def _start(python: str, log: Path) -> subprocess.Popen[bytes]:
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
     with log.open("ab") as out:
         return subprocess.Popen(
-            command, cwd=ROOT, env=clean_environment(), stdin=pipe, stdout=out, stderr=out, bufsize=0,
+            command, cwd=ROOT, env={**clean_environment(), **variables}, stdin=pipe, stdout=out, stderr=out, bufsize=0,
             start_new_session=sys.platform != "win32", creationflags=flags,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: `python -m inference motion|live|selftest|worker|doctor|bench`.
+"""The command line: `python -m inference motion|live|selftest|batch|worker|doctor|bench`.
 
 Exit codes: 0 done, 2 request, 3 input, 4 weights, 5 resources, 70 bug, 130 cancelled.
 Nothing heavy is imported before a job runs, so `--help` answers at once.
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from ..batch import command as batch_command
 from ..protocol import schema
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
 from ..protocol.events import Event, Pace, encode
@@ -68,6 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("worker", _run_worker, "Take job folders from stdin, until it ends. Blender starts this.")
     sub.add_argument("--parent", type=int, default=None, metavar="PID", help="Die with this process' main thread.")
     sub.add_argument("--silence-s", type=float, default=600.0, help="Period of the watchdog (default 600).")
+    sub = command("batch", _run_batch, "Many clips, photos, shots: planned once, done whole, begun again anywhere.")
+    batch_command.add(sub, batch_command.run_here)
     sub = command("doctor", _run_doctor, "Check the environment, the device, the weights, disk and memory.")
     sub.add_argument("--json", action="store_true", help="Write the findings as JSON.")
     sub = command("bench", _run_bench, "Measure what is promised.")
@@ -96,6 +99,10 @@ def _run_task(options: argparse.Namespace, console: Console) -> int:
             return run_job(folder, run_id=order.run_id, listener=narrator)
     except KeyboardInterrupt:  # the job has said so
         return Cancelled.exit_code
+
+
+def _run_batch(options: argparse.Namespace, console: Console) -> int:
+    return options.act(options, console.say, console.note)
 
 
 def _run_worker(options: argparse.Namespace, console: Console) -> int:

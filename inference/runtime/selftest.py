@@ -27,7 +27,8 @@ def run(request: SelftestRequest, folder: os.PathLike[str], report: Reporter) ->
     if request.artifact_kib:
         atomic_write_bytes(Path(folder, ARTIFACT), contents(request.artifact_kib))
         report.artifact("selftest", ARTIFACT)
-    _fail(request.fault)
+    if _is_due(request.once):
+        _fail(request.fault)
 
 
 def contents(kib: int) -> bytes:
@@ -59,6 +60,17 @@ def hold_interpreter(seconds: float) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _is_due(mark: str) -> bool:
+    """Whether the fault is to happen: always without a mark, else the first time."""
+    if not mark:
+        return True
+    try:
+        Path(mark).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _fail(fault: str) -> None:
     if fault == "error":
         raise RuntimeError("this job was asked to fail")
@@ -68,3 +80,7 @@ def _fail(fault: str) -> None:
         os.abort()
     if fault == "exit":
         os._exit(3)
+    if fault == "hang":
+        time.sleep(3600)
+    if fault == "hold":
+        hold_interpreter(3600)

@@ -95,3 +95,8 @@ def set_movie_output(settings: bpy.types.ImageFormatSettings, *, movie: bool) ->
     if hasattr(settings, "media_type"):
         settings.media_type = "VIDEO" if movie else "IMAGE"
     settings.file_format = "FFMPEG" if movie else "PNG"
+
+
+def eevee_name() -> str:
+    """What EEVEE is called. The test can go with 4.5."""
+    return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"

@@ -15,18 +15,21 @@ BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "idprop
 NETS = {"numpy", "torch", "safetensors"}
 STAGES = NETS | {"cv2", "scipy", "mediapipe", "google.protobuf", "av", "matplotlib"}
 BASEMENT = {"inference.protocol", "inference.core"}
+BATCH = {"inference.batch", "inference.runtime.guard", "inference.runtime.weights"}  # stdlib, all of it
 TOOLS = {"inference.runtime.video", "inference.runtime.sound", "inference.runtime.device", "inference.runtime.weights"}
 
 # a folder, and what may be imported there besides the standard library; the longest folder that fits a file counts
 ALLOWED = {
-    "blender_addon": BLENDER | {"numpy", "blender_addon", "operators", "inference.protocol"},
-    "operators": BLENDER | {"numpy", "operators"} | BASEMENT,
-    "operators/scene": BLENDER | {"numpy", "operators.scene"} | BASEMENT,
+    "blender_addon": BLENDER | {"numpy", "blender_addon", "operators", "inference.protocol"} | BATCH,
+    "operators": BLENDER | {"numpy", "operators"} | BASEMENT | BATCH,
+    "operators/scene": BLENDER | {"numpy", "operators.scene", "inference.batch.tasks"} | BASEMENT,
     "inference": BASEMENT | {"inference.runtime"},
     "inference/protocol": {"inference.protocol"},
+    "inference/batch": {"inference.protocol"} | BATCH,
     "inference/core": {"numpy"} | BASEMENT,
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
-    "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime"},  # the wings by name, on demand
+    # the wings by name, on demand
+    "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime", "inference.batch"},
     "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion", "inference.calibration"},
     "inference/calibration": STAGES | BASEMENT | TOOLS | {"inference.motion", "inference.calibration"},  # one wing
     "inference/body": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.body"},
