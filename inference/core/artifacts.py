@@ -10,6 +10,7 @@ import json
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -265,6 +266,11 @@ class HeadSurface(Artifact):
         shapes = {"vertices": (vertices, 3), "faces": (faces, 3), "colors": (vertices, 3), "normals": (vertices, 3)}
         _check_mesh(self, name, shapes)
 
+    def placed(self, neck: Sequence[float]) -> HeadSurface:
+        """The same in true metres with `neck` (3,) of the frame at the origin."""
+        scale = np.float32(self.header.get("scale", 1.0))
+        return replace(self, vertices=(self.vertices - np.array(neck, np.float32)) * scale).with_header(scale=1.0)
+
 
 @dataclass(frozen=True)
 class HeadMesh(Artifact):
@@ -273,7 +279,8 @@ class HeadMesh(Artifact):
     vertices (V, 3) float32 metres in the frame of heads (`head.frame`); faces (F, 4) int32, quads, or triangles whose
     last corner is -1; uv (F, 4, 2) float32 of each corner, v up; face_part (F,) int32 into the header's `parts`;
     shape_keys (S, V, 3) float32 metres, offsets from `vertices`; shape_key_names (S,) text;
-    neck_loop (N,) int32: vertices of the open border at the neck, in order, none where a body follows.
+    neck_loop (N,) int32: vertices of the open border at the neck, in order, none where a body follows; posed (V, 3):
+    with the expression of the photographs, as it lies on the dense surface, where `vertices` are neutral.
     Header adds: parts (names: "skin", "eye.L", "eye.R", "teeth", "tongue" and the like), neck ([x, y, z]: where the
     origin of the object belongs, same frame), scale (true metres in a metre of the frame).
     """
@@ -288,6 +295,7 @@ class HeadMesh(Artifact):
     shape_keys: Array
     shape_key_names: Array
     neck_loop: Array | None = None
+    posed: Array | None = None
 
     def check(self, name: str) -> None:
         vertices, faces, keys = len(self.vertices), len(self.faces), len(self.shape_keys)
@@ -295,6 +303,8 @@ class HeadMesh(Artifact):
             "vertices": (vertices, 3), "faces": (faces, 4), "uv": (faces, 4, 2), "face_part": (faces,),
             "shape_keys": (keys, vertices, 3), "shape_key_names": (keys,),
         }  # fmt: skip
+        if self.posed is not None:
+            shapes["posed"] = (vertices, 3)
         _check_mesh(self, name, shapes)
         parts, neck = self.header["parts"], self.header["neck"]
         if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
@@ -307,6 +317,14 @@ class HeadMesh(Artifact):
             loop = self.neck_loop
             if loop.ndim != 1 or not 0 <= loop.min() <= loop.max() < vertices:
                 raise InputError(f"{name}: its neck is made of vertices that are not there.")
+
+    def placed(self) -> HeadMesh:
+        """The same in true metres with the neck at the origin: as objects stand in a scene."""
+        neck, scale = np.array(self.header["neck"], np.float32), np.float32(self.header.get("scale", 1.0))
+        vertices, shape_keys = (self.vertices - neck) * scale, self.shape_keys * scale
+        posed = None if self.posed is None else (self.posed - neck) * scale
+        placed = replace(self, vertices=vertices, shape_keys=shape_keys, posed=posed)
+        return placed.with_header(neck=[0.0, 0.0, 0.0], scale=1.0)
 
 
 def _check_mesh(mesh: Any, name: str, shapes: dict[str, tuple[int, ...]]) -> None:
