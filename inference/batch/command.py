@@ -15,17 +15,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from ..protocol import schema
-from ..protocol.errors import EXIT_DONE, Cancelled, UnderstudyError
+from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, UnderstudyError
 from ..protocol.folder import JobFolder, JobReporter, new_run_id
 from ..protocol.requests import Order
 from ..protocol.schema import About
 from ..runtime import guard
 from .ledger import EXIT_SOME_FAILED, RETRIES, Ledger
 from .local import SILENCE_S, run_local, seats
-from .manifest import Item, Manifest, read_manifest, select, write_manifest
+from .manifest import MAX_ITEMS, Item, Manifest, read_manifest, select, write_manifest
 from .plan import Wishes, plan, read_settings
 from .progress import Narrator, State
 from .record import Records
@@ -46,6 +46,7 @@ class RunRequest:
     silence_s: Annotated[float, About("A process that says nothing for so long is replaced.", 1, 86_400, "s")] = (
         SILENCE_S
     )
+    engine: Annotated[Literal["local", "ray"], About("What runs them.")] = "local"
     blender: Annotated[
         str, About("Program for batches of Blender: blender, or a Python with bpy; also $UNDERSTUDY_BLENDER.")
     ] = ""
@@ -78,6 +79,7 @@ def add(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace, Say,
     sub.add_argument("--progress", choices=("text", "openjd", "none"), default="text", help="How it says how it goes.")
     sub.add_argument("--job", type=Path, metavar="JOB", help="Also say it in this folder, as a job.")
     sub.add_argument("--parent", type=int, metavar="PID", help="Die with this process' main thread.")
+    sub.add_argument("--with-parent", action="store_true", help="End when the process that started this is gone.")
     sub = command("status", _status, "Say what is done, open and failed. Exit code 0 if all is done, else 3.")
     sub.add_argument("manifest", type=Path, metavar="MANIFEST")
     sub.add_argument("--items", default="", metavar="A-B", help="Only these.")
@@ -85,6 +87,13 @@ def add(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace, Say,
     sub = command("clean", _clean, "Remove what killed runs left; with --work also unfinished work.")
     sub.add_argument("manifest", type=Path, metavar="MANIFEST")
     sub.add_argument("--work", action="store_true", help="Also unfinished work that a next run would go on from.")
+    sub = command("export", _export, "Write a batch as a job of a render manager.")
+    sub.add_argument("format", choices=("openjd", "flamenco"), help="Open Job Description, or Flamenco.")
+    sub.add_argument("manifest", type=Path, metavar="MANIFEST")
+    sub.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="Where the job is written.")
+    sub.add_argument("--chunk", type=int, default=10, metavar="N", help="Items of one task (default 10).")
+    sub.add_argument("--python", default="", help="Python of the environment there (default: this one).")
+    sub.add_argument("--blender", default="", help="Blender there (default: the one found here).")
 
 
 def _without_manifest() -> type:
@@ -142,6 +151,16 @@ def _row(records: Records, item: Item) -> dict[str, Any]:
 def _clean(options: argparse.Namespace, say: Say, _: Say) -> int:
     count = Records(read_manifest(options.manifest)).sweep(everything=options.work)
     say(f"{count} thing(s) removed")
+    return EXIT_DONE
+
+
+def _export(options: argparse.Namespace, say: Say, _: Say) -> int:
+    from .export import EXPORTS
+
+    if not 1 <= options.chunk <= MAX_ITEMS:
+        raise RequestError(f"{options.chunk} is outside 1 to {MAX_ITEMS:,}", field="chunk")
+    write, manifest = EXPORTS[options.format], read_manifest(options.manifest)
+    say(f"Wrote {write(manifest, options.out, chunk=options.chunk, python=options.python, blender=options.blender)}")
     return EXIT_DONE
 
 
@@ -203,12 +222,19 @@ def run_here(options: argparse.Namespace, say: Say, note: Say) -> int:
     manifest = read_manifest(request.manifest)
     if options.parent is not None:
         guard.protect(options.parent)
+    if options.with_parent:
+        guard.end_with_parent()
     places = seats(request.devices, request.workers)
     if manifest.program == "blender":
         from .blenders import run_blenders
 
         def engine(ledger: Ledger, should_stop: Callable[[], bool]) -> None:
             run_blenders(ledger, request.blender, len(places), silence_s=request.silence_s, should_stop=should_stop)
+    elif request.engine == "ray":
+        from .ray_engine import run_ray
+
+        def engine(ledger: Ledger, should_stop: Callable[[], bool]) -> None:
+            run_ray(ledger, silence_s=request.silence_s, workers=request.workers, should_stop=should_stop)
     else:
 
         def engine(ledger: Ledger, should_stop: Callable[[], bool]) -> None:

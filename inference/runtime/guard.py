@@ -79,3 +79,16 @@ def end_all() -> None:
     if sys.platform != "win32" and os.getpgrp() == os.getpid():
         os.killpg(0, signal.SIGKILL)
     os._exit(0)
+
+
+def end_with_parent(interval_s: float = 0.5) -> None:
+    """End this process once the one that started it is gone, whichever thread of it did so; not on Windows."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(interval_s)
+        end_all()
+
+    if sys.platform != "win32":
+        threading.Thread(target=watch, daemon=True, name="parent").start()
