@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
-from . import joint_volume, lifter, multi_neus, neus, pose_resnet, triangulation, v2v, view_trust
+from . import face_relief, joint_volume, lifter, multi_neus, neus, pose_resnet, triangulation, v2v, view_trust
 from .originals import import_original
 
 __all__ = ["import_original", "load"]
@@ -24,6 +24,7 @@ _NETS: dict[str, Any] = {
         v2v,
         neus,
         multi_neus,
+        face_relief,
         triangulation.AlgebraicModule,
         triangulation.VolumetricModule,
     )

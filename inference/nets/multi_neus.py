@@ -7,34 +7,39 @@ scene begins at the average of all. The effective weights of a scene are formed 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .neus import CPU, Field, Layer, NeusConfig, NormedLinear, Variance, plain_layer, sharpness, sphere_layers
 
 NAME = "multi-neus"
 SCHEMA = 1
 Kind = Literal["independent", "low-rank"]
+Own = Callable[[nn.Parameter], Tensor]  # what a scene has in place of a parameter with a row for each scene
 
 
 @dataclass(frozen=True)
 class MultiNeusConfig:
     """Shape of the networks.
 
-    sdf, color: which layers are each scene's own, counted from 0; rank: weight sets of a low-rank layer; spread: of
-    the sets about the first one, relative to its size. The published search of the placement is only a figure, so it
-    is a setting here.
+    sdf, color: which layers are each scene's own, counted from 0; rank: weight sets of a low-rank layer; tied: the
+    layers of a net share a scene's coefficients; spread: of the sets about the first one, relative to its size;
+    landmarks: points that are known of each scene, in the unit sphere. The published search of the placement is only a
+    figure, so it is a setting here.
     """
 
     scenes: int
     kind: Kind = "low-rank"
     rank: int = 1000
+    tied: bool = False
     sdf: tuple[int, ...] = (1, 3)
     color: tuple[int, ...] = (1,)
     spread: float = 0.3
+    landmarks: int = 0
     net: NeusConfig = field(default_factory=lambda: CPU)
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,48 +55,46 @@ class Independent(nn.Module):
         self.weight = nn.Parameter(start[0].expand(scenes, -1, -1).clone())
         self.bias = nn.Parameter(start[1].expand(scenes, -1).clone())
 
-    def effective(self, scene: int) -> Layer:
+    def effective(self, own: Own) -> Layer:
         """Weight (out, in) and bias of one scene."""
-        return self.weight[scene], self.bias[scene]
+        return own(self.weight), own(self.bias)
 
-    def add_average(self) -> None:
-        """Append a scene that is the average of all."""
-        self.weight = nn.Parameter(torch.cat([self.weight.detach(), self.weight.detach().mean(0, keepdim=True)]))
-        self.bias = nn.Parameter(torch.cat([self.bias.detach(), self.bias.detach().mean(0, keepdim=True)]))
+    def own(self) -> list[tuple[nn.Module, str]]:
+        """Where the parameters stand of which each row is one scene's."""
+        return [(self, "weight"), (self, "bias")]
 
-    def own(self) -> list[nn.Parameter]:
-        """Parameters of which each row is one scene's."""
-        return [self.weight, self.bias]
+
+class Coefficients(nn.Module):
+    """How much of each of r weight sets a scene takes."""
+
+    def __init__(self, scenes: int, rank: int) -> None:
+        super().__init__()
+        spread = 0.1 / rank**0.5 * torch.randn(scenes, rank)
+        self.value = nn.Parameter(1.0 / rank + spread - spread.mean(1, keepdim=True))  # of sum 1
 
 
 class LowRank(nn.Module):
     """A layer that is each scene's own combination of r shared ones, without weight normalisation."""
 
-    def __init__(self, scenes: int, rank: int, start: Layer, spread: float) -> None:
+    def __init__(self, coefficients: Coefficients, start: Layer, spread: float) -> None:
         super().__init__()
         weight, bias = start
+        rank = coefficients.value.shape[1]
         size = weight.square().mean().sqrt().clamp_min(1e-3)
         self.weight = nn.Parameter(weight + spread * size * torch.randn(rank, *weight.shape))
         self.bias = nn.Parameter(bias.expand(rank, -1).clone())
-        coefficients = 0.1 / rank**0.5 * torch.randn(scenes, rank)
-        self.coefficients = nn.Parameter(1.0 / rank + coefficients - coefficients.mean(1, keepdim=True))  # of sum 1
+        self.kept_in = (coefficients,)  # a tuple, so that only the net that shares it registers it
         with torch.no_grad():  # so that all scenes begin near the start, and their average at it
-            self.weight += weight - torch.einsum("r,roi->oi", self.coefficients.mean(0), self.weight)
+            self.weight += weight - torch.einsum("r,roi->oi", coefficients.value.mean(0), self.weight)
 
-    def effective(self, scene: int) -> Layer:
+    def effective(self, own: Own) -> Layer:
         """Weight (out, in) and bias of one scene."""
-        c = self.coefficients[scene]
+        c = own(self.kept_in[0].value)
         return (c @ self.weight.flatten(1)).view(self.weight.shape[1:]), c @ self.bias
 
-    def add_average(self) -> None:
-        """Append a scene that is the average of all."""
-        self.coefficients = nn.Parameter(
-            torch.cat([self.coefficients.detach(), self.coefficients.detach().mean(0, keepdim=True)])
-        )
-
-    def own(self) -> list[nn.Parameter]:
-        """Parameters of which each row is one scene's."""
-        return [self.coefficients]
+    def own(self) -> list[tuple[nn.Module, str]]:
+        """Where the parameters stand of which each row is one scene's."""
+        return [(self.kept_in[0], "value")]
 
 
 class Shared(nn.Module):
@@ -102,15 +105,12 @@ class Shared(nn.Module):
         self.layer = NormedLinear(start[0].shape[1], start[0].shape[0])
         self.layer.set(*start)
 
-    def effective(self, scene: int) -> Layer:  # noqa: ARG002 - the same for all
+    def effective(self, own: Own) -> Layer:  # noqa: ARG002 - the same for all
         """Weight (out, in) and bias."""
         return self.layer.effective()
 
-    def add_average(self) -> None:
-        """Nothing is any scene's own."""
-
-    def own(self) -> list[nn.Parameter]:
-        """None."""
+    def own(self) -> list[tuple[nn.Module, str]]:
+        """Nothing."""
         return []
 
 
@@ -121,41 +121,60 @@ class MultiNeus(nn.Module):
         super().__init__()
         self.config, net = config, config.net
         starts = sphere_layers(net)
-        self.sdf = nn.ModuleList(self._layer(start, index in config.sdf) for index, start in enumerate(starts))
+        self.coefficients = nn.ModuleList()
+        self.sdf = nn.ModuleList(self._layers(starts, config.sdf))
         starts = [plain_layer(*shape) for shape in net.color_shapes]
-        self.color = nn.ModuleList(self._layer(start, index in config.color) for index, start in enumerate(starts))
+        self.color = nn.ModuleList(self._layers(starts, config.color))
         self.variance_network = Variance()
         self.variance = nn.Parameter(torch.zeros(config.scenes))  # of each scene, beside the shared one
+        self.register_buffer("landmarks", torch.full((config.scenes, config.landmarks, 3), float("nan")))
 
-    def _layer(self, start: Layer, own: bool) -> nn.Module:  # noqa: FBT001 - which of two kinds
-        if not own:
-            return Shared(start)
-        if self.config.kind == "independent":
-            return Independent(self.config.scenes, start)
-        return LowRank(self.config.scenes, self.config.rank, start, self.config.spread)
+    def _layers(self, starts: list[Layer], own: tuple[int, ...]) -> list[nn.Module]:
+        scenes, layers, first = self.config.scenes, [], len(self.coefficients)
+        for index, start in enumerate(starts):
+            if index not in own:
+                layers.append(Shared(start))
+            elif self.config.kind == "independent":
+                layers.append(Independent(scenes, start))
+            else:
+                if not (self.config.tied and len(self.coefficients) > first):
+                    self.coefficients.append(Coefficients(scenes, self.config.rank))
+                layers.append(LowRank(self.coefficients[-1], start, self.config.spread))  # type: ignore[arg-type]
+        return layers
 
     def field(self, scene: int) -> Field:
         """The plain weights of one scene."""
+        return self.field_of(lambda parameter: parameter[scene])
+
+    def field_of(self, own: Own) -> Field:
+        """The plain weights of a scene of which `own` gives the rows, one for each of `own_parameters`."""
         return Field(
-            tuple(layer.effective(scene) for layer in self.sdf),  # type: ignore[operator]
-            tuple(layer.effective(scene) for layer in self.color),  # type: ignore[operator]
-            sharpness(self.variance_network.variance + self.variance[scene]),
+            tuple(layer.effective(own) for layer in self.sdf),  # type: ignore[operator]
+            tuple(layer.effective(own) for layer in self.color),  # type: ignore[operator]
+            sharpness(self.variance_network.variance + own(self.variance)),
             self.config.net,
         )
 
     def add_scene(self) -> int:
         """Append a scene that begins at the average of all; gives its number. Optimisers must be made anew."""
-        for layer in (*self.sdf, *self.color):
-            layer.add_average()  # type: ignore[operator]
-        variance = self.variance.detach()
-        self.variance = nn.Parameter(torch.cat([variance, variance.mean(0, keepdim=True)]))
+        for module, name in self._own():
+            value = getattr(module, name).detach()
+            setattr(module, name, nn.Parameter(torch.cat([value, value.mean(0, keepdim=True)])))
         self.config = replace(self.config, scenes=self.config.scenes + 1)
         return self.config.scenes - 1
 
+    def _own(self) -> list[tuple[nn.Module, str]]:
+        layers = [place for layer in (*self.sdf, *self.color) for place in layer.own()]  # type: ignore[operator]
+        return list(dict.fromkeys([*layers, (self, "variance")]))
+
+    def own_parameters_of(self, layers: nn.ModuleList) -> list[nn.Parameter]:
+        """Parameters with a row for each scene in some of the layers."""
+        places = dict.fromkeys(place for layer in layers for place in layer.own())  # type: ignore[operator]
+        return [getattr(module, name) for module, name in places]
+
     def own_parameters(self) -> list[nn.Parameter]:
         """Parameters whose rows are the scenes'; the rest is shared."""
-        layers = [parameter for layer in (*self.sdf, *self.color) for parameter in layer.own()]  # type: ignore[operator]
-        return [*layers, self.variance]
+        return [getattr(module, name) for module, name in self._own()]
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters that all scenes have in common."""

@@ -128,8 +128,11 @@ def render(
         depths: (R, S) where to look instead of sampling.
         background: what is seen outside the sphere; without one it is black.
     """
+    given = depths is not None
     depths = sample(field, origins, directions, config) if depths is None else depths
-    lengths = torch.cat([depths[:, 1:] - depths[:, :-1], depths.new_full((len(depths), 1), 2.0 / config.uniform)], -1)
+    lengths = depths[:, 1:] - depths[:, :-1]
+    last = lengths[:, -1:] if given else lengths.new_full((len(depths), 1), 2.0 / config.uniform)
+    lengths = torch.cat([lengths, last], -1)
     middles = depths + lengths / 2
     rays, sections = depths.shape
     points = (origins[:, None] + directions[:, None] * middles[..., None]).flatten(0, 1)
@@ -155,6 +158,98 @@ def render(
         (weights[..., None] * color).sum(1), weights.sum(-1),
         (near[..., None] * gradient.view(rays, sections, 3)).sum(1), (near * middles).sum(-1), weights, eikonal,
     )  # fmt: skip
+
+
+class Grid:
+    """Distances of a field at the nodes of a cube around the unit sphere, so that empty space costs no network."""
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values[None, None]  # (1, 1, Z, Y, X)
+
+    @staticmethod
+    @torch.no_grad()
+    def of(field: Field, resolution: int = 48, chunk: int = 65536) -> Grid:
+        """Ask the field at resolution^3 nodes of [-1, 1]^3."""
+        device = field.sdf[0][0].device
+        line = torch.linspace(-1.0, 1.0, resolution, device=device)
+        z, y, x = torch.meshgrid(line, line, line, indexing="ij")
+        points = torch.stack([x, y, z], -1).view(-1, 3)
+        found = torch.cat([field.distance(part)[0][:, 0] for part in points.split(chunk)])
+        return Grid(found.view(resolution, resolution, resolution))
+
+    @staticmethod
+    @torch.no_grad()
+    def refined(field: Field, resolution: int, coarse: int = 40, near: float = 0.04, chunk: int = 65536) -> Grid:
+        """A fine grid that asks the field only where a coarse one says that the surface is near."""
+        rough = Grid.of(field, coarse, chunk)
+        values = functional.interpolate(rough.values, [resolution] * 3, mode="trilinear", align_corners=True)[0, 0]
+        z, y, x = torch.nonzero(values.abs() < near, as_tuple=True)
+        points = torch.stack([x, y, z], -1) / (resolution - 1) * 2 - 1.0
+        values[z, y, x] = torch.cat([field.distance(part)[0][:, 0] for part in points.split(chunk)])
+        return Grid(values)
+
+    def at(self, points: Tensor) -> Tensor:
+        """(...,) distances of points (..., 3) between the nodes."""
+        flat = points.reshape(1, 1, 1, -1, 3)
+        return functional.grid_sample(self.values, flat, align_corners=True, padding_mode="border").view(
+            points.shape[:-1]
+        )
+
+
+@dataclass(frozen=True)
+class NearConfig:
+    """How rays are sampled about a surface that is roughly known.
+
+    coarse: looks into the grid; fine: sections about the surface; margin: rays that pass the surface farther away see
+    nothing; band: the smallest half width of the sections, all in the unit of the sphere.
+    """
+
+    coarse: int = 48
+    fine: int = 14
+    margin: float = 0.08
+    band: float = 0.02
+
+
+class Near(NamedTuple):
+    """Where R rays meet a surface.
+
+    active (R,) bool: what is worth rendering; depths (A, S) of the active ones; hit (R,) bool; closest (R,): the depth
+    at which each ray is deepest inside, or nearest.
+    """
+
+    active: Tensor
+    depths: Tensor
+    hit: Tensor
+    closest: Tensor
+
+
+@torch.no_grad()
+def near_surface(field: Field, grid: Grid, origins: Tensor, directions: Tensor, config: NearConfig) -> Near:
+    """Find where rays first enter, by the grid and two steps of the secant method, and lay sections there."""
+    middle = -(origins * directions).sum(-1, keepdim=True)
+    off = (origins + directions * middle).square().sum(-1, keepdim=True)
+    half = (_SPHERE - off).clamp_min(1e-4).sqrt()
+    steps = torch.linspace(-1.0, 1.0, config.coarse, device=origins.device)
+    depths = middle + half * steps
+    distance = grid.at(origins[:, None] + directions[:, None] * depths[..., None])
+    inside = distance <= 0
+    hit = inside.any(-1) & (off[:, 0] < _SPHERE)
+    nearest, deepest = distance.min(-1)
+    active = (nearest < config.margin) & (off[:, 0] < _SPHERE)
+    closest = depths.gather(1, deepest[:, None])[:, 0]
+    first = inside.float().argmax(-1).clamp_min(1)[:, None]
+    t0, t1 = depths.gather(1, first - 1)[:, 0], depths.gather(1, first)[:, 0]
+    f0, f1 = distance.gather(1, first - 1)[:, 0], distance.gather(1, first)[:, 0]
+    slope = ((f1 - f0) / (t1 - t0).clamp_min(1e-6)).clamp_max(-0.15)
+    at = torch.where(hit, t0 - f0 / slope, closest)
+    which = hit & active
+    for _ in range(2):
+        found = field.distance(origins[which] + directions[which] * at[which][:, None])[0][:, 0]
+        at[which] = at[which] - (found / slope[which]).clamp(-0.1, 0.1)
+    width = (5.0 / field.sharpness.detach()).clamp(config.band, 0.3)
+    spread = torch.linspace(-1.0, 1.0, config.fine, device=origins.device) * 1.2
+    shift = (torch.rand(int(active.sum()), 1, device=origins.device) - 0.5) * 2.4 / config.fine
+    return Near(active, at[active][:, None] + width * (spread + shift), hit, closest)
 
 
 def _outside(

@@ -1,8 +1,10 @@
-"""Train what heads have in common (`nets/multi_neus.py`) on portraits of many people (`portraits.py`).
+r"""Train what heads have in common (`nets/multi_neus.py`) on portraits of many people (`portraits.py`).
 
-python -m inference.training.multi_neus inference/training/recipes/multi_neus.toml --portraits DIR --out DIR
+python -m inference.training.multi_neus inference/training/recipes/multi_neus.toml --data DIR --portraits DIR \\
+    --points FILE --out DIR [--device cuda]
 
-It resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
+`--points` is what `face_points.py` wrote; without it the prior knows no face points. It resumes from the checkpoint in
+`--out` and stops when a file `cancel` appears there.
 """
 
 from __future__ import annotations
@@ -22,51 +24,67 @@ from torch.nn import functional
 
 from ..nets import multi_neus
 from ..nets.multi_neus import MultiNeus, MultiNeusConfig
-from ..nets.neus import NeusConfig
-from ..nets.neus_render import RenderConfig, render
+from ..nets.neus import Field, NeusConfig
+from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
 
 LOG = logging.getLogger("understudy.training")
-SAMPLING = RenderConfig(uniform=32, fine=32, rounds=2)
 _CLAMPED = 0.1  # of the sphere: how far away distances still matter
+_REFRESHED = 25  # steps of a scene between two looks at where its surface is
+_STEEP = 40.0  # of the sphere's unit: how a ray's nearest distance becomes the probability that it sees the head
 
 
 class Bank:
-    """All scenes in memory."""
+    """All scenes in memory, and where their surfaces were last found."""
 
-    def __init__(self, folder: Path, names: list[str]) -> None:
-        self.names = [name for name in names if (folder / f"{name}.npz").exists()]
+    def __init__(self, folder: Path, names: list[str], points: Path | None = None, device: str = "cpu") -> None:
+        self.names, self.device = [name for name in names if (folder / f"{name}.npz").exists()], device
         self.scenes = [portraits.load(folder / f"{name}.npz") for name in self.names]
         self.samples = [
             torch.from_numpy(np.concatenate([s.points, s.distances[:, None], s.normals], -1).astype(np.float32))
             for s in self.scenes
         ]
+        self.landmarks = face_points(points, self.names) if points else torch.zeros(len(self.names), 0, 3)
+        self.inside = [np.flatnonzero(s.masks > 0) for s in self.scenes]
+        self.grids: dict[int, tuple[int, Grid]] = {}
 
     def distances(self, scene: int, count: int, g: torch.Generator) -> Tensor:
         """(count, 7) points, distances and normals of a scene."""
         samples = self.samples[scene]
-        return samples[torch.randint(0, len(samples), (count,), generator=g)]
+        return samples[torch.randint(0, len(samples), (count,), generator=g)].to(self.device)
 
     def rays(self, scene: int, count: int, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Origins, directions, colours (count, 3) and masks (count,) of one picture, mostly of what is there."""
+        """Origins, directions, colours (count, 3) and masks (count,) of all pictures, mostly of what is there."""
         s = self.scenes[scene]
-        view = int(torch.randint(0, len(s.images), (1,), generator=g))
-        height, width = s.masks[view].shape
-        anywhere = torch.randint(0, height * width, (count,), generator=g)
-        there = torch.from_numpy(np.flatnonzero(s.masks[view] > 0))
-        picked = torch.where(
-            torch.rand(count, generator=g) < 0.7,
-            there[torch.randint(0, len(there), (count,), generator=g)], anywhere,
-        )  # fmt: skip
-        rows, columns = picked // width, picked % width
-        pixels = torch.stack([columns, rows, torch.ones_like(rows)], -1).double()
-        inverse, turn = torch.from_numpy(np.linalg.inv(s.matrices[view])), torch.from_numpy(s.rotations[view])
-        directions = functional.normalize(pixels @ inverse.T @ turn, dim=-1).float()
-        origin = -(turn.T @ torch.from_numpy(s.translations[view])).float()
-        color = torch.from_numpy(s.images[view])[rows, columns].float() / 255
-        return origin.expand(count, 3), directions, color, torch.from_numpy(s.masks[view])[rows, columns].float() / 255
+        anywhere = torch.randint(0, s.masks.size, (count,), generator=g).numpy()
+        there = self.inside[scene][torch.randint(0, len(self.inside[scene]), (count,), generator=g).numpy()]
+        picked = np.where(torch.rand(count, generator=g).numpy() < 0.7, there, anywhere)
+        view, rows, columns = np.unravel_index(picked, s.masks.shape)
+        pixels = np.stack([columns, rows, np.ones(count)], -1)
+        local = np.einsum("nij,nj->ni", np.linalg.inv(s.matrices)[view], pixels)
+        directions = np.einsum("nij,ni->nj", s.rotations[view], local)
+        directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
+        origins = -np.einsum("nij,ni->nj", s.rotations, s.translations)[view]
+        found = origins, directions, s.images[view, rows, columns] / 255.0, s.masks[view, rows, columns] / 255.0
+        return tuple(torch.from_numpy(value.astype(np.float32)).to(self.device) for value in found)  # type: ignore[return-value]
+
+    def grid(self, scene: int, field: Field) -> Grid:
+        """Where the surface of a scene is, as it was found some steps ago."""
+        age, grid = self.grids.get(scene, (_REFRESHED, None))
+        if grid is None or age >= _REFRESHED:
+            age, grid = 0, Grid.of(field, 40)
+        self.grids[scene] = age + 1, grid
+        return grid
+
+
+def face_points(path: Path, names: list[str]) -> Tensor:
+    """(N, 478, 3) points of scenes, NaN where they are not known."""
+    with np.load(path, allow_pickle=False) as arrays:
+        known = dict(zip(arrays["names"].tolist(), arrays["points"], strict=True))
+    empty = np.full((478, 3), np.nan, np.float32)
+    return torch.from_numpy(np.stack([known.get(name, empty) for name in names]))
 
 
 def main() -> None:
@@ -75,19 +93,23 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--points", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    train(recipe, Bank(options.portraits, portraits.names(options.data, recipe["people"])), options.out)
+    names = portraits.names(options.data, recipe["people"])
+    train(recipe, Bank(options.portraits, names, options.points, options.device), options.out)
 
 
 def train(recipe: dict[str, Any], bank: Bank, out: Path) -> MultiNeus:
     """Train both phases, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
-    net = build(recipe, len(bank.scenes))
+    net = build(recipe, len(bank.scenes), bank.landmarks.shape[1]).to(bank.device)
+    net.landmarks = bank.landmarks.to(bank.device)
     first = 0 if recipe["images_only"] else recipe["distances"]["steps"]
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
     step, last = restore(out, net, optimiser), first + recipe["pictures"]["steps"]
@@ -103,7 +125,7 @@ def train(recipe: dict[str, Any], bank: Bank, out: Path) -> MultiNeus:
         if by_distances:
             losses = distance_losses(net, bank, part, g)
         else:
-            losses = picture_losses(net, bank, part, g, heard=0.0 if recipe["images_only"] else part["distance"])
+            losses = picture_losses(net, bank, part, g, heard=part.get("distance", 0.0))
         optimiser.zero_grad()
         sum(losses.values(), torch.zeros(())).backward()
         if torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0).isfinite():
@@ -124,19 +146,25 @@ def train(recipe: dict[str, Any], bank: Bank, out: Path) -> MultiNeus:
     return net
 
 
-def build(recipe: dict[str, Any], scenes: int) -> MultiNeus:
+def build(recipe: dict[str, Any], scenes: int, landmarks: int = 0) -> MultiNeus:
     """The untrained net of a recipe."""
     own = {name: tuple(recipe["net"][name]) for name in ("sdf", "color")}
-    return MultiNeus(MultiNeusConfig(scenes, **{**recipe["net"], **own}, net=NeusConfig(**recipe["shape"])))
+    shape = NeusConfig(**recipe["shape"])
+    return MultiNeus(MultiNeusConfig(scenes, **{**recipe["net"], **own}, landmarks=landmarks, net=shape))
 
 
 def distance_losses(net: MultiNeus, bank: Bank, part: dict[str, Any], g: torch.Generator) -> dict[str, Tensor]:
     """How far the fields of some scenes are from their samples."""
-    losses = {name: torch.zeros(()) for name in ("distance", "eikonal", "normals")}
+    losses = {name: torch.zeros((), device=bank.device) for name in ("distance", "eikonal", "normals")}
     for scene in torch.randint(0, len(bank.scenes), (part["scenes"],), generator=g).tolist():
         found = sample_losses(net, scene, bank.distances(scene, part["points"], g), part)
         losses = {name: losses[name] + value / part["scenes"] for name, value in found.items()}
-    return losses
+    return losses | {"apart": part["apart"] * apart(net)}
+
+
+def apart(net: MultiNeus) -> Tensor:
+    """How far coefficients are from each other: what is near keeps what lies between two heads a head."""
+    return sum((c.value.var(0).sum() for c in net.coefficients), torch.zeros(()))  # type: ignore[union-attr]
 
 
 def sample_losses(net: MultiNeus, scene: int, samples: Tensor, part: dict[str, Any]) -> dict[str, Tensor]:
@@ -157,27 +185,37 @@ def sample_losses(net: MultiNeus, scene: int, samples: Tensor, part: dict[str, A
 def picture_losses(
     net: MultiNeus, bank: Bank, part: dict[str, Any], g: torch.Generator, *, heard: float
 ) -> dict[str, Tensor]:
-    """How far one scene's picture is from what is rendered (the losses of NeuS), and its samples where heard."""
-    scene = int(torch.randint(0, len(bank.scenes), (1,), generator=g))
-    origins, directions, color, mask = bank.rays(scene, part["rays"], g)
-    seen = render(net.field(scene), origins, directions, SAMPLING)
-    losses = render_losses(seen.color, seen.opacity, seen.eikonal, color, mask, part)
-    if heard:
-        samples = sample_losses(net, scene, bank.distances(scene, 1000, g), part)
-        losses |= {f"sampled {name}": heard * value for name, value in samples.items()}
-    return losses
+    """How far pictures of some scenes are from what is rendered, and their samples where heard."""
+    losses: dict[str, Tensor] = {}
+    for scene in torch.randint(0, len(bank.scenes), (part["scenes"],), generator=g).tolist():
+        field = net.field(scene)
+        found = render_losses(field, bank.grid(scene, field), bank.rays(scene, part["rays"], g), part)
+        if heard:
+            samples = sample_losses(net, scene, bank.distances(scene, part["points"], g), part)
+            found |= {f"sampled {name}": heard * value for name, value in samples.items()}
+        losses = {name: losses.get(name, 0.0) + value / part["scenes"] for name, value in found.items()}
+    return losses | {"apart": part["apart"] * apart(net)}
 
 
-def render_losses(  # noqa: PLR0917 - what is compared
-    color: Tensor, opacity: Tensor, eikonal: Tensor, wanted: Tensor, mask: Tensor, part: dict[str, Any]
+def render_losses(
+    field: Field, grid: Grid, rays: tuple[Tensor, Tensor, Tensor, Tensor], part: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Colour inside the mask, the mask itself, and unit slopes (Wang 2021, section 3.3)."""
-    inside = (mask > 0.5).float()[:, None]
-    opacity = opacity.clamp(1e-3, 1 - 1e-3)
+    """Colour inside the mask and unit slopes, of sections about the surface (Wang 2021, section 3.3).
+
+    The mask speaks by how near each ray comes (Yariv 2020, section 3.4).
+    """
+    origins, directions, wanted, mask = rays
+    near = near_surface(field, grid, origins, directions, NearConfig())
+    a = near.active
+    seen = render(field, origins[a], directions[a], RenderConfig(), depths=near.depths)
+    inside = (mask[a] > 0.5).float()[:, None]
+    unsure = (a | (mask > 0.5)) & ~(near.hit & (mask > 0.5))
+    deep = field.distance(origins[unsure] + directions[unsure] * near.closest[unsure, None])[0][:, 0]
+    missed = functional.binary_cross_entropy_with_logits(-_STEEP * deep, mask[unsure], reduction="sum")
     return {
-        "color": ((color - wanted).abs() * inside).sum() / (inside.sum() + 1e-5) / 3,
-        "eikonal": part["eikonal"] * eikonal,
-        "mask": part["mask"] * functional.binary_cross_entropy(opacity, mask),
+        "color": ((seen.color - wanted[a]).abs() * inside).sum() / (inside.sum() + 1e-5) / 3,
+        "eikonal": part["eikonal"] * seen.eikonal,
+        "mask": part["mask"] * missed / len(mask),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from inference.nets import import_original
-from inference.nets.multi_neus import Kind, LowRank, MultiNeus, MultiNeusConfig
+from inference.nets.multi_neus import Coefficients, Kind, LowRank, MultiNeus, MultiNeusConfig
 from inference.nets.neus import CPU, PAPER, Background, ColorNet, Neus, NeusConfig, SdfNet, encode
 from inference.nets.neus_render import RenderConfig, finer, near_far, render, sample
 from inference.protocol.errors import WeightsError
@@ -182,9 +183,9 @@ def test_colour_and_mask_teach_every_weight_and_the_sharpness() -> None:
     assert net.variance_network.variance.grad != 0
 
 
-@pytest.mark.parametrize("kind", ["independent", "low-rank"])
-def test_scenes_share_some_layers_and_own_others(kind: Kind) -> None:
-    net = MultiNeus(MultiNeusConfig(scenes=3, kind=kind, rank=5, sdf=(1,), color=(0,), net=SMALL))
+@pytest.mark.parametrize(("kind", "tied"), [("independent", False), ("low-rank", False), ("low-rank", True)])
+def test_scenes_share_some_layers_and_own_others(kind: Kind, tied: bool) -> None:
+    net = MultiNeus(MultiNeusConfig(scenes=3, kind=kind, tied=tied, rank=5, sdf=(1,), color=(0,), net=SMALL))
     points = ball(500)
     for scene in range(3):
         distance = net.field(scene).distance(points)[0][:, 0]
@@ -197,9 +198,9 @@ def test_scenes_share_some_layers_and_own_others(kind: Kind) -> None:
     assert names == {id(p) for p in net.parameters()}
 
 
-@pytest.mark.parametrize("kind", ["independent", "low-rank"])
-def test_a_new_scene_is_the_average_of_all(kind: Kind) -> None:
-    net = MultiNeus(MultiNeusConfig(scenes=3, kind=kind, rank=4, sdf=(0, 2), color=(1,), net=SMALL))
+@pytest.mark.parametrize(("kind", "tied"), [("independent", False), ("low-rank", False), ("low-rank", True)])
+def test_a_new_scene_is_the_average_of_all(kind: Kind, tied: bool) -> None:
+    net = MultiNeus(MultiNeusConfig(scenes=3, kind=kind, tied=tied, rank=4, sdf=(0, 2), color=(1,), net=SMALL))
     with torch.no_grad():
         for parameter in net.own_parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -216,9 +217,13 @@ def test_a_new_scene_is_the_average_of_all(kind: Kind) -> None:
     torch.testing.assert_close(alone.field(0).distance(points)[0], new.distance(points)[0])
 
 
+def row(scene: int, parameter: torch.nn.Parameter) -> torch.Tensor:
+    return parameter[scene]
+
+
 def test_a_low_rank_layer_begins_at_its_start() -> None:
     start = (torch.randn(6, 4), torch.randn(6))
-    layer = LowRank(40, 12, start, spread=0.3)
-    mean = torch.stack([layer.effective(scene)[0] for scene in range(40)]).mean(0)
+    layer = LowRank(Coefficients(40, 12), start, spread=0.3)
+    mean = torch.stack([layer.effective(partial(row, scene))[0] for scene in range(40)]).mean(0)
     torch.testing.assert_close(mean, start[0], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(layer.effective(7)[1], start[1], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer.effective(partial(row, 7))[1], start[1], rtol=1e-4, atol=1e-5)

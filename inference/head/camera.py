@@ -1,0 +1,138 @@
+"""Where the cameras of portraits stood, and what head their face points speak of, before anything is rendered.
+
+The detector's points of all photos are explained together: a head out of those that are known (`prior.Span`), and for
+each photo a pinhole camera. One photo cannot tell a near camera from a long lens, so a focal length that the file does
+not give is held by how far away people stand from the cameras that photograph their faces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from scipy.optimize import least_squares
+
+from ..core.cameras import Camera, pinhole
+from ..protocol.errors import InputError
+from .frame import RADIUS, from_sphere, to_sphere
+from .prior import Span
+from .seen import Seen
+
+Array = np.ndarray
+_POINT_M = 0.006  # standard deviation of a face point, with how little neighbours say anew
+_DEPTH_M = 0.030  # of the detector's guess of depth, likewise
+_DISTANCE_M, _DISTANCE_SPREAD = 0.8, 0.6  # of a camera from a face: median and standard deviation of the logarithm
+_FOCAL_SPREAD = 0.05  # of the logarithm of a focal length that the file gives
+_WORST = 0.16  # of the distance between the eyes: points that miss by more are no face seen as one
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What explains the points.
+
+    cameras: in the frame of heads, metres; z (K,) of the span; face (P, 3) metres; error: mean miss of the points in
+    pixels for each photo.
+    """
+
+    cameras: tuple[Camera, ...]
+    z: Array
+    face: Array
+    error: tuple[float, ...]
+
+
+def place(photos: list[Seen], span: Span) -> Placed:
+    """Find cameras and head that explain the face points of all photos.
+
+    Raises:
+        InputError: a photo's points fit no head.
+    """
+    mean = from_sphere(span.points.double().numpy())
+    basis = span.point_basis.double().numpy() * RADIUS  # (P, 3, K)
+    begun = [_begin(photo, mean) for photo in photos]
+    start = np.concatenate([np.zeros(basis.shape[-1]), *begun])
+
+    def misses(x: Array) -> Array:
+        z, poses = x[: basis.shape[-1]], x[basis.shape[-1] :].reshape(len(photos), 7)
+        face = mean + basis @ z
+        return np.concatenate([z, *(_misses(photo, face, pose) for photo, pose in zip(photos, poses, strict=True))])
+
+    def slopes(x: Array) -> Array:
+        """(M, N) derivatives of the misses: by the span exactly, by each camera's seven numbers by differences."""
+        size = basis.shape[-1]
+        z, poses = x[:size], x[size:].reshape(len(photos), 7)
+        face, blocks = mean + basis @ z, [np.eye(size, len(x))]
+        for index, (photo, pose) in enumerate(zip(photos, poses, strict=True)):
+            block = np.zeros((3 * len(face) + 2, len(x)))
+            block[:, :size] = _by_span(face, basis, pose)
+            here = _misses(photo, face, pose)
+            for k, small in enumerate(1e-6 * np.eye(7)):
+                block[:, size + 7 * index + k] = (_misses(photo, face, pose + small) - here) / 1e-6
+            blocks.append(block)
+        return np.concatenate(blocks)
+
+    found = least_squares(misses, start, slopes, x_scale="jac", max_nfev=30)  # pyright: ignore[reportArgumentType]
+    z, poses = found.x[: basis.shape[-1]], found.x[basis.shape[-1] :].reshape(len(photos), 7)
+    face = mean + basis @ z
+    errors = []
+    for photo, pose in zip(photos, poses, strict=True):
+        pixels, _ = _seen(photo, face, pose)
+        error = float(np.linalg.norm(pixels - photo.landmarks, axis=1).mean())
+        apart = float(np.linalg.norm(photo.landmarks[468:473].mean(0) - photo.landmarks[473:478].mean(0)))
+        if error > _WORST * max(apart, 0.05 * max(photo.image.shape)):
+            text = f"The face points of {photo.name} miss every head by {error:.0f} pixels on average."
+            raise InputError(text, "Use a photo of a real face from the front or half from the side.")
+        errors.append(error)
+    return Placed(tuple(_camera(p, q) for p, q in zip(photos, poses, strict=True)), z, face, tuple(errors))
+
+
+def face_in_sphere(face: Array) -> Array:
+    """(P, 3) metres in the frame of heads -> the unit sphere."""
+    return to_sphere(face)
+
+
+def _begin(photo: Seen, face: Array) -> Array:
+    """(7,) axis-angle, translation and logarithm of the focal length that explain the points roughly."""
+    size = np.ptp(photo.landmarks, axis=0).max()
+    focal = photo.focal_px or _DISTANCE_M * size / np.ptp(face[:, 2])
+    matrix = np.array([[focal, 0, photo.centre_px[0]], [0, focal, photo.centre_px[1]], [0, 0, 1.0]])
+    found, turn, move = cv2.solvePnP(face, photo.landmarks.astype(float), matrix, np.zeros(5), flags=cv2.SOLVEPNP_SQPNP)
+    if not found or move[2, 0] <= 0:
+        raise InputError(f"The face points of {photo.name} fit no head.", "Use a photo in which the face is clear.")
+    return np.concatenate([turn[:, 0], move[:, 0], [np.log(focal)]])
+
+
+def _seen(photo: Seen, face: Array, pose: Array) -> tuple[Array, Array]:
+    """Pixels (P, 2) and depths (P,) of points."""
+    local = face @ cv2.Rodrigues(pose[:3])[0].T + pose[3:6]
+    return np.exp(pose[6]) * local[:, :2] / local[:, 2:].clip(1e-3) + photo.centre_px, local[:, 2]
+
+
+def _misses(photo: Seen, face: Array, pose: Array) -> Array:
+    pixels, depth = _seen(photo, face, pose)
+    focal, distance = np.exp(pose[6]), max(pose[5], 1e-3)
+    metres = (pixels - photo.landmarks) * distance / focal / _POINT_M
+    guessed = photo.depth * distance / focal
+    behind = (depth - depth.mean() - (guessed - guessed.mean())) / _DEPTH_M
+    known = np.log(focal / photo.focal_px) / _FOCAL_SPREAD if photo.focal_px else 0.0
+    far = np.log(distance / _DISTANCE_M) / (_DISTANCE_SPREAD if not photo.focal_px else 3.0)
+    return np.concatenate([metres.ravel(), behind, [known, far]])
+
+
+def _by_span(face: Array, basis: Array, pose: Array) -> Array:
+    """(M, K) derivatives of `_misses` by the span's coordinates."""
+    rotation = cv2.Rodrigues(pose[:3])[0]
+    local, moved = face @ rotation.T + pose[3:6], np.einsum("ij,pjk->pik", rotation, basis)
+    focal, distance, depth = np.exp(pose[6]), max(pose[5], 1e-3), local[:, 2:, None].clip(1e-3)
+    pixels = focal * (moved[:, :2] - local[:, :2, None] / depth * moved[:, 2:]) / depth
+    behind = (moved[:, 2] - moved[:, 2].mean(0)) / _DEPTH_M
+    metres = pixels.reshape(-1, pixels.shape[-1]) * distance / focal / _POINT_M
+    return np.concatenate([metres, behind, np.zeros((2, metres.shape[1]))])
+
+
+def _camera(photo: Seen, pose: Array) -> Camera:
+    height, width = photo.image.shape[:2]
+    plain = pinhole(photo.name, (width, height), float(np.exp(pose[6])))
+    matrix = plain.matrix.copy()
+    matrix[:2, 2] = photo.centre_px
+    return replace(plain, matrix=matrix, rotation=cv2.Rodrigues(pose[:3])[0], translation=pose[3:6].copy())
