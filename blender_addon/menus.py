@@ -9,12 +9,15 @@ def _draw_import(self: bpy.types.Menu, context: bpy.types.Context) -> None:  # n
     self.layout.operator_context = "INVOKE_DEFAULT"
     self.layout.operator("understudy.add_clips", text="Clips to Capture (Understudy)")
     self.layout.operator("understudy.apply_motion", text="Captured Motion (Understudy, .npz)")
+    self.layout.operator("understudy.add_photos", text="Photos of a Head (Understudy)")
+    self.layout.operator("understudy.apply_head", text="Head (Understudy, .npz)")
     self.layout.operator("understudy.import_calibration", text="Camera Calibration (Understudy)")
 
 
 def _draw_export(self: bpy.types.Menu, context: bpy.types.Context) -> None:  # noqa: ARG001
     self.layout.operator_context = "INVOKE_DEFAULT"
     self.layout.operator("understudy.export_motion", text="Motion (Understudy, .bvh/.fbx/.glb)")
+    self.layout.operator("understudy.export_head", text="Head (Understudy, .glb/.fbx/.obj/.usdc)")
     self.layout.operator("understudy.export_calibration", text="Camera Calibration (Understudy)")
 
 

@@ -11,7 +11,7 @@ from bpy.props import EnumProperty, StringProperty
 from ..operators.base import LOG, ROOT, preference
 from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
-from .ui import calibration, jobs, live, motion, retarget
+from .ui import calibration, head, jobs, live, motion, retarget
 
 _LEVELS = (
     ("WARNING", "Warnings", "Only what needs attention"),
@@ -39,7 +39,7 @@ def end() -> None:
 def rename_tab() -> None:
     """Put the panels under the tab that the preferences name."""
     name = preference("tab", "") or "Understudy"
-    panels = (*motion.PANELS, *calibration.PANELS, *retarget.PANELS, *live.PANELS, *jobs.PANELS)
+    panels = (*motion.PANELS, *calibration.PANELS, *retarget.PANELS, *live.PANELS, *head.PANELS, *jobs.PANELS)
     if all(panel.bl_category == name for panel in panels):
         return
     for panel in reversed(panels):

@@ -6,14 +6,16 @@ import contextlib
 
 import bpy
 
-from ..operators import calibration, jobs, live, mapping_tools, motion, pick, reprojection, retarget, settings
+from ..operators import calibration, head, jobs, live, mapping_tools, motion, pick, reprojection, retarget, settings
 from ..operators.landing import LANDINGS
 from ..operators.live import LIVE
 from ..operators.mapping import RECOGNISER
 from ..operators.reprojection import OVERLAY
 from ..operators.session import SESSION
+from ..operators.thumbnails import THUMBNAILS
 from . import commands, menus, preferences
 from .ui import calibration as calibration_panels
+from .ui import head as head_panels
 from .ui import jobs as jobs_panels
 from .ui import live as live_panels
 from .ui import motion as motion_panels
@@ -29,11 +31,13 @@ CLASSES = (
     *mapping_tools.CLASSES,
     *retarget.CLASSES,
     *live.CLASSES,
+    *head.CLASSES,
     *jobs.CLASSES,
     *motion_panels.CLASSES,
     *calibration_panels.CLASSES,
     *retarget_panels.CLASSES,
     *live_panels.CLASSES,
+    *head_panels.CLASSES,
     *jobs_panels.CLASSES,
 )
 
@@ -45,6 +49,7 @@ PARTS = (
     (commands.add, commands.remove),
     (SESSION.open, SESSION.close),
     (LIVE.open, LIVE.close),
+    (THUMBNAILS.open, THUMBNAILS.close),
     (OVERLAY.open, OVERLAY.close),
     (LANDINGS.open, LANDINGS.close),
     (RECOGNISER.forget, RECOGNISER.forget),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from typing import Any
 
 import bpy
 
-from ..inference.protocol.errors import UnderstudyError
+from ..inference.protocol.errors import InputError, UnderstudyError
 
 LOG = logging.getLogger("understudy")
 ROOT = str(__package__).rpartition(".")[0]  # the extension's module name, as Blender's preferences know it
@@ -55,6 +56,20 @@ def sentence(error: UnderstudyError) -> str:
 def file_name(text: str) -> str:
     """Make a name that every system takes for a file's; letters of any script and spaces stay."""
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"
+
+
+def chosen_files(operator: Any) -> list[Path]:
+    """Files that were chosen in the file browser, or dropped.
+
+    Raises:
+        InputError: none was.
+    """
+    names = [element.name for element in operator.files if element.name]
+    if names:
+        return [Path(operator.directory, name) for name in names]
+    if operator.filepath:
+        return [Path(bpy.path.abspath(operator.filepath))]
+    raise InputError("No file was chosen.")
 
 
 def preference(name: str, default: Any = None) -> Any:

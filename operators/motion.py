@@ -12,7 +12,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError
 from . import settings as scene_settings
-from .base import Guarded
+from .base import Guarded, chosen_files
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION
 
@@ -44,7 +44,7 @@ class UNDERSTUDY_OT_add_clips(Guarded, ImportHelper):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Append a view for each file."""
-        paths = _chosen_files(self)
+        paths = chosen_files(self)
         for path in paths:
             if path.suffix.lower() not in VIDEOS:
                 raise InputError(f"{path.name} is not a film.", f"Known are {', '.join(VIDEOS)}.")
@@ -313,15 +313,6 @@ def _take_name(header: dict[str, Any], path: Path) -> str:
     source = next((str(source) for source in header.get("sources", ()) if source), "")
     folder = path.parents[1].name if path.parent.name == RESULT.parent.name else path.stem
     return (Path(source).stem if source else folder) or "Motion"
-
-
-def _chosen_files(operator: Any) -> list[Path]:
-    names = [element.name for element in operator.files if element.name]
-    if names:
-        return [Path(operator.directory, name) for name in names]
-    if operator.filepath:
-        return [Path(bpy.path.abspath(operator.filepath))]
-    raise InputError("No file was chosen.")
 
 
 class UNDERSTUDY_FH_video(bpy.types.FileHandler):

@@ -101,6 +101,17 @@ class Job:
         """The calibration that a finished job made."""
         return self.artifact("calibration") if self.state == "done" else None
 
+    @property
+    def head(self) -> Path | None:
+        """The clean mesh of a finished head."""
+        return self.artifact("head_mesh") if self.state == "done" else None
+
+    @property
+    def preview(self) -> Path | None:
+        """The newest picture of a head that takes shape."""
+        shown = [file for name, file in self.artifacts.items() if name.startswith("preview_")]
+        return self.folder / max(shown) if shown else None
+
     def artifact(self, name: str) -> Path | None:
         """Look up a file that the job has announced."""
         file = self._client.watch.artifacts.get(name)
@@ -192,6 +203,11 @@ class Session:
     def last_result(self) -> Path | None:
         """The body motion of the newest job that has one."""
         return next((job.result for job in self.jobs if job.result), None)
+
+    @property
+    def last_head(self) -> Path | None:
+        """The clean mesh of the newest head."""
+        return next((job.head for job in self.jobs if job.head), None)
 
     def latest_of(self, task: str) -> Job | None:
         """Give the newest job of one task."""
@@ -302,7 +318,9 @@ def new_folder(stem: str) -> Path:
 
 
 def _stem(request: Any) -> str:
-    paths = (*getattr(request, "video", ()), *getattr(request, "keypoints", ()))
+    names = ("photo", "video", "keypoints")
+    given = [getattr(request, name, None) or () for name in names]
+    paths = [path for value in given for path in ([value] if isinstance(value, Path) else value)]
     return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"
 
 

@@ -19,7 +19,7 @@ from bpy.props import (
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import RequestError
-from ..inference.protocol.requests import CalibrateRequest, LiveRequest, MotionRequest
+from ..inference.protocol.requests import CalibrateRequest, HeadRequest, LiveRequest, MotionRequest
 from ..inference.protocol.retarget import RetargetSettings
 from .scene.compat import PATH_OPTIONS
 
@@ -71,6 +71,24 @@ RETARGET: dict[str, Any] = {
 }
 
 
+# The options of applying a head, for the panel and the redo panel alike.
+HEAD: dict[str, Any] = {
+    "take": StringProperty(name="Name", description="Name of collection, head and materials; empty for the photo's"),
+    "body": BoolProperty(
+        name="With Body", description="The body with this head, where the job made one", default=False
+    ),
+    "dense": BoolProperty(
+        name="Dense Surface", description="Keep the neural surface, hair included, hidden beside the head", default=True
+    ),
+    "eyes": BoolProperty(name="Separate Eyes", description="Make each eye an object that turns about its middle"),
+    "expression": BoolProperty(
+        name="Expression of the Photo", description="Set the shape keys to what the face shows; else it is neutral"
+    ),
+    "pack": BoolProperty(name="Pack Textures", description="Keep the textures inside the .blend", default=True),
+    "asset": BoolProperty(name="Mark as Asset", description="Show the head in the Asset Browser"),
+}
+
+
 class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
     """One view of the capture: a clip, its keypoints, and who is followed in it."""
 
@@ -99,7 +117,7 @@ class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
 # What a number that may be absent shows when it is switched on.
 _SUGGESTED = {
     "height_m": 1.75, "focal_px": 1500.0, "fps": 30.0, "image_size": (1920, 1080), "camera_size": (1280, 720),
-    "stop": 250, "scale": 1.0,
+    "stop": 250, "scale": 1.0, "pupil_distance_mm": 63.0, "head_height_m": 0.23,
 }  # fmt: skip
 
 
@@ -121,6 +139,38 @@ UNDERSTUDY_PG_motion = type(
             "views": CollectionProperty(type=UNDERSTUDY_PG_view),
             "active_view": IntProperty(name="View", description="The view whose settings are shown"),
             **{item.name: _property(item) for item in schema.properties(MotionRequest)},
+        },
+    },
+)
+
+
+class UNDERSTUDY_PG_photo(bpy.types.PropertyGroup):
+    """One photo of somebody: a file, or a picture of the .blend."""
+
+    path: StringProperty(name="Photo", description="The photo's file", subtype="FILE_PATH", options=PATH_OPTIONS)
+    image: PointerProperty(name="Image", description="A picture of the .blend", type=bpy.types.Image)
+    face: IntProperty(
+        name="Face", description="Which face, counted from the left; 0 for the only or largest one", min=0, max=64
+    )
+
+
+HeadOptions = type("HeadOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": HEAD})
+
+
+class UNDERSTUDY_PG_apply_head(HeadOptions, bpy.types.PropertyGroup):
+    """How a finished head is applied."""
+
+
+UNDERSTUDY_PG_head = type(
+    "UNDERSTUDY_PG_head",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "What a head is asked for.",
+        "__annotations__": {
+            "photos": CollectionProperty(type=UNDERSTUDY_PG_photo),
+            "active_photo": IntProperty(name="Photo", description="The photo whose settings are shown"),
+            "apply": PointerProperty(type=UNDERSTUDY_PG_apply_head),
+            **{item.name: _property(item) for item in schema.properties(HeadRequest)},
         },
     },
 )
@@ -356,6 +406,7 @@ class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
 
     motion: PointerProperty(type=UNDERSTUDY_PG_motion)
     apply: PointerProperty(type=UNDERSTUDY_PG_apply)
+    head: PointerProperty(type=UNDERSTUDY_PG_head)
     live: PointerProperty(type=UNDERSTUDY_PG_live)
     retarget: PointerProperty(type=UNDERSTUDY_PG_retarget)
     calibration: PointerProperty(type=UNDERSTUDY_PG_calibration)
@@ -366,6 +417,9 @@ CLASSES = (
     UNDERSTUDY_PG_view,
     UNDERSTUDY_PG_motion,
     UNDERSTUDY_PG_apply,
+    UNDERSTUDY_PG_photo,
+    UNDERSTUDY_PG_apply_head,
+    UNDERSTUDY_PG_head,
     UNDERSTUDY_PG_live,
     UNDERSTUDY_PG_tuning,
     UNDERSTUDY_PG_bone,
@@ -419,6 +473,18 @@ def calibrate_request(settings: Any, views: Any, **others: Any) -> CalibrateRequ
         given["distance"] = (settings.distance_from, settings.distance_to, f"{settings.distance_m:.7g}")
     given.update(video=_paths(view.video for view in views), keypoints=_paths(view.keypoints for view in views))
     return schema.decode(CalibrateRequest, {**given, **others})
+
+
+def head_request(settings: Any, photos: tuple[Path, ...]) -> HeadRequest:
+    """Make the request of a scene's settings; `photos` are the files of the listed ones, in order.
+
+    Raises:
+        RequestError: a setting is missing or does not fit the others.
+    """
+    faces = tuple(photo.face for photo in settings.photos)
+    return schema.from_properties(
+        HeadRequest, lambda name: _value(settings, name), photo=photos, face=faces if any(faces) else ()
+    )
 
 
 def board_text(settings: Any) -> str:

@@ -69,6 +69,8 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
             row.label(text=job.name)
             if job.result is not None:
                 row.operator("understudy.apply_motion", text="Apply").filepath = str(job.result)
+            if job.head is not None:
+                row.operator("understudy.apply_head", text="Apply").filepath = str(job.head)
             draw_job(box, job)
         if not SESSION.jobs:
             layout.label(text="No jobs yet")

@@ -98,7 +98,7 @@ class UNDERSTUDY_PT_capture(Sidebar):
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.start_motion", icon="PLAY")
-        job = next((job for job in SESSION.jobs if job.task != "calibrate"), None)
+        job = next((job for job in SESSION.jobs if job.task not in ("calibrate", "head")), None)
         if job is not None:
             draw_job(layout, job)
 

@@ -100,3 +100,21 @@ def set_movie_output(settings: bpy.types.ImageFormatSettings, *, movie: bool) ->
 def eevee_name() -> str:
     """What EEVEE is called. The test can go with 4.5."""
     return "BLENDER_EEVEE" if bpy.app.version >= (5, 0, 0) else "BLENDER_EEVEE_NEXT"
+
+
+def material_nodes(material: bpy.types.Material) -> bpy.types.NodeTree:
+    """The nodes of a material; from 5.0 on every material has some. The test can go with 4.5."""
+    if material.node_tree is None:
+        material.use_nodes = True
+    return material.node_tree
+
+
+def shown_tab(area: bpy.types.Area) -> str:
+    """Name of the sidebar's tab that is open in an area; empty where the sidebar is closed, or cannot say (4.2)."""
+    region = next((region for region in area.regions if region.type == "UI"), None)
+    if region is None or region.width <= 1:
+        return ""
+    try:
+        return str(getattr(region, "active_panel_category", ""))
+    except AttributeError:
+        return ""

@@ -1,4 +1,4 @@
-"""An armature with its action, or a whole character, to BVH, FBX or glTF, by Blender's own exporters."""
+"""An armature with its action, a character or a head to other programs' files, by Blender's own exporters."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ...inference.protocol.files import storage_error
 from .compat import action_slot, assign_action, curves_in
 
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
+HEAD_SUFFIXES = {"GLB": ".glb", "FBX": ".fbx", "OBJ": ".obj", "USD": ".usdc"}
 
 
 # BVH files are read with y up and facing +z; Blender's writer knows no axes.
@@ -35,17 +36,42 @@ def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Sc
     if action is None:
         raise InputError(f"{rig.name} has no action to export.", "Apply a capture first.")
     path = path.with_name(path.name.removesuffix(SUFFIXES[kind]) + SUFFIXES[kind])
+    others = skins(rig) if meshes and kind != "BVH" else []
+    with (
+        _written(path),
+        _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item,
+        _alone([item, *others], action, scene),
+    ):
+        _EXPORTERS[kind](str(path), action)
+    return path
+
+
+def export_head(head: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene) -> Path:
+    """Write a head, with its eyes where they are objects of their own; the suffix follows `kind` (GLB, FBX, OBJ, USD).
+
+    What is hidden from renders, as the dense surface is, stays at home.
+
+    Raises:
+        ResourceError: the file was not written.
+    """
+    path = path.with_name(path.name.removesuffix(HEAD_SUFFIXES[kind]) + HEAD_SUFFIXES[kind])
+    items = [head, *(item for item in head.children if item.type == "MESH" and not item.hide_render)]
+    with _written(path), _alone(items, None, scene):
+        _HEAD_EXPORTERS[kind](str(path))
+    return path
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Make the folder, and make sure afterwards that the file is there."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(path.parent, error) from error
     before = path.stat().st_mtime_ns if path.exists() else None
-    others = skins(rig) if meshes and kind != "BVH" else []
-    with _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item, _alone([item, *others], action, scene):
-        _EXPORTERS[kind](str(path), action)
+    yield
     if not path.exists() or path.stat().st_mtime_ns == before or path.stat().st_size == 0:
         raise ResourceError(f"{path.name} was not written.", "Look into the console for the exporter's own words.")
-    return path
 
 
 @contextmanager
@@ -71,14 +97,16 @@ def skins(rig: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 @contextmanager
-def _alone(items: list[bpy.types.Object], action: bpy.types.Action, scene: bpy.types.Scene) -> Iterator[None]:
+def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene: bpy.types.Scene) -> Iterator[None]:
+    """Show exporters a scene with nothing else, all of it selected; its frames are the action's."""
     rig, theirs = items[0], bpy.context.view_layer
     selected = [item.name in theirs.objects and item.select_get() for item in items]
     own = bpy.data.scenes.new("Understudy Export")
     layer = own.view_layers[0]
     try:
         own.render.fps, own.render.fps_base = scene.render.fps, scene.render.fps_base
-        own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
+        if action is not None:
+            own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
         for item in items:
             own.collection.objects.link(item)
             item.select_set(True, view_layer=layer)
@@ -155,3 +183,30 @@ def _gltf(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
 
 
 _EXPORTERS: dict[str, Callable[[str, bpy.types.Action], None]] = {"BVH": _bvh, "FBX": _fbx, "GLTF": _gltf}
+
+
+def _head_glb(path: str) -> None:
+    bpy.ops.export_scene.gltf(
+        filepath=path, export_format="GLB", use_selection=True, use_active_scene=True, export_animations=False,
+        export_morph=True, export_morph_normal=False,
+    )  # fmt: skip
+
+
+def _head_fbx(path: str) -> None:
+    bpy.ops.export_scene.fbx(
+        filepath=path, use_selection=True, object_types={"MESH"}, bake_anim=False, path_mode="COPY",
+        embed_textures=True, mesh_smooth_type="FACE",
+    )  # fmt: skip
+
+
+def _head_obj(path: str) -> None:
+    bpy.ops.wm.obj_export(filepath=path, export_selected_objects=True, export_materials=True, path_mode="COPY")
+
+
+def _head_usd(path: str) -> None:
+    bpy.ops.wm.usd_export(filepath=path, selected_objects_only=True, export_materials=True, export_shapekeys=True)
+
+
+_HEAD_EXPORTERS: dict[str, Callable[[str], None]] = {
+    "GLB": _head_glb, "FBX": _head_fbx, "OBJ": _head_obj, "USD": _head_usd,
+}  # fmt: skip

@@ -18,7 +18,10 @@ from .armature import Placement
 from .camera import Footage, create_camera, keep_step, show_footage
 
 Array = np.ndarray
-_COLLECTIONS = ("objects", "armatures", "cameras", "actions", "collections", "images", "movieclips", "scenes")
+_COLLECTIONS = (
+    "objects", "armatures", "cameras", "meshes", "actions", "collections", "materials", "images", "movieclips",
+    "scenes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
