@@ -23,6 +23,8 @@ from ..protocol.files import atomic_write
 Array = np.ndarray
 SCHEMA = 1
 MAX_ARTIFACT_BYTES = 8 << 30
+MAX_ARRAYS = 10_000  # in one file
+PACKED_BYTES, MAX_RATIO = 256 << 20, 50  # larger files unpack to at most so many times their size
 MAX_FPS = 1e5
 # What numpy and zipfile raise on files that are damaged, or made to look like arrays.
 UNREADABLE = (
@@ -399,9 +401,13 @@ def read_npz(path: Path) -> dict[str, Array]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            total = sum(info.file_size for info in archive.infolist())
+            infos, size = archive.infolist(), path.stat().st_size
+        total = sum(info.file_size for info in infos)
         if total > MAX_ARTIFACT_BYTES:
             raise InputError(f"{path.name} claims {total / 2**30:.1f} GiB; at most 8 are read.")
+        if len(infos) > MAX_ARRAYS or (total > PACKED_BYTES and total > MAX_RATIO * size):
+            claim = f"{len(infos):,} arrays of {total / 2**20:,.0f} MiB"
+            raise InputError(f"{path.name} ({size / 2**20:.1f} MiB) claims {claim}; no capture packs so well.")
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:

@@ -70,7 +70,7 @@ def see(request: HeadRequest, report: Reporter) -> list[Seen]:
             photo = read_photo(path)
             for note in photo.notes:
                 report.warning("photo", note)
-            number = request.face[index % len(request.face)] if request.face else None
+            number = request.face[index % len(request.face)] if request.face else 0
             try:
                 seen.append(see_photo(photo, faces, request, report, number=number))
             except Unfit as error:
@@ -79,7 +79,7 @@ def see(request: HeadRequest, report: Reporter) -> list[Seen]:
     return _best_first(seen, unfit, report)
 
 
-def see_photo(photo: Photo, faces: Faces, request: HeadRequest, report: Reporter, *, number: int | None = None) -> Seen:
+def see_photo(photo: Photo, faces: Faces, request: HeadRequest, report: Reporter, *, number: int = 0) -> Seen:
     """Find the face that is meant and cut it out with its head.
 
     Raises:
@@ -98,8 +98,8 @@ def see_photo(photo: Photo, faces: Faces, request: HeadRequest, report: Reporter
     return _cut(photo, face, [other for other in found if other is not face], request.focal_px)
 
 
-def _choose(photo: Photo, found: Sequence[Face], number: int | None, report: Reporter) -> Face:
-    if number is not None:
+def _choose(photo: Photo, found: Sequence[Face], number: int, report: Reporter) -> Face:
+    if number:
         if number > len(found):
             text = f"{number} is asked for, and {photo.name} shows {len(found)} face{'s' * (len(found) > 1)}"
             raise RequestError(text, "Faces are counted from the left.", field="face")
@@ -194,7 +194,7 @@ def _best_first(seen: list[Seen], unfit: Sequence[Unfit], report: Reporter) -> l
 def _see_film(request: HeadRequest, video: Path, faces: Faces, report: Reporter) -> list[Seen]:
     info = probe(video)
     step = max(info.frames // _LOOKS, 1)
-    number = request.face[0] if request.face else None
+    number = request.face[0] if request.face else 0
     looked: list[Frame] = []
     for index, _, rgb in read_frames(video):
         if index % step:
@@ -202,7 +202,7 @@ def _see_film(request: HeadRequest, video: Path, faces: Faces, report: Reporter)
         report.progress("see", min(index, info.frames), info.frames + MAX_PHOTOS)
         found = [face for face in faces.find(rgb) if is_sure(face) and face.size_px >= MIN_FACE_PX]
         if found:
-            face = found[min(number or 1, len(found)) - 1] if number else max(found, key=lambda one: one.size_px)
+            face = found[min(number, len(found)) - 1] if number else max(found, key=lambda one: one.size_px)
             looked.append(Frame(index, face.yaw_deg, _sharpness(rgb, face)))
     if not looked:
         count = len(range(0, info.frames, step))
