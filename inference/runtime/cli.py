@@ -17,6 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from ..batch import command as batch_command
@@ -73,6 +74,10 @@ def _parser() -> argparse.ArgumentParser:
     batch_command.add(sub, batch_command.run_here)
     sub = command("doctor", _run_doctor, "Check the environment, the device, the weights, disk and memory.")
     sub.add_argument("--json", action="store_true", help="Write the findings as JSON.")
+    sub = command("convert-weights", _run_convert, "Turn a foreign checkpoint into safetensors, without running it.")
+    sub.add_argument("checkpoint", type=Path, metavar="FILE", help="A .pt or .pth of tensors.")
+    sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="The .safetensors.")
+    sub.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     sub = command("bench", _run_bench, "Measure what is promised.")
     sub.add_argument("name", help="Which benchmark.")
     sub.add_argument("rest", nargs=argparse.REMAINDER, help="Its own flags.")
@@ -124,6 +129,14 @@ def _run_doctor(options: argparse.Namespace, console: Console) -> int:
             if finding.hint:
                 console.say(" " * 31 + finding.hint)
     return exit_code(findings)
+
+
+def _run_convert(options: argparse.Namespace, console: Console) -> int:
+    from . import convert
+
+    work = convert.convert_here if options.here else convert.convert
+    console.say(work(options.checkpoint, options.out))
+    return EXIT_DONE
 
 
 def _run_bench(options: argparse.Namespace, _: Console) -> int:

@@ -171,6 +171,8 @@ def open_film(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     for stream in container.streams.video:
+        if stream.codec_context is None:  # a codec that does not exist
+            continue
         if not stream.disposition & Disposition.attached_pic and stream.width and stream.height:
             stream.thread_type = "AUTO"
             return stream

@@ -11,6 +11,7 @@ from typing import Any
 
 import bpy
 
+from ...inference.core.formats.gltf_guard import check_gltf
 from ...inference.protocol.errors import InputError
 from .compat import import_fbx
 from .evaluate import channels
@@ -80,6 +81,8 @@ def _check(path: Path) -> None:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.") from error
     if size > MAX_BYTES:
         raise InputError(f"{path.name} has {size / 2**30:.1f} GiB; at most {MAX_BYTES >> 30} are read.")
+    if path.suffix.lower() in (".glb", ".gltf"):
+        check_gltf(path)
 
 
 def _read(path: Path, scene: bpy.types.Scene) -> Imported:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import bpy
 import numpy as np
 import pytest
 from mathutils import Quaternion, Vector
+from understudy.inference.protocol.errors import InputError
 from understudy.operators.scene.compat import curves_in
 from understudy.tests.blender import armatures
 
@@ -275,3 +278,16 @@ def test_names_of_any_script_and_quotes_work(hero, clip):
                 row.bone = new
     assert land() == {"FINISHED"}
     assert all(c.is_valid for c in curves_in(hero.animation_data.action, hero))
+
+
+@pytest.mark.parametrize("address", ["../canary.bin", "\\\\127.0.0.1\\share\\x", "file:///etc/passwd", "missing.bin"])
+def test_a_gltf_file_that_leads_out_of_its_folder_is_not_opened(addon, tmp_path, address):
+    from understudy.operators.scene.importers import imported
+
+    table = {"asset": {"version": "2.0"}, "buffers": [{"byteLength": 1, "uri": address}]}
+    (tmp_path / "canary.bin").write_bytes(b"x")
+    path = tmp_path / "in" / "a.gltf"
+    path.parent.mkdir()
+    path.write_text(json.dumps(table))
+    with pytest.raises(InputError, match="outside of its folder|is not there"), imported(path):
+        pass

@@ -25,7 +25,7 @@ ALLOWED = {
     "operators/scene": BLENDER | {"numpy", "operators.scene", "inference.batch.tasks"} | BASEMENT,
     "inference": BASEMENT | {"inference.runtime"},
     "inference/protocol": {"inference.protocol"},
-    "inference/batch": {"inference.protocol"} | BATCH,
+    "inference/batch": {"inference.protocol", "inference.runtime.worker"} | BATCH,
     "inference/core": {"numpy"} | BASEMENT,
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
     # the wings by name, on demand
