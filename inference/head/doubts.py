@@ -37,7 +37,7 @@ _LIKE = 20.0  # colour difference of eye sockets and forehead that are both skin
 _DARK, _EVEN = 0.2, 14.0  # sockets darker by this part; lightness within the eyes is this even
 _LIPS, _RED = 6.5, 1.5  # colour difference of lips and skin around, and its red part, below which none are seen
 _UNSURE = 0.0045  # spread of readings
-_SPREAD, _SPREAD_TURNED, _TURNED_DEG = 0.0085, 0.02, 35.0  # what is no face, straight on and turned
+_SPREAD, _SPREAD_TURNED, _TURNED_DEG = 0.0085, 0.02, 40.0  # what is no face, straight on and turned
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def find_doubts(rgb: Array, face: Face) -> list[str]:
     covered = strange and seen.brow < _LIKE and seen.lips < _LIPS and abs(seen.red) < _RED and face.spread > _UNSURE
     dark = strange and seen.darker > _DARK and seen.eyes < _EVEN and not (covered and seen.brow < _STRANGE)
     covered = covered and not dark
-    said = {"drawn": seen.flat > _DRAWN, "eyes": dark, "mouth": covered}
+    drawn = seen.flat > _DRAWN and not dark and not covered  # cloth and glass are flat, too
+    said = {"drawn": drawn, "eyes": dark, "mouth": covered}
     return [word for word, holds in said.items() if holds]
 
 

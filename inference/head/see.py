@@ -25,11 +25,12 @@ from .seen import Seen
 Array = np.ndarray
 
 MIN_FACE_PX, GOOD_FACE_PX = 48, 120  # larger side of the face
-MAX_YAW_DEG = 50.0  # of the photo that shows the face best
+MAX_YAW_DEG = 55.0  # of the photo that shows the face best
+_SURELY_READ_DEG = 40.0  # beyond, turning is why readings differ
 KEPT_PX = 2048  # longer side of what is kept of a photo
 _AROUND = 3.0  # sizes of the face that are kept around it
 _HIGHER = 0.1  # the same, by which the middle of the head lies above the middle of the face
-_RIVAL = 0.4  # of the largest face's size: who is smaller stands in the background
+_RIVAL = 0.5  # of the largest face's size: who is smaller stands in the background
 _LOOKS = 72  # frames of a film that are looked at
 _APART_DEG = 8.0  # between two frames that are kept
 _FRONTAL_DEG = 20.0
@@ -126,6 +127,8 @@ def _check(photo: Photo, face: Face, request: HeadRequest, report: Reporter) -> 
     if size < MIN_FACE_PX:
         text = f"The face in {photo.name} is {size:.0f} px large; at least {MIN_FACE_PX} px are needed."
         raise Unfit(text, f"Give a photo taken closer; {GOOD_FACE_PX} px and more are good.")
+    if abs(face.yaw_deg) > _SURELY_READ_DEG and not is_sure(face):
+        raise Unfit(*_profile(photo.name, face.yaw_deg))
     doubts = find_doubts(photo.rgb, face)
     if doubts:
         text = describe(photo.name, doubts)
@@ -143,6 +146,11 @@ def _check(photo: Photo, face: Face, request: HeadRequest, report: Reporter) -> 
         hint = "Give a photo of the whole face, or go on nevertheless with --accept-doubtful."
         raise Unfit(text, hint)
     report.warning("doubtful", text)
+
+
+def _profile(name: str, yaw_deg: float) -> tuple[str, str]:
+    turned = f"The face in {name} is turned by about {abs(yaw_deg):.0f} degrees: a profile is not enough."
+    return turned, f"Give a photo in which it is turned by less than {MAX_YAW_DEG:.0f} degrees, too."
 
 
 def _cut(photo: Photo, face: Face, others: Sequence[Face], focal_px: float | None) -> Seen:
@@ -183,9 +191,7 @@ def _best_first(seen: list[Seen], unfit: Sequence[Unfit], report: Reporter) -> l
         raise InputError(unfit[0].message + more, unfit[0].hint)
     seen = sorted(seen, key=lambda one: abs(one.yaw_deg))
     if abs(seen[0].yaw_deg) > MAX_YAW_DEG:
-        turned = f"turned by about {abs(seen[0].yaw_deg):.0f} degrees"
-        text = f"The face in {seen[0].name} is {turned}: a profile is not enough."
-        raise InputError(text, f"Give a photo in which it is turned by less than {MAX_YAW_DEG:.0f} degrees, too.")
+        raise InputError(*_profile(seen[0].name, seen[0].yaw_deg))
     for error in unfit:
         report.warning("left-out", f"{error.message} It is left out.")
     return seen

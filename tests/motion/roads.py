@@ -17,7 +17,7 @@ from inference.core.artifacts import Keypoints2D
 from inference.core.skeletons import OPENPOSE_137
 from inference.protocol.events import Event
 from inference.protocol.folder import JobFolder, new_run_id
-from inference.protocol.requests import MotionRequest, Order
+from inference.protocol.requests import TASKS, MotionRequest, Order
 from inference.runtime.worker import run_job
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,10 +68,11 @@ class Road:
         self.folder = JobFolder(path)
         self.events: list[Event] = []
 
-    def run(self, request: MotionRequest) -> int:
+    def run(self, request: Any) -> int:
         """Walk the road once and give the exit code."""
         self.events = []
-        order = Order("motion", request, new_run_id(), "test")
+        task = next(name for name, task in TASKS.items() if type(request) is task.request)
+        order = Order(task, request, new_run_id(), "test")
         self.folder.prepare(order, overwrite=True)
         return run_job(self.folder, run_id=order.run_id, listener=self.events.append)
 

@@ -1,0 +1,134 @@
+"""A head that the prior knows is photographed, and found again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference.core.cameras import Camera, level_rotation, pinhole, project
+from inference.head.camera import place
+from inference.head.frame import CENTRE, from_sphere
+from inference.head.prior import Prior, span_of
+from inference.head.seen import Seen
+from inference.head.surface import FitSettings, fit, load_prior, picture, picture_from
+from inference.protocol.errors import Cancelled, InputError, WeightsError
+from inference.protocol.events import SilentReporter
+
+QUICK = FitSettings(side=64, first=6, second=4, rays=64)
+
+
+@pytest.fixture(scope="module")
+def prior() -> Prior:
+    return load_prior()
+
+
+def camera_at(degrees: float, size: int = 200) -> Camera:
+    at = np.radians(degrees)
+    eye = CENTRE + [0.9 * np.sin(at), -0.9 * np.cos(at), 0.04]
+    rotation = level_rotation(CENTRE - eye)
+    return replace(pinhole("view", (size, size), 1.9 * size), rotation=rotation, translation=-rotation @ eye)
+
+
+def photo_of(prior: Prior, scene: int, degrees: float = 0.0, *, focal: bool = True) -> tuple[Seen, np.ndarray]:
+    camera = camera_at(degrees)
+    image, there = picture_from(prior.net.field(scene), camera)
+    points = from_sphere(prior.net.landmarks[scene].double().numpy())  # type: ignore[index]
+    depth = (points @ camera.rotation.T + camera.translation)[:, 2]
+    metre = camera.matrix[0, 0] / depth.mean()
+    return Seen(
+        f"{degrees}.png", (image.clip(0, 1) * 255).astype(np.uint8), there.astype(np.float32), project(camera, points),
+        (depth - depth.mean()) * metre, float(camera.matrix[0, 0]) if focal else None, np.array([99.5, 99.5]),
+    ), points  # fmt: skip
+
+
+class Steps(SilentReporter):
+    """Counts, and cancels where it is told to."""
+
+    def __init__(self, until: int | None = None) -> None:
+        self.until, self.last = until, (0, 0)
+
+    def progress(self, stage: str, done: int, total: int) -> None:  # noqa: ARG002 - of its base
+        self.last = (done, total)
+        if self.until is not None and done >= self.until:
+            raise Cancelled("Cancelled.")
+
+
+def test_directions_explain_the_scenes_and_their_points() -> None:
+    rng = torch.Generator().manual_seed(1)
+    codes, mix, move = (torch.randn(*shape, generator=rng) for shape in ((40, 3), (3, 25), (3, 12)))
+    span = span_of([codes @ mix], (codes @ move).view(40, 4, 3), 10)
+    assert span.size == 3  # of 10 that were asked for, there are no more
+    z = torch.linalg.lstsq(span.basis, (codes @ mix)[7] - span.mean).solution
+    assert (span.rows(z) - (codes @ mix)[7]).abs().max() < 1e-3
+    assert (span.face(z) - (codes @ move).view(40, 4, 3)[7]).abs().max() < 1e-3
+    scores = torch.linalg.lstsq(span.basis, (codes @ mix - span.mean).T).solution
+    assert scores.var(1) == pytest.approx([1.0] * 3, rel=0.05)
+
+
+def test_cameras_and_face_are_found_from_points(prior: Prior) -> None:
+    seen = [photo_of(prior, 5, degrees)[0] for degrees in (0.0, 35.0)]
+    truth = photo_of(prior, 5)[1]
+    placed = place(seen, prior.shape)
+    assert np.linalg.norm(placed.face - truth, axis=1).mean() < 0.003
+    for camera, degrees in zip(placed.cameras, (0.0, 35.0), strict=True):
+        assert np.linalg.norm(camera.centre - camera_at(degrees).centre) < 0.08
+    unknown = place([replace(photo, focal_px=None) for photo in seen], prior.shape)
+    assert 0.5 < unknown.cameras[0].matrix[0, 0] / 380 < 2.0
+
+
+def test_points_of_no_face_are_refused(prior: Prior) -> None:
+    photo = photo_of(prior, 5)[0]
+    scattered = np.random.default_rng(0).uniform(0, 200, photo.landmarks.shape)
+    with pytest.raises(InputError, match="face"):
+        place([replace(photo, landmarks=scattered)], prior.shape)
+
+
+@pytest.mark.slow
+def test_a_known_head_is_found_again(prior: Prior) -> None:
+    photo, truth = photo_of(prior, 9)
+    shown: list[int] = []
+    fitted = fit(
+        [photo], prior, FitSettings(side=100, first=60, second=40, rays=256), Steps(),
+        preview=lambda image, _: shown.append(image.shape[0]),
+    )  # fmt: skip
+    assert np.linalg.norm(fitted.landmarks - truth, axis=1).mean() < 0.003
+    camera = camera_at(30.0)
+    known, there = picture_from(prior.net.field(9), camera, step=2)
+    seen, also = picture_from(fitted.field, camera, step=2)
+    average, _ = picture_from(prior.net.field_of(lambda parameter: parameter.mean(0)), camera, step=2)
+    assert (there & also).sum() / (there | also).sum() > 0.93
+    assert np.abs(seen - known)[there].mean() < 0.5 * np.abs(average - known)[there].mean()
+    assert shown
+
+
+def test_a_cancelled_fit_goes_on_where_it_was(prior: Prior, tmp_path: Path) -> None:
+    photo, _ = photo_of(prior, 3)
+    with pytest.raises(Cancelled):
+        fit([photo], prior, QUICK, Steps(until=8), folder=tmp_path)
+    assert (tmp_path / "fit.safetensors").exists() and not list(tmp_path.glob("*.partial"))
+    steps = Steps()
+    fitted = fit([photo], prior, QUICK, steps, folder=tmp_path)
+    assert steps.last == (10, 10) and np.isfinite(fitted.landmarks).all()
+    again = fit([photo], prior, QUICK, Steps(until=1), folder=tmp_path)  # nothing is left to do
+    assert np.array_equal(picture(again.field, size=24), picture(fitted.field, size=24))
+
+
+def test_damaged_checkpoints_and_priors_are_named(prior: Prior, tmp_path: Path) -> None:
+    photo, _ = photo_of(prior, 3)
+    (tmp_path / "fit.safetensors").write_bytes(b"not a checkpoint")
+    with pytest.raises(WeightsError, match=r"fit\.safetensors"):
+        fit([photo], prior, QUICK, Steps(), folder=tmp_path)
+    (tmp_path / "heads.safetensors").write_bytes(b"\x00" * 64)
+    with pytest.raises(WeightsError, match=r"heads\.safetensors"):
+        load_prior(tmp_path / "heads.safetensors")
+
+
+def test_a_photo_with_hardly_a_head_is_refused(prior: Prior) -> None:
+    photo, _ = photo_of(prior, 3)
+    far = replace(photo, image=photo.image[:12, :12], mask=photo.mask[:12, :12])
+    with pytest.raises(InputError, match="little"):
+        fit([far], prior, QUICK, Steps())
