@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy.spatial import KDTree
 from skimage.measure import marching_cubes
 
 from ..core.cameras import Camera
@@ -83,7 +82,7 @@ def photograph(person: Person, azimuth_deg: float, seed: int) -> tuple[Array, Ar
     rng = np.random.default_rng(seed)
     at = np.radians(azimuth_deg)
     eye = CENTRE + rng.uniform(0.7, 1.3) * np.array([np.sin(at), -np.cos(at), rng.uniform(-0.1, 0.15)])
-    focal = 1.9 * _SIDE * np.linalg.norm(eye - CENTRE)
+    focal = 1.9 * _SIDE * float(np.linalg.norm(eye - CENTRE))
     camera = look_at("photo", (_SIDE, _SIDE), focal, eye, CENTRE + [0.0, 0.0, -0.01])
     image, mask, _ = Portrait(person.head).photograph(camera, Light.drawn(rng))
     ramp = np.linspace(0.8, 1.2, _SIDE)[:, None, None] * rng.uniform(60, 200, 3)
@@ -101,7 +100,12 @@ def seen(faces: Faces, name: str, image: Array, mask: Array, focal_px: float | N
 @torch.no_grad()
 def mesh_of(field: Field, points: Array, resolution: int = 160) -> Predicted:
     """The surface of a field, metres."""
-    values = Grid.refined(field, resolution).values[0, 0].numpy()
+    return mesh_of_values(Grid.refined(field, resolution).values[0, 0].numpy(), points)
+
+
+def mesh_of_values(values: Array, points: Array) -> Predicted:
+    """The surface of distances at the nodes of the cube (Z, Y, X), metres."""
+    resolution = len(values)
     vertices, faces = marching_cubes(values.transpose(2, 1, 0), 0.0)[:2]
     sphere = vertices / (resolution - 1) * 2 - 1
     inside = np.linalg.norm(sphere, axis=1) < 0.97
@@ -136,15 +140,3 @@ def closest(points: Array, vertices: Array, faces: Array) -> tuple[Array, Array]
     """Nearest places (N, 3) on a mesh, and how far they are (N,)."""
     met = Meshed(vertices, faces).nearest(points).points
     return met, np.linalg.norm(met - points, axis=1)
-
-
-def nearest_scene(person: Person, others: dict[str, tuple[Array, Predicted]]) -> str:
-    """Whose face points are most alike after alignment."""
-    tree = KDTree(person.points)
-    best, least = "", np.inf
-    for name, (_, predicted) in others.items():
-        scale, rotation, move = similarity(predicted.points, person.points)
-        miss = tree.query(scale * predicted.points @ rotation.T + move)[0].mean()
-        if miss < least:
-            best, least = name, miss
-    return best

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -26,7 +27,7 @@ from ..nets.face_relief import FaceRelief
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
-from ..protocol.errors import InputError, WeightsError
+from ..protocol.errors import Cancelled, InputError, WeightsError
 from ..protocol.events import Reporter
 from ..protocol.files import atomic_write
 from ..runtime import weights
@@ -40,7 +41,7 @@ Array = np.ndarray
 Preview = Callable[[Array, int], None]
 _BOTTOM = -0.6  # of the sphere: below, photos show clothes that the scenes do not agree on
 _SPLIT = 0.05  # of the pixels are kept to see when to stop
-_NEAR = NearConfig()
+_NEAR, _STILL = NearConfig(), NearConfig(jitter=False)
 _SAVED_S = 60.0
 
 
@@ -120,10 +121,14 @@ def fit(
     """
     torch.manual_seed(settings.seed)
     placed = place(photos, prior.shape)
-    work = _Work(photos, prior, placed, settings, report, folder, preview)
+    work = Fitting(photos, prior, placed, settings, report, folder, preview)
     work.resume()
-    work.first()
-    work.second()
+    try:
+        work.first()
+        work.second()
+    except Cancelled:
+        work.save()
+        raise
     return work.result()
 
 
@@ -279,7 +284,7 @@ class _Shading:
         which = torch.randint(0, len(self.view), (count,), generator=g)
         origins, directions = self.views.rays_of(self.view[which], self.places[which])
         with torch.no_grad():
-            near = near_surface(field, grid, origins, directions, _NEAR)
+            near = near_surface(field, grid, origins, directions, _STILL)
             both = near.hit & near.active
             at = near.depths.mean(1)[both[near.active]]
         which, origins, directions = which[both], origins[both], directions[both]
@@ -303,7 +308,7 @@ class _Shading:
         return (off.clamp_max(6).sum() + deep) / max(len(which), 1)
 
 
-class _Work:
+class Fitting:
     """One fit, step by step."""
 
     def __init__(  # noqa: PLR0917
@@ -354,7 +359,7 @@ class _Work:
             optimiser.step()
             self._count({"color": float(color.detach()), "mask": float(mask.detach())}, field, grid)
         self.figures["psnr_first"] = self._psnr(_fixed(self.prior.field(self.z, self.tint)))
-        self._save()
+        self.save()
 
     def _pictures(self, field: Field, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
         """Colour, mask and eikonal losses of some rays."""
@@ -391,7 +396,7 @@ class _Work:
             return
         fixed = _fixed(self.prior.field(self.z, self.tint))
         if self.net is None:
-            self.net = self._alone()
+            self.net = self.alone()
         net = self.net
         for parameter in net.parameters():
             parameter.requires_grad_(True)
@@ -427,9 +432,9 @@ class _Work:
                     break
         self.stopped = True
         self.figures["psnr_second"] = self._psnr(_fixed(net.field(0)))
-        self._save()
+        self.save()
 
-    def _alone(self) -> MultiNeus:
+    def alone(self) -> MultiNeus:
         """A net of one scene, which is the first stage's."""
         rows = self.prior.rows(self.z.detach(), self.tint.detach())
         net = self.prior.net.only(0)
@@ -459,7 +464,7 @@ class _Work:
             self.preview(picture(_fixed(field), grid=grid, size=96), self.at)
             self.shown = time.monotonic()
         if now - self.saved > _SAVED_S:
-            self._save()
+            self.save()
 
     @torch.no_grad()
     def _psnr(self, field: Field) -> float:
@@ -468,13 +473,14 @@ class _Work:
         if not len(which):
             return float("nan")
         origins, directions = self.views.rays(which)
-        near = near_surface(field, Grid.of(field, 48), origins, directions, _NEAR)
+        near = near_surface(field, Grid.of(field, 48), origins, directions, _STILL)
         seen = render(field, origins[near.active], directions[near.active], RenderConfig(), depths=near.depths)
         color = torch.zeros(len(which), 3)
         color[near.active] = seen.color
         return float(-10 * torch.log10((color - self.views.colors[which]).square().mean().clamp_min(1e-8)))
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Keep a checkpoint, where there is a folder for it."""
         self.saved = time.monotonic()
         if self.folder is None:
             return
@@ -482,8 +488,6 @@ class _Work:
         if self.net is not None:
             tensors |= {f"net.{name}": value.contiguous() for name, value in self.net.state_dict().items()}
         note = {"at": str(self.at), "stopped": str(int(self.stopped)), "settings": repr(self.settings)}
-        from safetensors.torch import save
-
         content = save({name: value.clone() for name, value in tensors.items()}, metadata=note)
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / "fit.safetensors", lambda stream: stream.write(content))
@@ -509,7 +513,7 @@ class _Work:
             self.views.change.copy_(tensors["change"])
         inside = {name[4:]: value for name, value in tensors.items() if name.startswith("net.")}
         if inside:
-            self.net = self._alone()
+            self.net = self.alone()
             self.net.load_state_dict(inside)
         self.at, self.stopped = int(note["at"]), note["stopped"] == "1"
 
@@ -529,31 +533,47 @@ def _fixed(field: Field) -> Field:
     )  # fmt: skip
 
 
-@torch.no_grad()
 def picture(
     field: Field, *, azimuth: float = 0.0, elevation: float = 0.05, size: int = 256, grid: Grid | None = None,
     shaded: bool = False,
 ) -> Array:  # fmt: skip
     """(size, size, 3) uint8 sRGB picture of a head from `azimuth` radians to its left, on grey; shaded: as clay."""
-    eye = CENTRE + 1.1 * np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.cos(azimuth) * np.cos(elevation), np.sin(elevation)]
-    )
+    level = np.cos(elevation)
+    eye = CENTRE + 1.1 * np.array([np.sin(azimuth) * level, -np.cos(azimuth) * level, np.sin(elevation)])
     rotation = level_rotation(CENTRE - eye)
     camera = replace(pinhole("view", (size, size), 2.4 * size), rotation=rotation, translation=-rotation @ eye)
-    v, u = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    local = np.stack([u.ravel(), v.ravel(), np.ones(size * size)], -1) @ np.linalg.inv(camera.matrix).T @ rotation
+    seen, _ = picture_from(field, camera, grid=grid, shaded=shaded)
+    return (seen.clip(0, 1) * 255).astype(np.uint8)
+
+
+@torch.no_grad()
+def picture_from(
+    field: Field, camera: Camera, *, step: int = 1, grid: Grid | None = None, shaded: bool = False, plain: bool = False
+) -> tuple[Array, Array]:
+    """What a camera in the frame of heads sees: colours (H, W, 3) in [0, 1] on grey, and where it sees the head (H, W).
+
+    Args:
+        step: only every n-th pixel of a row and of a column.
+        plain: by the sampling of NeuS instead of about the surface.
+    """
+    width, height = camera.size
+    v, u = np.meshgrid(np.arange(0, height, step), np.arange(0, width, step), indexing="ij")
+    local = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], -1) @ np.linalg.inv(camera.matrix).T @ camera.rotation
     directions = functional.normalize(torch.from_numpy(local).float(), dim=-1)
-    origin = torch.from_numpy((eye - CENTRE) / RADIUS).float().expand(len(directions), 3)
+    origin = torch.from_numpy((camera.centre - CENTRE) / RADIUS).float().expand(len(directions), 3)
     grid = grid or Grid.of(field, 64)
-    out = torch.full((len(directions), 3), 0.5)
-    for rows in torch.arange(len(directions)).split(16384):
-        near = near_surface(field, grid, origin[rows], directions[rows], _NEAR)
-        some = rows[near.active]
-        seen = render(field, origin[some], directions[some], RenderConfig(), depths=near.depths)
+    out, opacity = torch.full((len(directions), 3), 0.5), torch.zeros(len(directions))
+    for rows in torch.arange(len(directions)).split(4096 if plain else 16384):
+        if plain:
+            some, depths = rows, None
+        else:
+            near = near_surface(field, grid, origin[rows], directions[rows], _STILL)
+            some, depths = rows[near.active], near.depths
+        seen = render(field, origin[some], directions[some], RenderConfig(), depths=depths)
         color = seen.color
         if shaded:
             normal = functional.normalize(seen.normal, dim=-1)
             light = functional.normalize(torch.tensor([0.4, -0.8, 0.5]), dim=0)
             color = (0.25 + 0.7 * (normal @ light).clamp_min(0))[:, None].expand(-1, 3) * seen.opacity[:, None]
-        out[some] = color + 0.5 * (1 - seen.opacity[:, None])
-    return (out.clamp(0, 1) * 255).view(size, size, 3).to(torch.uint8).numpy()
+        out[some], opacity[some] = color + 0.5 * (1 - seen.opacity[:, None]), seen.opacity
+    return out.view(*u.shape, 3).numpy(), opacity.view(u.shape).numpy() > 0.5

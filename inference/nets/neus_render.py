@@ -208,6 +208,7 @@ class NearConfig:
     fine: int = 14
     margin: float = 0.08
     band: float = 0.02
+    jitter: bool = True
 
 
 class Near(NamedTuple):
@@ -248,8 +249,10 @@ def near_surface(field: Field, grid: Grid, origins: Tensor, directions: Tensor, 
         at[which] = at[which] - (found / slope[which]).clamp(-0.1, 0.1)
     width = (5.0 / field.sharpness.detach()).clamp(config.band, 0.3)
     spread = torch.linspace(-1.0, 1.0, config.fine, device=origins.device) * 1.2
-    shift = (torch.rand(int(active.sum()), 1, device=origins.device) - 0.5) * 2.4 / config.fine
-    return Near(active, at[active][:, None] + width * (spread + shift), hit, closest)
+    sections = at[active][:, None] + width * spread
+    if config.jitter:
+        sections = sections + width * (torch.rand(len(sections), 1, device=origins.device) - 0.5) * 2.4 / config.fine
+    return Near(active, sections, hit, closest)
 
 
 def _outside(

@@ -1,7 +1,7 @@
 r"""Train what heads have in common (`nets/multi_neus.py`) on portraits of many people (`portraits.py`).
 
 python -m inference.training.multi_neus inference/training/recipes/multi_neus.toml --data DIR --portraits DIR \\
-    --points FILE --out DIR [--device cuda]
+    --points FILE --out DIR [--device cuda] [--set net.rank=8]
 
 `--points` is what `face_points.py` wrote; without it the prior knows no face points. It resumes from the checkpoint in
 `--out` and stops when a file `cancel` appears there.
@@ -96,11 +96,15 @@ def main() -> None:
     parser.add_argument("--points", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="net.rank=8, in place of ...")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    for change in options.set:
+        for section, value in tomllib.loads(change).items():
+            recipe[section] = {**recipe[section], **value} if isinstance(value, dict) else value
     names = portraits.names(options.data, recipe["people"])
     train(recipe, Bank(options.portraits, names, options.points, options.device), options.out)
 
