@@ -33,7 +33,7 @@ ALLOWED = {
     "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion", "inference.calibration"},
     "inference/calibration": STAGES | BASEMENT | TOOLS | {"inference.motion", "inference.calibration"},  # one wing
     "inference/body": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.body"},
-    "inference/head": STAGES | {"PIL"} | BASEMENT | TOOLS | {"inference.nets", "inference.head"},
+    "inference/head": STAGES | {"PIL", "skimage", "warp"} | BASEMENT | TOOLS | {"inference.nets", "inference.head"},
     "inference/reenact": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.reenact"},
 }
 

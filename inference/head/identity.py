@@ -1,0 +1,79 @@
+"""The template brought near a head by a similarity, how people differ, and an expression: all linear but the first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import lsq_linear
+
+from .frame import similarity
+from .nearest import Meshed, vertex_normals
+from .template import Template
+
+Array = np.ndarray
+_ROUNDS = 8
+_NOISE = 0.0015  # metres, of landmarks
+_EXPRESSIVE = (
+    "jawOpen", "mouthSmileLeft", "mouthSmileRight", "mouthUpperUpLeft", "mouthUpperUpRight", "mouthLowerDownLeft",
+    "mouthLowerDownRight", "mouthStretchLeft", "mouthStretchRight", "mouthFrownLeft", "mouthFrownRight", "mouthPucker",
+    "mouthFunnel", "mouthLeft", "mouthRight", "browInnerUp", "browDownLeft", "browDownRight", "browOuterUpLeft",
+    "browOuterUpRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeWideLeft", "eyeWideRight", "cheekSquintLeft",
+    "cheekSquintRight",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A template brought near a head.
+
+    scale, turn, move: the similarity from the template's frame; neutral and posed: (V, 3) without and with the
+    expression; weights: of its shapes by name.
+    """
+
+    scale: float
+    turn: Array
+    move: Array
+    neutral: Array
+    posed: Array
+    weights: dict[str, float]
+
+
+def fit_linear(template: Template, landmarks: Array, surface: Meshed) -> Fit:
+    """Fit to landmarks (478, 3), then to the surface too."""
+    known = np.flatnonzero(np.isfinite(landmarks).all(1) & (np.arange(len(landmarks)) < 468))
+    names = [name for name in _EXPRESSIVE if name in template.shape_key_names]
+    modes = np.concatenate([template.identity, np.stack([template.key(name) for name in names])])
+    marks, where = template.landmark_weights[known], template.landmark_vertices[known]
+    seen = np.einsum("nk,mnkc->mnc", marks, modes[:, where])
+    start = np.einsum("nk,nkc->nc", marks, template.vertices[where])
+    people = len(template.identity)
+    values, posed = np.zeros(len(modes)), template.vertices
+    limits = np.concatenate([np.full(people, 3.5), np.ones(len(names))])
+    lower = np.concatenate([np.full(people, -3.5), np.zeros(len(names))])
+    pull = np.sqrt(np.concatenate([np.full(people, 1.0), np.full(len(names), 30.0)]))
+    skin = template.vertices_of("skin")
+    trust = template.trust
+    skin = skin[trust[skin] > 0.05]
+    triangles = template.triangles
+    scale, turn, move = similarity(start, landmarks[known])
+    for step in range(_ROUNDS):
+        moved = np.einsum("nk,nkc->nc", marks, posed[where])
+        scale, turn, move = similarity(moved, landmarks[known])
+        target = (landmarks[known] - move) @ turn / scale
+        rows = [seen.reshape(len(modes), -1).T / _NOISE / 3, np.diag(pull)]
+        wanted = [(target - start).ravel() / _NOISE / 3, np.zeros(len(modes))]
+        if step > 1:
+            places = surface.nearest(scale * posed[skin] @ turn.T + move, 0.03)
+            to = (places.points - move) @ turn / scale
+            normal = vertex_normals(posed, triangles)[skin]
+            off = to - posed[skin]
+            far = np.abs((off * normal).sum(1))
+            weight = np.sqrt(trust[skin] * (places.face >= 0) / (1 + (far / 0.002) ** 2)) / 0.002 / 4
+            rows.append(np.einsum("mnc,nc->nm", modes[:, skin], normal) * weight[:, None])
+            wanted.append(((to - template.vertices[skin]) * normal).sum(1) * weight)
+        values = lsq_linear(np.concatenate(rows), np.concatenate(wanted), (lower, limits + 1e-9), tol=1e-4).x
+        posed = template.vertices + np.tensordot(values, modes, 1)
+    neutral = template.vertices + np.tensordot(values[:people], modes[:people], 1)
+    weights = {name: float(w) for name, w in zip(names, values[people:], strict=True) if w > 0.02}
+    return Fit(scale, turn, move, scale * neutral @ turn.T + move, scale * posed @ turn.T + move, weights)
