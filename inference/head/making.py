@@ -25,8 +25,8 @@ from .wrap import body_mesh, wrap
 Array = np.ndarray
 _CHIN, _IRISES = 152, (468, 473)  # of the 478 face points
 _SMALLEST, _LARGEST = 0.6, 1.5  # heads against an average one, infants included
-_VIEW_PX = 256
-_TURNS_DEG = (0, 45, 90, -45)
+_VIEW_PX = 224
+_TURNS_DEG = (0, 45, 90)
 
 
 @dataclass(frozen=True)
