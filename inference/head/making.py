@@ -135,5 +135,8 @@ def views(job: HeadJob, fitted: Fitted) -> list[tuple[str, Array]]:
     return made
 
 
-def _content_of_prior(request: HeadRequest) -> str:
-    return content_of(request.prior) if request.prior else weights.registry()["heads"].sha256
+def _content_of_prior(request: HeadRequest) -> list[str]:
+    """What is known of heads and of faces' relief beforehand."""
+    known = weights.registry()
+    prior = content_of(request.prior) if request.prior else known["heads"].sha256
+    return [prior, known["face-relief"].sha256]
