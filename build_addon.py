@@ -3,6 +3,7 @@
 
     python3 build_addon.py env      make the environment of the worker and the tests, in .venv
     python3 build_addon.py build    pack the extension: dist/understudy-<version>.zip
+    python3 build_addon.py repo     make a static extension repository of it: dist/repository
     python3 build_addon.py demo     from the clip in this repository to demo/demo.blend
     python3 build_addon.py test     run every check; what follows is handed to pytest
     python3 build_addon.py lock     write requirements/*.lock again from pyproject.toml
@@ -32,7 +33,14 @@ ID = "understudy"
 
 SHIPPED = ("blender_addon", "operators", "inference")
 LEFT_OUT = ("inference/training", "inference/bench")
-SHIPPED_FILES = ("LICENSE", "MODEL_CARDS.md", "THIRD_PARTY.md")
+SHIPPED_FILES = (
+    "LICENSE",
+    "MODEL_CARDS.md",
+    "THIRD_PARTY.md",
+    "requirements/setup.toml",
+    "requirements/inference.lock",
+)
+SETUP_LOCKS = "requirements/setup"
 ENTRY = 'from .blender_addon import register, unregister\n__all__ = ["register", "unregister"]\n'
 
 # What Blender says of each frame that it renders, and of the computer's sound and graphics.
@@ -51,6 +59,8 @@ BLENDERS = {"4.2": "3.11", "4.5": "3.11", "5.0": "3.11", "5.2": "3.13"}  # Blend
 DEFAULT_BLENDERS = ("5.0", "4.5")
 MAIN_BLENDER = "5.0"  # the one in .venv
 INTERRUPTED = "interrupted"  # stands in an environment's stamp while pip is at work
+TORCH_LOCK = "# Written by build_addon.py lock for Python 3.11: CUDA 13 on Linux, Metal on macOS, else the processor."
+UV_LOCK = "# Written by build_addon.py lock: what installs the environment."
 NO_TESTS = 5  # pytest's exit code when a selection left nothing to run
 BLENDER_LIBRARIES = "libxxf86vm1 libxi6 libxrender1 libxfixes3 libsm6 libxkbcommon0 libgl1 libegl1"
 
@@ -64,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     one.add_argument("--lean", action="store_true", help="only what the worker needs: no Blender, no test tools")
     one.add_argument("--clear", action="store_true", help="start over")
     commands.add_parser("build", help="pack the extension")
+    one = commands.add_parser("repo", help="make a static extension repository")
+    one.add_argument("--out", type=Path, default=ROOT / "dist" / "repository", help="default: dist/repository")
     one = commands.add_parser("demo", help="run the main job through Blender")
     one.add_argument("--out", type=Path, default=ROOT / "demo", help="where the results go (default: ./demo)")
     one = commands.add_parser("test", help="run every check")
@@ -81,6 +93,8 @@ def run_command(options: argparse.Namespace, rest: list[str]) -> int:
         ensure(lean_environment() if options.lean else main_environment(), python=options.python, clear=options.clear)
     elif options.command == "build":
         build()
+    elif options.command == "repo":
+        repository(options.out.resolve())
     elif options.command == "demo":
         demo(options.out.resolve())
     elif options.command == "lock":
@@ -230,6 +244,37 @@ def lock() -> None:
         call([*resolve, "--output-file", path], why=f"{group} could not be resolved.")
         path.write_text(f"# Written by build_addon.py lock for Python {python}.\n" + path.read_text())
         say(f"{path.relative_to(ROOT)}: {len(locked(path))} packages")
+    lock_setup(str(uv))
+
+
+def lock_setup(uv: str) -> None:
+    """Write what *Set Up Inference* installs besides inference.lock: torch of the general index, and uv itself."""
+    folder = ROOT / SETUP_LOCKS
+    with tempfile.TemporaryDirectory() as temporary:
+        asked, found = Path(temporary) / "torch.in", Path(temporary) / "torch.lock"
+        asked.write_text(f"torch=={project()['torch']}\n")
+        how = [
+            "--universal",
+            "--generate-hashes",
+            "--no-header",
+            "--no-annotate",
+            "--python-version",
+            "3.11",
+            "--no-config",
+        ]
+        call([uv, "pip", "compile", "--quiet", *how, "--constraint", LOCKS / "inference.lock", asked, "-o", found],
+             why="torch could not be resolved.")  # fmt: skip
+        known = locked(LOCKS / "inference.lock")
+        parts = [part for part in entries(found) if part.partition("==")[0] not in known]
+    (folder / "torch.lock").write_text(f"{TORCH_LOCK}\n{''.join(parts)}")
+    parts = [part for part in entries(LOCKS / "dev.lock") if part.startswith("uv==")]
+    (folder / "uv.lock").write_text(f"{UV_LOCK}\n{''.join(parts)}")
+    say(f"{SETUP_LOCKS}: torch and uv; torch-cpu.lock is by hand, since its index lists no hashes for uv to take")
+
+
+def entries(path: Path) -> list[str]:
+    """Split a lock into its packages, each with its hashes."""
+    return re.findall(r"^[a-z0-9._-]+==[^\n]*\n(?:    [^\n]*\n)*", path.read_text(), re.MULTILINE)
 
 
 def locked(path: Path) -> dict[str, str]:
@@ -265,7 +310,8 @@ def pack(path: Path) -> None:
 
 def shipped() -> dict[str, bytes]:
     """Collect what stands in the zip, name by name."""
-    files = {name: (ROOT / name).read_bytes() for name in SHIPPED_FILES if (ROOT / name).is_file()}
+    names = [*SHIPPED_FILES, *(f"{SETUP_LOCKS}/{path.name}" for path in (ROOT / SETUP_LOCKS).glob("*.lock"))]
+    files = {name: (ROOT / name).read_bytes() for name in names if (ROOT / name).is_file()}
     for folder in SHIPPED:
         for path in (ROOT / folder).rglob("*"):
             name = path.relative_to(ROOT).as_posix()
@@ -287,6 +333,18 @@ def validate(archive: Path) -> None:
     tags = scripts / "modules" / "_bpy_internal" / "extensions" / "tags.py"
     command = [sys.executable, packager, "validate", f"--valid-tags={tags}", archive]
     call(command, why="Blender's validator refuses the zip.")
+
+
+def repository(out: Path) -> None:
+    """Lay the zip into a folder that any web server can serve; earlier versions in it stay.
+
+    Users add the address of its index.json in *Preferences > Get Extensions > Repositories*.
+    """
+    build(out / f"{ID}-{project()['version']}.zip")
+    packager = blender_scripts() / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+    command = [sys.executable, packager, "server-generate", f"--repo-dir={out}", "--html"]
+    call(command, why="Blender's packager could not write the index.")
+    say(f"{out / 'index.json'}: serve this folder, and add its index.json to Blender's repositories")
 
 
 def blender_scripts() -> Path:

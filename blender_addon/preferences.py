@@ -8,6 +8,7 @@ from typing import Any
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
+from ..operators import setup
 from ..operators.base import LOG, ROOT, preference
 from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
@@ -87,13 +88,30 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         """Show the settings and the result of the last check."""
         layout = self.layout
         layout.use_property_split, layout.use_property_decorate = True, False
+        _draw_setup(layout)
         row = layout.row(align=True)
         row.prop(self, "python", placeholder="Found by itself")
-        row.operator("understudy.check_environment", text="Check")
+        row.operator("understudy.check_environment", text="Doctor")
+        row.operator("understudy.save_support_bundle", text="", icon="FILE_ARCHIVE")
         _draw_check(layout)
         layout.prop(self, "output", placeholder="Beside the saved file")
         layout.prop(self, "tab")
         layout.prop(self, "log_level")
+
+
+def _draw_setup(layout: bpy.types.UILayout) -> None:
+    job = setup.running()
+    if job is not None:
+        row = layout.row(align=True)
+        row.progress(factor=job.fraction, text=job.status, type="BAR")
+        row.operator("understudy.cancel_job", text="", icon="CANCEL").folder = str(job.folder)
+        return
+    row = layout.row(align=True)
+    row.operator_context = "INVOKE_DEFAULT"
+    row.operator("understudy.set_up_inference", icon="IMPORT")
+    last = SESSION.latest_of("setup")
+    if last is not None and last.trouble:
+        jobs.draw_text(layout, last.trouble, icon="ERROR")
 
 
 def _draw_check(layout: bpy.types.UILayout) -> None:

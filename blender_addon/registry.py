@@ -6,7 +6,19 @@ import contextlib
 
 import bpy
 
-from ..operators import calibration, head, jobs, live, mapping_tools, motion, pick, reprojection, retarget, settings
+from ..operators import (
+    calibration,
+    head,
+    jobs,
+    live,
+    mapping_tools,
+    motion,
+    pick,
+    reprojection,
+    retarget,
+    settings,
+    setup,
+)
 from ..operators.landing import LANDINGS
 from ..operators.live import LIVE
 from ..operators.mapping import RECOGNISER
@@ -33,6 +45,7 @@ CLASSES = (
     *live.CLASSES,
     *head.CLASSES,
     *jobs.CLASSES,
+    *setup.CLASSES,
     *motion_panels.CLASSES,
     *calibration_panels.CLASSES,
     *retarget_panels.CLASSES,

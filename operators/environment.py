@@ -17,15 +17,18 @@ import bpy
 from ..inference.protocol.client import ROOT as PACKAGE
 from ..inference.protocol.client import clean_environment, command_line
 from ..inference.protocol.errors import InputError
+from ..inference.setup.install import current
 from .base import ROOT, preference
 
 VARIABLE = "UNDERSTUDY_PYTHON"
 _NEEDED = ("torch", "mediapipe")
-_HINT = "Set the Python of the inference environment in the add-on's preferences."
+_HINT = "Press Set Up Inference in the add-on's preferences, or set the Python of an environment there."
 
 
 def find_python() -> Path:
-    """Choose the inference environment's Python: preference, environment variable, `.venv` beside, or this one.
+    """Choose the inference environment's Python.
+
+    Preference, environment variable, the one that was set up, `.venv` beside, or this one.
 
     Raises:
         InputError: there is none.
@@ -36,6 +39,9 @@ def find_python() -> Path:
         if not path.is_file():
             raise InputError(f"There is no Python at {path}.", _HINT)
         return path
+    installed = current(environments_folder())
+    if installed:
+        return installed
     beside = next((path for path in _beside(PACKAGE) if path.is_file()), None)
     if beside:
         return beside
@@ -49,6 +55,11 @@ def user_folder(name: str) -> Path:
     if ROOT.startswith("bl_ext."):
         return Path(bpy.utils.extension_path_user(ROOT, path=name))
     return Path(tempfile.gettempdir()) / "understudy" / name
+
+
+def environments_folder() -> Path:
+    """Where *Set Up Inference* installs."""
+    return user_folder("environments")
 
 
 def output_folder() -> Path:

@@ -37,7 +37,7 @@ class UNDERSTUDY_OT_cancel_job(_OfJob):
 
     @classmethod
     def reason(cls, context: bpy.types.Context) -> str:
-        return "" if SESSION.running else "No job is running"
+        return "" if any(job.is_running for job in SESSION.jobs) else "No job is running"
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Ask the job to stop; the timer sees it end, and background mode waits for it."""

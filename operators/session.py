@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from ..inference.protocol.errors import (
     UnderstudyError,
     WeightsError,
 )
+from ..inference.protocol.folder import JobFolder
+from ..inference.protocol.launched import Launched, LaunchedJob
 from .environment import Check, find_python, output_folder
 
 LOG = logging.getLogger("understudy")
@@ -38,9 +41,10 @@ _ERRORS = {cls.code: cls for cls in (RequestError, InputError, WeightsError, Res
 class Job:
     """A job as panels show it; everything is in memory."""
 
-    def __init__(self, client: ClientJob, *, is_ours: bool) -> None:
+    def __init__(self, client: ClientJob | LaunchedJob, *, is_ours: bool) -> None:
         self._client = client
-        self.is_ours = is_ours  # this Blender's worker runs it
+        self.is_ours = is_ours  # this Blender's worker runs it, or a process that this Blender launched
+        self.has_worker = is_ours and isinstance(client, ClientJob)
         self.task, self.asked = _read_order(client.folder.request)
         self.asked_to_stop = False
         self.then: Callable[[Job], None] | None = None  # what the session does once it is over
@@ -161,6 +165,7 @@ class Session:
         self.check_lines: list[str] = []
         self._client: WorkerClient | None = None
         self._python: Path | None = None
+        self._launched: list[Launched] = []
 
     def open(self) -> None:
         """Begin with the registration: look for earlier jobs once Blender is idle."""
@@ -181,7 +186,10 @@ class Session:
         self.jobs.clear()
 
     def stop_worker(self) -> None:
-        """End the worker and a running check."""
+        """End the worker, what was launched beside it, and a running check."""
+        for process in self._launched:
+            process.kill()
+        self._launched.clear()
         if self._client:
             self._client.close()
             self._client = None
@@ -197,7 +205,7 @@ class Session:
     @property
     def running(self) -> Job | None:
         """The job that this Blender's worker has in hand."""
-        return next((job for job in self.jobs if job.is_ours and job.is_running), None)
+        return next((job for job in self.jobs if job.has_worker and job.is_running), None)
 
     @property
     def last_result(self) -> Path | None:
@@ -226,6 +234,25 @@ class Session:
         folder = folder or new_folder(_stem(request))
         client = self._worker(find_python())
         job = Job(client.submit(folder, task, request, overwrite=overwrite), is_ours=True)
+        self.jobs = [job, *(known for known in self.jobs if known.folder != job.folder)][:_AT_MOST]
+        self._watch()
+        return job
+
+    def launch(self, task: str, words: Sequence[str], folder: Path, *, python: str = "") -> Job:
+        """Start `python -m inference WORDS` as a process of its own that says how it goes in a job folder.
+
+        It ends with this Blender; a cancel is asked for by its folder, and pressed for when it does not answer.
+
+        Args:
+            python: the interpreter; "" for Blender's own.
+        Raises:
+            ResourceError: the folder cannot be written.
+            InputError: there is no such program.
+        """
+        process = Launched.start(python or sys.executable, words, folder)
+        job = Job(LaunchedJob(process, JobFolder(folder)), is_ours=True)
+        job.task = task  # its folder says so only once the process runs
+        self._launched = [known for known in self._launched if known.is_alive] + [process]
         self.jobs = [job, *(known for known in self.jobs if known.folder != job.folder)][:_AT_MOST]
         self._watch()
         return job

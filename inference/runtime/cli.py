@@ -1,4 +1,4 @@
-"""The command line: `python -m inference motion|live|selftest|batch|worker|doctor|bench`.
+"""The command line: `python -m inference motion|live|selftest|batch|worker|setup|doctor|bench`.
 
 Exit codes: 0 done, 2 request, 3 input, 4 weights, 5 resources, 70 bug, 130 cancelled.
 Nothing heavy is imported before a job runs, so `--help` answers at once.
@@ -26,6 +26,7 @@ from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError,
 from ..protocol.events import Event, Pace, encode
 from ..protocol.folder import JobFolder, new_run_id
 from ..protocol.requests import TASKS, Order
+from ..setup.install import SetupRequest
 from .console import Console, divert
 
 INTERRUPT_GRACE_S = 2.0
@@ -74,6 +75,14 @@ def _parser() -> argparse.ArgumentParser:
     batch_command.add(sub, batch_command.run_here)
     sub = command("doctor", _run_doctor, "Check the environment, the device, the weights, disk and memory.")
     sub.add_argument("--json", action="store_true", help="Write the findings as JSON.")
+    sub.add_argument("--golden", action="store_true", help="Also compute something whose result is known.")
+    sub.add_argument("--bundle", type=Path, metavar="ZIP", help="Write what support needs; no pictures, no motion.")
+    sub.add_argument("--jobs", type=Path, metavar="FOLDER", help="Where jobs lie whose logs belong into the bundle.")
+    sub = command("setup", _run_setup, (SetupRequest.__doc__ or "").strip())
+    schema.add_flags(sub, SetupRequest)
+    sub.add_argument("--plan", action="store_true", help="Only say what would be installed, and what it takes.")
+    sub.add_argument("--job", type=Path, metavar="JOB", help="Say how it goes in this folder, as a job.")
+    sub.add_argument("--with-parent", action="store_true", help="End when the process that started this is gone.")
     sub = command("convert-weights", _run_convert, "Turn a foreign checkpoint into safetensors, without running it.")
     sub.add_argument("checkpoint", type=Path, metavar="FILE", help="A .pt or .pth of tensors.")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="The .safetensors.")
@@ -120,7 +129,11 @@ def _run_worker(options: argparse.Namespace, console: Console) -> int:
 def _run_doctor(options: argparse.Namespace, console: Console) -> int:
     from .doctor import examine, exit_code
 
-    findings = examine()
+    findings = examine(golden=options.golden)
+    if options.bundle:
+        from .support import write_bundle
+
+        console.note(f"Wrote {write_bundle(options.bundle, findings, options.jobs)}")
     if options.json:
         console.say(json.dumps([vars(finding) for finding in findings], indent=1))
     else:
@@ -129,6 +142,28 @@ def _run_doctor(options: argparse.Namespace, console: Console) -> int:
             if finding.hint:
                 console.say(" " * 31 + finding.hint)
     return exit_code(findings)
+
+
+def _run_setup(options: argparse.Namespace, console: Console) -> int:
+    from ..setup import install, recipe
+    from . import guard
+    from .worker import follow_job
+
+    request = schema.from_flags(SetupRequest, options)
+    if options.plan:
+        choice = recipe.choose(recipe.read_recipe(request.recipe or recipe.FOLDER), request.backend, recipe.look())
+        console.say(recipe.describe(choice))
+        free = recipe.check_disk(request.into.absolute(), choice.option)
+        console.say(f"{free / 1000:.1f} GB are free there.")
+        return EXIT_DONE
+    if options.with_parent:
+        guard.end_with_parent()
+    folder = JobFolder(options.job or request.into / "setup")
+    order = Order("setup", request, new_run_id(), "set-up")
+    folder.prepare(order, overwrite=True)
+    listener = _Narrator(console, folder, as_json=False)
+    with _interruptible(folder):
+        return follow_job(folder, order, lambda report: install.run(request, report), listener)
 
 
 def _run_convert(options: argparse.Namespace, console: Console) -> int:

@@ -16,12 +16,15 @@ from pathlib import Path
 from ..protocol.client import WorkerClient
 from ..protocol.errors import EXIT_BUG, EXIT_DONE, ResourceError, UnderstudyError, WeightsError
 from ..protocol.requests import PROTOCOL, SelftestRequest
+from ..setup import recipe
 from . import device, selftest, weights
 
 PACKAGES = ("torch", "numpy", "scipy", "mediapipe", "protobuf", "opencv-contrib-python", "av", "safetensors")
 MIN_DISK_GIB = 2.0
 MIN_MEMORY_GIB = 2.0
 WORKER_TIMEOUT_S = 60.0
+GOLDEN_MM = 1.0
+SET_UP = "Press Set Up Inference in the preferences; in a checkout: build_addon.py env."
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,16 @@ class Finding:
     code: int = EXIT_DONE
 
 
-def examine() -> list[Finding]:
-    """Look at everything; takes a few seconds."""
-    looks: tuple[Callable[[], list[Finding]], ...] = (
-        _platform, _packages, _device, _weights, _disk, _memory, _worker
-    )  # fmt: skip
+def examine(*, golden: bool = False) -> list[Finding]:
+    """Look at everything, layer by layer; takes a few seconds.
+
+    Args:
+        golden: also compute something whose result is known.
+    """
+    looks: list[Callable[[], list[Finding]]] = [
+        _platform, _driver, _packages, _device, _weights, _disk, _memory, _worker
+    ]  # fmt: skip
+    looks += [_golden] if golden else []
     return [finding for look in looks for finding in look()]
 
 
@@ -53,6 +61,37 @@ def _platform() -> list[Finding]:
     return [Finding("python", "ok", text)]
 
 
+def _driver() -> list[Finding]:
+    """Compare the computer's accelerator with what torch was built for."""
+    hardware = recipe.look()
+    if not hardware.nvidia_driver:
+        told = "AMD's compute driver; no environment is locked for it" if hardware.has_amd else "no accelerator's"
+        return [Finding("driver", "ok", told)]
+    text = f"NVIDIA's, {hardware.nvidia_driver}"
+    try:
+        import torch
+    except ImportError:
+        return [Finding("driver", "ok", text)]
+    built = torch.version.cuda or ""
+    if built and not torch.cuda.is_available():
+        hint = "Update the driver, or set up inference for the processor."
+        return [Finding("driver", "bad", f"{text}; torch is built for CUDA {built} and sees no card", hint, EXIT_BUG)]
+    return [Finding("driver", "ok", text + (f", CUDA {built}" if built else "; torch computes on the processor"))]
+
+
+def _golden() -> list[Finding]:
+    from .golden import difference_mm
+
+    try:
+        difference = difference_mm()
+    except (ImportError, UnderstudyError) as error:
+        return [Finding("golden", "bad", str(error), "Set up inference again.", EXIT_BUG)]
+    if difference > GOLDEN_MM:
+        text = f"a known pose comes out {difference:.2f} mm off; at most {GOLDEN_MM:g} are expected"
+        return [Finding("golden", "bad", text, "Set up inference again, for the processor.", EXIT_BUG)]
+    return [Finding("golden", "ok", f"a known pose comes out {difference:.3f} mm off")]
+
+
 def _packages() -> list[Finding]:
     return [_package(name) for name in PACKAGES]
 
@@ -61,14 +100,14 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name, "ok", importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "missing", "not installed", "Set the environment up: build_addon.py env", EXIT_BUG)
+        return Finding(name, "missing", "not installed", SET_UP, EXIT_BUG)
 
 
 def _device() -> list[Finding]:
     try:
         return [Finding("device", "ok", device.choose().label)]
     except ImportError as error:
-        return [Finding("device", "bad", str(error), "Set the environment up: build_addon.py env", EXIT_BUG)]
+        return [Finding("device", "bad", str(error), SET_UP, EXIT_BUG)]
 
 
 def _weights() -> list[Finding]:

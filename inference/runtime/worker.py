@@ -17,10 +17,10 @@ from typing import Any, NoReturn
 
 from ..protocol import schema
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
-from ..protocol.events import Event
+from ..protocol.events import Event, Reporter
 from ..protocol.files import is_full, storage_error
 from ..protocol.folder import JobFolder, JobReporter
-from ..protocol.requests import PROTOCOL, find_task, mismatch
+from ..protocol.requests import PROTOCOL, Order, find_task, mismatch
 from . import guard
 from .console import divert
 
@@ -87,6 +87,26 @@ def run_job(folder: JobFolder, *, run_id: str = "", listener: Callable[[Event], 
             reporter.started(order)
             find_runner(order.task)(order.request, folder, reporter)
         except BaseException as error:  # noqa: BLE001 - the one boundary: whatever ends a job becomes its last word
+            return _say_why(error, reporter)
+        reporter.last_word("done")
+        return EXIT_DONE
+
+
+def follow_job(
+    folder: JobFolder, order: Order, work: Callable[[Reporter], Any], listener: Callable[[Event], None] | None = None
+) -> int:
+    """Let work that is no task speak as a job; give the exit code.
+
+    Raises:
+        RequestError: another process has the folder.
+        ResourceError: the folder cannot be written.
+        KeyboardInterrupt: this process is to end; the job has said that it is cancelled.
+    """
+    with folder.lock(LOCK_WAIT_S), JobReporter(folder, listener) as reporter:
+        try:
+            reporter.started(order)
+            work(reporter)
+        except BaseException as error:  # noqa: BLE001 - as above
             return _say_why(error, reporter)
         reporter.last_word("done")
         return EXIT_DONE

@@ -15,7 +15,8 @@ BLENDER = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf", "idprop
 NETS = {"numpy", "torch", "safetensors"}
 STAGES = NETS | {"cv2", "scipy", "mediapipe", "google.protobuf", "av", "matplotlib"}
 BASEMENT = {"inference.protocol", "inference.core"}
-BATCH = {"inference.batch", "inference.runtime.guard", "inference.runtime.weights"}  # stdlib, all of it
+# stdlib, all of it
+BATCH = {"inference.batch", "inference.setup", "inference.runtime.guard", "inference.runtime.weights"}
 TOOLS = {"inference.runtime.video", "inference.runtime.sound", "inference.runtime.device", "inference.runtime.weights"}
 
 # a folder, and what may be imported there besides the standard library; the longest folder that fits a file counts
@@ -26,10 +27,11 @@ ALLOWED = {
     "inference": BASEMENT | {"inference.runtime"},
     "inference/protocol": {"inference.protocol"},
     "inference/batch": {"inference.protocol", "inference.runtime.worker"} | BATCH,
+    "inference/setup": {"inference.protocol", "inference.setup"},
     "inference/core": {"numpy"} | BASEMENT,
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
     # the wings by name, on demand
-    "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime", "inference.batch"},
+    "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime"} | BATCH,
     "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion", "inference.calibration"},
     "inference/calibration": STAGES | BASEMENT | TOOLS | {"inference.motion", "inference.calibration"},  # one wing
     "inference/body": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.body"},

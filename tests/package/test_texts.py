@@ -38,7 +38,7 @@ def test_no_file_names_the_host_of_a_package_registry() -> None:
 
 def test_every_locked_package_is_credited() -> None:
     credits = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8").lower()
-    packages = {name for path in (ROOT / "requirements").glob("*.lock") for name in build_addon.locked(path)}
+    packages = {name for path in (ROOT / "requirements").rglob("*.lock") for name in build_addon.locked(path)}
     assert not sorted(name for name in packages if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", credits))
 
 

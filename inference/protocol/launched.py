@@ -1,0 +1,134 @@
+"""Work beside the worker: a process of its own that says how it goes in a job folder, as batches and set-ups do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from .client import GRACE_S, ROOT, clean_environment, command_line
+from .errors import InputError, ResourceError
+from .events import Event
+from .files import storage_error
+from .folder import JobFolder
+from .watch import JobWatch
+
+OUTPUT = "output.txt"
+
+
+class Launched:
+    """A running `python -m inference ...` and all that it started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    @classmethod
+    def start(cls, python: str, words: Sequence[str], folder: Path) -> Launched:
+        """Start it; what it prints goes to `output.txt` in the folder. Words name the folder themselves.
+
+        Raises:
+            ResourceError: the folder cannot be written.
+            InputError: there is no such program.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            out = (folder / OUTPUT).open("wb")
+        except OSError as error:
+            raise storage_error(folder / OUTPUT, error) from error
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
+        command = [*command_line(python, *words), "--with-parent"]
+        with out:
+            try:
+                process = subprocess.Popen(
+                    command, cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                    start_new_session=sys.platform != "win32", creationflags=flags,
+                )  # fmt: skip
+            except OSError as error:
+                raise InputError(f"{python} cannot be started: {error.strerror}.") from error
+        return cls(process)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """End it and what it started now."""
+        if self.is_alive:
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":
+                    self._process.kill()
+                else:
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def describe_end(self) -> str:
+        """Say how it ended; nothing while it lives."""
+        code = self._process.poll()
+        return "" if code is None else f"The process ended with exit code {code}."
+
+
+class LaunchedJob:
+    """A job of a launched process; follows and stops it as `client.Job` does those of the worker."""
+
+    def __init__(self, process: Launched, folder: JobFolder, grace_s: float = GRACE_S) -> None:
+        self.watch = JobWatch(folder)
+        self._process = process
+        self._grace_s = grace_s
+        self._cancelled_at = 0.0
+
+    @property
+    def folder(self) -> JobFolder:
+        """Where the job lives."""
+        return self.watch.folder
+
+    @property
+    def state(self) -> str:
+        """As in `JobWatch`."""
+        return self.watch.state
+
+    @property
+    def last(self) -> Event | None:
+        """The last word, once it is said."""
+        return self.watch.last
+
+    def poll(self) -> list[Event]:
+        """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
+        events = self.watch.poll(worker_gone=self._describe_end())
+        if self._cancelled_at and self.last is None:
+            waited_s = time.monotonic() - self._cancelled_at
+            if waited_s > 2 * self._grace_s:
+                self._process.kill()
+            elif waited_s > self._grace_s:
+                self._process.terminate()
+        return events
+
+    def _describe_end(self) -> str:
+        told = self._process.describe_end()
+        if not told:
+            return ""
+        with contextlib.suppress(OSError):
+            printed = (self.folder.path / OUTPUT).read_bytes()[-400:].decode("utf-8", "replace")
+            told = f"{told} {' '.join(printed.split())}".strip()
+        return told
+
+    def cancel(self) -> None:
+        """Ask the job to stop, once."""
+        if self.last is None and not self._cancelled_at:
+            with contextlib.suppress(ResourceError):
+                self.folder.ask_to_cancel()
+            self._cancelled_at = time.monotonic()
