@@ -75,6 +75,16 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
         options=PATH_OPTIONS,
     )
+    notify: EnumProperty(
+        name="Notify",
+        description="How the end of long work is told",
+        items=(
+            ("OFF", "Off", "Only the job list shows it"),
+            ("BLENDER", "In Blender", "A note in Blender's window"),
+            ("DESKTOP", "On the Desktop", "Also a note of the system's, where it has a way"),
+        ),
+        default="BLENDER",
+    )
     tab: StringProperty(name="Tab", description="Name of the tab in the sidebar", default="Understudy", update=_renamed)
     log_level: EnumProperty(
         name="Console",
@@ -95,6 +105,7 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         row.operator("understudy.save_support_bundle", text="", icon="FILE_ARCHIVE")
         _draw_check(layout)
         layout.prop(self, "output", placeholder="Beside the saved file")
+        layout.prop(self, "notify")
         layout.prop(self, "tab")
         layout.prop(self, "log_level")
 

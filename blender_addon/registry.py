@@ -7,6 +7,7 @@ import contextlib
 import bpy
 
 from ..operators import (
+    batch,
     calibration,
     head,
     jobs,
@@ -46,6 +47,7 @@ CLASSES = (
     *head.CLASSES,
     *jobs.CLASSES,
     *setup.CLASSES,
+    *batch.CLASSES,
     *motion_panels.CLASSES,
     *calibration_panels.CLASSES,
     *retarget_panels.CLASSES,

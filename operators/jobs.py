@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import bpy
 from bpy.props import StringProperty
@@ -11,6 +12,9 @@ from ..inference.protocol.errors import InputError
 from .base import Guarded
 from .environment import Check, find_python
 from .session import SESSION
+
+LOG_TEXT = "Understudy Log"
+_LOG_LINES, _LOG_BYTES = 24, 256 << 10
 
 
 class _OfJob(Guarded):
@@ -80,6 +84,44 @@ class UNDERSTUDY_OT_open_job(_OfJob):
         return {"FINISHED"}
 
 
+class UNDERSTUDY_OT_view_log(_OfJob):
+    """Show the end of what was printed, and keep it as a text of this file"""
+
+    bl_idname = "understudy.view_log"
+    bl_label = "View Log"
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Show it in a window of its own."""
+        result = self.execute(context)
+        if result == {"FINISHED"}:
+            context.window_manager.popup_menu(self._draw_lines, title=self.chosen().name, icon="TEXT")
+        return result
+
+    def _draw_lines(self, menu: Any, context: bpy.types.Context) -> None:
+        for line in bpy.data.texts[LOG_TEXT].as_string().splitlines()[-_LOG_LINES:]:
+            menu.layout.label(text=line[:140])
+        menu.layout.label(text=f"All of it: text {LOG_TEXT!r} in the Text Editor", icon="INFO")
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Put the end of the newest log into a text datablock."""
+        folder = self.chosen()
+        job = SESSION.find(folder)
+        files = job.logs if job else [file for file in (folder / "log.txt",) if file.is_file()]
+        if not files:
+            raise InputError(f"{folder.name} has printed nothing.")
+        text = bpy.data.texts.get(LOG_TEXT) or bpy.data.texts.new(LOG_TEXT)
+        text.clear()
+        for file in reversed(files):
+            text.write(f"--- {file.name}\n{_tail(file)}\n")
+        return {"FINISHED"}
+
+
+def _tail(file: Path) -> str:
+    with file.open("rb") as stream:
+        stream.seek(max(stream.seek(0, 2) - _LOG_BYTES, 0))
+        return stream.read(_LOG_BYTES).decode("utf-8", "replace").replace("\0", "")
+
+
 class UNDERSTUDY_OT_find_jobs(Guarded):
     """Look for earlier jobs in the folder where new ones go"""
 
@@ -116,6 +158,7 @@ CLASSES = (
     UNDERSTUDY_OT_cancel_job,
     UNDERSTUDY_OT_open_report,
     UNDERSTUDY_OT_open_job,
+    UNDERSTUDY_OT_view_log,
     UNDERSTUDY_OT_find_jobs,
     UNDERSTUDY_OT_check_environment,
 )

@@ -30,6 +30,7 @@ from ..inference.protocol.errors import (
 )
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.launched import Launched, LaunchedJob
+from . import notice
 from .environment import Check, find_python, output_folder
 
 LOG = logging.getLogger("understudy")
@@ -47,6 +48,7 @@ class Job:
         self.has_worker = is_ours and isinstance(client, ClientJob)
         self.task, self.asked = _read_order(client.folder.request)
         self.asked_to_stop = False
+        self.since = time.monotonic()
         self.then: Callable[[Job], None] | None = None  # what the session does once it is over
 
     @property
@@ -125,6 +127,12 @@ class Job:
     def artifacts(self) -> dict[str, str]:
         """Files that the job has announced, by their names."""
         return self._client.watch.artifacts
+
+    @property
+    def logs(self) -> list[Path]:
+        """What was printed, newest first; some may not be there."""
+        files = [self.folder / name for name in ("log.txt", "output.txt", "blender.txt")]
+        return sorted((file for file in files if file.is_file()), key=lambda file: -file.stat().st_mtime)
 
     @property
     def report(self) -> Path | None:
@@ -279,12 +287,18 @@ class Session:
 
     def pump(self) -> bool:
         """Take in what jobs and the check said, without waiting; tell whether anything changed."""
-        changed = [job.poll() for job in self.jobs if job.is_running]
+        changed = [self._poll(job) for job in self.jobs if job.is_running]
         for job in self.jobs:
             if job.then and not job.is_running:
                 then, job.then = job.then, None
                 then(job)
         return self._pump_check() or any(changed)
+
+    def _poll(self, job: Job) -> bool:
+        changed = job.poll()
+        if not job.is_running:
+            notice.tell_end(job, time.monotonic() - job.since)
+        return changed
 
     @property
     def is_busy(self) -> bool:

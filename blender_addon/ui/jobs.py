@@ -1,4 +1,4 @@
-"""What jobs are doing and have done."""
+"""What runs and has run: captures, heads, batches, set-ups, whoever started them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from ...operators.session import SESSION, Job
 _ICONS = {
     "waiting": "SORTTIME", "running": "PLAY", "done": "CHECKMARK",
     "cancelled": "X", "failed": "ERROR", "crashed": "ERROR",
+}  # fmt: skip
+_TASKS = {
+    "motion": "ARMATURE_DATA", "head": "USER", "calibrate": "CAMERA_DATA", "tune": "MODIFIER", "live": "REC",
+    "batch": "PRESET", "setup": "IMPORT", "sync": "TIME",
 }  # fmt: skip
 _SHOWN = 8
 _COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them
@@ -25,6 +29,8 @@ def draw_job(layout: bpy.types.UILayout, job: Job) -> None:
     else:
         row = layout.row(align=True)
         row.label(text=job.status, icon=_ICONS.get(job.state, "QUESTION"))
+        if job.logs:
+            row.operator("understudy.view_log", text="", icon="TEXT").folder = str(job.folder)
         if job.report is not None:
             row.operator("understudy.open_report", text="", icon="HELP").folder = str(job.folder)
         row.operator("understudy.open_job", text="", icon="FILE_FOLDER").folder = str(job.folder)
@@ -66,7 +72,7 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
         for job in SESSION.jobs[:_SHOWN]:
             box = layout.box().column()
             row = box.row(align=True)
-            row.label(text=job.name)
+            row.label(text=job.name, icon=_TASKS.get(job.task, "NONE"))
             if job.result is not None:
                 row.operator("understudy.apply_motion", text="Apply").filepath = str(job.result)
             if job.head is not None:
@@ -74,6 +80,10 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
             draw_job(box, job)
         if not SESSION.jobs:
             layout.label(text="No jobs yet")
+        row = layout.row(align=True)
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator("understudy.batch_folder", icon="FILE_FOLDER")
+        row.operator("understudy.run_batch", icon="PRESET")
         layout.operator("understudy.find_jobs", icon="VIEWZOOM")
 
 
