@@ -114,9 +114,10 @@ class Job:
 
     @property
     def preview(self) -> Path | None:
-        """The newest picture of a head that takes shape."""
+        """The newest picture of a head that takes shape; once it has, its portrait."""
         shown = [file for name, file in self.artifacts.items() if name.startswith("preview_")]
-        return self.folder / max(shown) if shown else None
+        file = self.artifacts.get("portrait") or max(shown, default="")
+        return self.folder / file if file else None
 
     def artifact(self, name: str) -> Path | None:
         """Look up a file that the job has announced."""

@@ -16,16 +16,17 @@ from ..protocol.requests import HeadRequest
 from ..runtime import weights
 from .extract import ExtractSettings, extract
 from .job import HeadJob, read_same, write_picture
+from .pictures import picture_mesh, picture_surface
 from .prior import Prior
 from .seen import Seen
-from .surface import FitSettings, Fitted, fit, picture
+from .surface import FitSettings, Fitted, fit
 from .texture import texture
 from .wrap import body_mesh, wrap
 
 Array = np.ndarray
 _CHIN, _IRISES = 152, (468, 473)  # of the 478 face points
 _SMALLEST, _LARGEST = 0.6, 1.5  # heads against an average one, infants included
-_VIEW_PX = 224
+_VIEW_PX = 320
 _TURNS_DEG = (0, 45, 90)
 
 
@@ -58,7 +59,7 @@ def make(job: HeadJob, seen: list[Seen], prior: Prior, template: Any, device: st
     scale = surface.header["scale"]
     mesh = job.stage(
         HeadMesh, "head_mesh", "wrap", shape,
-        lambda: wrap(template, surface, fitted.landmarks).with_header(scale=scale),
+        lambda: wrap(template, surface, fitted.landmarks, job).with_header(scale=scale),
     )  # fmt: skip
     body = None
     if request.body:
@@ -111,7 +112,7 @@ def _textured(
     fingerprint = job.fingerprint("texture", mesh.header["fingerprint"], size)
     color, normal = (read_same(path, fingerprint) for path in paths)
     if color is None or normal is None:
-        baked = lambda: texture(mesh, surface, fitted.field, seen, list(fitted.cameras), size)  # noqa: E731
+        baked = lambda: texture(mesh, surface, fitted.field, seen, list(fitted.cameras), size, job)  # noqa: E731
         color, normal = job.timed("texture", baked)
         for path, image in zip(paths, (color, normal), strict=True):
             write_picture(path, image, fingerprint)
@@ -120,16 +121,16 @@ def _textured(
     return color, normal
 
 
-def views(job: HeadJob, fitted: Fitted) -> list[tuple[str, Array]]:
-    """Pictures of the fitted head from the front and turned, in its colours and as clay; the first is kept, too."""
+def views(job: HeadJob, head: Head) -> list[tuple[str, Array]]:
+    """Pictures from the front and turned: the clean mesh, the dense surface, and that as clay; the first is kept."""
     made = []
     for number, turn in enumerate(_TURNS_DEG):
         job.progress("report", number, len(_TURNS_DEG))
-        azimuth = float(np.radians(turn))
-        both = [picture(fitted.field, azimuth=azimuth, size=_VIEW_PX, shaded=shaded) for shaded in (False, True)]
-        made.append((f"Turned by {turn} degrees" if turn else "From the front", np.concatenate(both, 1)))
+        clean = picture_mesh(head.mesh, head.color, turn, _VIEW_PX)
+        dense = [picture_surface(head.surface, turn, _VIEW_PX, clay=clay) for clay in (False, True)]
+        made.append((f"Turned by {turn} degrees" if turn else "From the front", np.concatenate([clean, *dense], 1)))
         if not turn:
-            write_picture(job.artifacts / "portrait.png", both[0])
+            write_picture(job.artifacts / "portrait.png", clean)
             job.artifact("portrait", "artifacts/portrait.png")
     job.progress("report", len(_TURNS_DEG), len(_TURNS_DEG))
     return made

@@ -53,7 +53,7 @@ def run(request: HeadRequest, folder: Path, report: Reporter) -> dict[str, Any]:
 
     device = choose(request.device, request.threads)
     head = make(job, seen, load_prior(request.prior), load_template(), device.name)
-    pictures = [("What was seen", sheet), *views(job, head.fitted)]
+    pictures = [("What was seen", sheet), *views(job, head)]
     numbers = summary(job, head)
     write_report(job.folder, numbers, pictures, head.color)
     job.artifact("report", "report.html")

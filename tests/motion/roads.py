@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +68,19 @@ class Road:
         self.folder = JobFolder(path)
         self.events: list[Event] = []
 
-    def run(self, request: Any) -> int:
-        """Walk the road once and give the exit code."""
+    def run(self, request: Any, listen: Callable[[Event], None] | None = None) -> int:
+        """Walk the road once and give the exit code; `listen` is told each event, too."""
         self.events = []
+
+        def hear(event: Event) -> None:
+            self.events.append(event)
+            if listen:
+                listen(event)
+
         task = next(name for name, task in TASKS.items() if type(request) is task.request)
         order = Order(task, request, new_run_id(), "test")
         self.folder.prepare(order, overwrite=True)
-        return run_job(self.folder, run_id=order.run_id, listener=self.events.append)
+        return run_job(self.folder, run_id=order.run_id, listener=hear)
 
     @property
     def stages(self) -> set[str]:
