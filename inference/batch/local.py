@@ -84,7 +84,7 @@ class _Desk:
         self._silence_s = silence_s
         self._job: Job | None = None
         self._heard = 0.0
-        self._is_silent = False
+        self._is_silent = self._is_stopping = False
         self._pinned = 0
 
     def begin(self, work: Work) -> None:
@@ -144,8 +144,10 @@ class _Desk:
             if isinstance(error, ResourceError):
                 self.client.kill()  # what it holds may be why memory ran out
             self._finish(self._ledger.fail, error, log=log)
-        elif last.kind == "cancelled":
+        elif last.kind == "cancelled" and self._is_stopping:
             self._finish(self._ledger.drop)
+        elif last.kind == "cancelled":
+            self._finish(self._ledger.die, "It was ended from outside.", log=log)
         else:
             said = f"It said nothing for {self._silence_s:g} s." if self._is_silent else last["message"]
             self._finish(self._ledger.die, said, log=log)
@@ -157,6 +159,7 @@ class _Desk:
 
     def stop(self) -> None:
         """Ask the item in hand to stop, once."""
+        self._is_stopping = True
         if self.work and self._job is None:
             self._finish(self._ledger.drop)
         elif self._job:

@@ -161,7 +161,7 @@ class _Pool:
         elif last and last.kind == "failed":
             self._ledger.fail(task.work, known_error(last["code"], last["message"], last["hint"]))
         elif last and last.kind == "cancelled":
-            self._ledger.drop(task.work)
+            self._ledger.die(task.work, "It was ended from outside.")
         else:
             self._ledger.die(task.work, "The actor left no last word: do all machines see the same files?")
 

@@ -238,3 +238,19 @@ def test_a_run_can_be_followed_as_a_job_and_stopped_by_its_folder(tmp_path):
         assert process.wait(10) == 130
     watch.poll()
     assert watch.state == "cancelled" and watch.pace.total == 20
+
+
+@UNIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGSEGV, signal.SIGSTOP])
+def test_a_worker_that_is_signalled_from_outside_is_replaced(tmp_path, number):
+    manifest = write_batch(tmp_path / "b.json", [{"steps": 4, "step_s": 0.1}] * 4)
+    events = tmp_path / "results/.work/item 0002/events.jsonl"
+    with subprocess.Popen(
+        command("run", manifest.path, "--silence-s", 2), cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (events.is_file() and b"started" in events.read_bytes()):
+            time.sleep(0.01)
+        os.kill(json.loads(events.read_bytes().splitlines()[0])["pid"], number)
+        assert process.wait(60) == 0
+        assert process.stderr and "attempts lost" in process.stderr.read()
+    assert not wrong(manifest)
