@@ -28,8 +28,9 @@ from ..head.camera import place
 from ..head.detect import Faces
 from ..head.frame import from_sphere, similarity
 from ..head.prior import Prior
+from ..head.render import picture_from
 from ..head.seen import Seen
-from ..head.surface import FitSettings, Fitted, Fitting, load_prior, picture_from
+from ..head.surface import FitSettings, Fitted, Fitting, load_prior
 from ..head.wrap import load_template
 from ..nets.multi_neus import MultiNeus, MultiNeusConfig
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render

@@ -47,8 +47,8 @@ def place(photos: list[Seen], span: Span) -> Placed:
     Raises:
         InputError: a photo's points fit no head.
     """
-    mean = from_sphere(span.points.double().numpy())
-    basis = span.point_basis.double().numpy() * RADIUS  # (P, 3, K)
+    mean = from_sphere(span.points.double().cpu().numpy())
+    basis = span.point_basis.double().cpu().numpy() * RADIUS  # (P, 3, K)
     begun = [_begin(photo, mean) for photo in photos]
     start = np.concatenate([np.zeros(basis.shape[-1]), *begun])
 

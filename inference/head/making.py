@@ -14,6 +14,7 @@ from ..core.stages import content_of
 from ..protocol.errors import RequestError
 from ..protocol.requests import HeadRequest
 from ..runtime import weights
+from .anchors import anchor
 from .extract import ExtractSettings, extract
 from .job import HeadJob, read_same, write_picture
 from .pictures import picture_mesh, picture_surface
@@ -59,7 +60,8 @@ def make(job: HeadJob, seen: list[Seen], prior: Prior, template: Any, device: st
     scale = surface.header["scale"]
     mesh = job.stage(
         HeadMesh, "head_mesh", "wrap", shape,
-        lambda: wrap(template, surface, fitted.landmarks, job).with_header(scale=scale),
+        lambda: wrap(template, surface, anchor(surface, seen, fitted.cameras, fitted.landmarks), job)
+        .with_header(scale=scale),
     )  # fmt: skip
     body = None
     if request.body:

@@ -8,7 +8,7 @@ detector speak about the shape.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +82,15 @@ class Prior:
         self.color_own = [p for p in own if id(p) not in sdf]
         self.shape = span_of(self.shape_own, net.landmarks, shape)  # type: ignore[arg-type]
         self.color = span_of(self.color_own, net.landmarks[:, :0], color, weight=0.0)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> None:
+        """Move everything to a device."""
+        self.net.to(device)
+        if self.relief is not None:
+            self.relief.to(device)
+        for name in ("shape", "color"):
+            span = getattr(self, name)
+            setattr(self, name, Span(*(getattr(span, f.name).to(device) for f in fields(span))))
 
     def field(self, shape: Tensor, color: Tensor) -> Field:
         """The scene at coordinates (K,) and (L,)."""

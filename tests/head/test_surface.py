@@ -13,12 +13,13 @@ from inference.core.cameras import Camera, level_rotation, pinhole, project
 from inference.head.camera import place
 from inference.head.frame import CENTRE, from_sphere
 from inference.head.prior import Prior, span_of
+from inference.head.render import picture, picture_from
 from inference.head.seen import Seen
-from inference.head.surface import FitSettings, fit, load_prior, picture, picture_from
+from inference.head.surface import FitSettings, fit, load_prior
 from inference.protocol.errors import Cancelled, InputError, WeightsError
 from inference.protocol.events import SilentReporter
 
-QUICK = FitSettings(side=64, first=6, second=4, rays=64)
+QUICK = FitSettings(side=48, first=3, second=2, rays=48)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +109,11 @@ def test_a_known_head_is_found_again(prior: Prior) -> None:
 def test_a_cancelled_fit_goes_on_where_it_was(prior: Prior, tmp_path: Path) -> None:
     photo, _ = photo_of(prior, 3)
     with pytest.raises(Cancelled):
-        fit([photo], prior, QUICK, Steps(until=8), folder=tmp_path)
+        fit([photo], prior, QUICK, Steps(until=4), folder=tmp_path)
     assert (tmp_path / "fit.safetensors").exists() and not list(tmp_path.glob("*.partial"))
     steps = Steps()
     fitted = fit([photo], prior, QUICK, steps, folder=tmp_path)
-    assert steps.last == (10, 10) and np.isfinite(fitted.landmarks).all()
+    assert steps.last == (5, 5) and np.isfinite(fitted.landmarks).all()
     again = fit([photo], prior, QUICK, Steps(until=1), folder=tmp_path)  # nothing is left to do
     assert np.array_equal(picture(again.field, size=24), picture(fitted.field, size=24))
 
