@@ -243,7 +243,9 @@ class HeadRequest:
     video: Annotated[Path | None, About("A short film turned round the head, in place of photos.")] = None
     face: Annotated[
         tuple[int, ...],
-        About("Which face, counted from the left; once, or for each photo. 0 is the only or by far largest one.", 0, 64),
+        About(
+            "Which face, counted from the left; once, or for each photo. 0 is the only or by far largest one.", 0, 64
+        ),
     ] = ()
     accept_doubtful: Annotated[
         bool, About("Go on where a face seems drawn, blurred or covered, instead of refusing the photo.")
