@@ -101,7 +101,7 @@ def _marched(grid: Array, cells: int) -> tuple[Array, Array]:
             f"The field holds no surface: its distances lie between {grid.min():.3f} and {grid.max():.3f}.",
             "Fit again from another photo or with another seed.",
         )
-    vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=(2.0 / cells,) * 3, gradient_direction="ascent")
+    vertices, faces, _, _ = marching_cubes(grid, 0.0, spacing=(2.0 / cells,) * 3, gradient_direction="descent")
     return vertices - 1.0, faces
 
 

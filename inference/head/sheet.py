@@ -90,8 +90,9 @@ def fill(picture: Array, weight: Array) -> Array:
     """(H, W, C) colours where there is weight, spread smoothly into where there is none (push and pull)."""
     top = np.concatenate([picture * weight[..., None], weight[..., None]], -1).astype(np.float32)
     levels = [top]
-    while min(levels[-1].shape[:2]) > 2:
-        half = cv2.resize(levels[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    while max(levels[-1].shape[:2]) > 1:
+        height, width = levels[-1].shape[:2]
+        half = cv2.resize(levels[-1], (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
         half *= np.minimum(1.0, 4.0 * half[..., -1:]) / np.maximum(half[..., -1:], 1e-8)
         levels.append(half)
     below = levels[-1]

