@@ -23,6 +23,8 @@ EXPRESSION = "understudy_expression"  # custom property: the expression of the p
 _ROUGHNESS = {"eye.L": 0.08, "eye.R": 0.08, "teeth": 0.25, "tongue": 0.35, "mouth": 0.4}
 _SKIN_ROUGHNESS = 0.5
 _EYES = ("eye.L", "eye.R")
+_BODY = "body"
+_FRONT_M, _LOW_M, _HIGH_M = 0.04, -0.06, 0.02  # of the face without brows and hair, in the frame of heads
 
 
 @dataclass(frozen=True)
@@ -207,11 +209,33 @@ def _materials(files: HeadFiles, parts: Sequence[str], options: HeadOptions) -> 
     )
     made: dict[float, bpy.types.Material] = {}
     for part in parts:
+        if part == _BODY:
+            continue
         roughness = _ROUGHNESS.get(part, _SKIN_ROUGHNESS)
         if roughness not in made:
             word = {"eye.L": "Eyes", "teeth": "Teeth", "tongue": "Tongue", "mouth": "Mouth"}.get(part, "Skin")
             made[roughness] = _material(f"{options.name} {word}", color, normal, roughness)
-    return [made[_ROUGHNESS.get(part, _SKIN_ROUGHNESS)] for part in parts]
+    plain = _plain_skin(f"{options.name} Body", files.mesh, color) if _BODY in parts else None
+    return [plain if part == _BODY else made[_ROUGHNESS.get(part, _SKIN_ROUGHNESS)] for part in parts]
+
+
+def _plain_skin(name: str, mesh: HeadMesh, color: bpy.types.Image) -> bpy.types.Material:
+    """Skin without a picture, in the colour of the face between eyes and chin: photos show no body."""
+    places = mesh.vertices[mesh.faces]
+    front = (places[..., 1] < _FRONT_M) & (places[..., 2] > _LOW_M) & (places[..., 2] < _HIGH_M)
+    near = front & (mesh.face_part == mesh.header["parts"].index("skin"))[:, None]
+    pixels = np.empty(len(color.pixels), np.float32)
+    color.pixels.foreach_get(pixels)
+    width, height = color.size
+    picture = pixels.reshape(height, width, -1)
+    columns, rows = (np.clip(mesh.uv[near] * (width, height), 0, (width - 1, height - 1))).astype(int).T
+    material, _, shader = _shaded(name, _SKIN_ROUGHNESS)
+    if len(rows):
+        srgb = np.median(picture[rows, columns, :3], 0)
+        linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+        shader.inputs["Base Color"].default_value = (*linear.tolist(), 1.0)
+        material.diffuse_color = (*linear.tolist(), 1.0)
+    return material
 
 
 def _image(path: Path, name: str, *, space: str, pack: bool) -> bpy.types.Image:

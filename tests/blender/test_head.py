@@ -273,3 +273,18 @@ def test_the_command_applies_a_finished_head_saves_and_exports(addon, job, tmp_p
 def test_the_command_refuses_with_a_sentence_and_a_code(addon, capsys, words, code, sentence):
     assert commands.run(words) == code
     assert sentence in capsys.readouterr().out
+
+
+def test_a_body_is_plain_skin_in_the_colour_of_the_face(tmp_path):
+    path = heads.write_job(tmp_path / "job", body=True)
+    mesh = heads.head_mesh(parts=["skin", "eye.L", "eye.R", "body"], neck=[0.0, 0.1, -1.5])
+    part = np.where(np.arange(len(mesh.faces)) < 3, 3, mesh.face_part)
+    low = mesh.vertices * np.float32([1, 1, 0.1])  # corners between eyes and chin
+    replace(mesh, face_part=part, vertices=low).save(path.with_name("body_mesh.npz"))
+    made = heads_operators.apply_head(path, bpy.context.scene, body=True)
+    materials = bpy.data.objects[made.head].data.materials
+    plain = next(material for material in materials if material.name.endswith("Body"))
+    shader = next(node for node in plain.node_tree.nodes if node.type == "BSDF_PRINCIPLED")
+    srgb = np.array([204, 128, 102]) / 255
+    assert not shader.inputs["Base Color"].links
+    assert np.allclose(shader.inputs["Base Color"].default_value[:3], ((srgb + 0.055) / 1.055) ** 2.4, atol=0.01)
