@@ -279,7 +279,7 @@ def test_a_body_is_plain_skin_in_the_colour_of_the_face(tmp_path):
     path = heads.write_job(tmp_path / "job", body=True)
     mesh = heads.head_mesh(parts=["skin", "eye.L", "eye.R", "body"], neck=[0.0, 0.1, -1.5])
     part = np.where(np.arange(len(mesh.faces)) < 3, 3, mesh.face_part)
-    low = mesh.vertices * np.float32([1, 1, 0.1])  # corners between eyes and chin
+    low = mesh.vertices * np.array([1, 1, 0.1], np.float32)  # corners between eyes and chin
     replace(mesh, face_part=part, vertices=low).save(path.with_name("body_mesh.npz"))
     made = heads_operators.apply_head(path, bpy.context.scene, body=True)
     materials = bpy.data.objects[made.head].data.materials
