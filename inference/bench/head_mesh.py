@@ -17,7 +17,7 @@ import numpy as np
 from ..core.artifacts import HeadMesh, HeadSurface
 from ..head.frame import from_sphere
 from ..head.nearest import Meshed
-from ..head.seams import depth_in_eye
+from ..head.seams import depth_in_eye, seen_when_closed
 from ..head.template import PARTS, Template, triangulate
 from ..head.wrap import FACE_REACH, load_template, wrap
 from ..training import portraits
@@ -105,7 +105,7 @@ def measure(template: Template, mesh: HeadMesh, surface: HeadSurface) -> MeshFig
         1e3 * float(distance[order][np.searchsorted(within, 0.95)]),
         1e3 * float(lids),
         1e3 * float(np.clip(upper[:, 2] - lower[:, 2], 0, None).max()),
-        100.0 * max(_seen_when_closed(template, mesh, side) for side in ("Left", "Right")),
+        100.0 * max(_seen_in_blink(template, mesh, side) for side in ("Left", "Right")),
         tuple(shape_figure(template, mesh, str(name)) for name in mesh.shape_key_names),
     )
 
@@ -134,18 +134,9 @@ def shape_figure(template: Template, mesh: HeadMesh, name: str) -> ShapeFigure:
     return ShapeFigure(name, float(moved[inside].mean()), float(moved[inside].max()), float(moved[outside].mean()))
 
 
-def _seen_when_closed(template: Template, mesh: HeadMesh, side: str) -> float:
-    """Share of an eyeball's visible places that can still be seen from the front when its lids are closed."""
+def _seen_in_blink(template: Template, mesh: HeadMesh, side: str) -> float:
     key = mesh.shape_keys[list(mesh.shape_key_names).index(f"eyeBlink{side}")]
-    ball = template.face_part == PARTS.index(f"eye.{side[0]}")
-    lids = triangulate(template.faces[np.isin(template.face_part, [PARTS.index("skin"), PARTS.index("socket")])])
-    centre = mesh.vertices[template.faces[ball][:, :3]].mean(1).astype(float)
-    front = centre[centre[:, 1] < template.eye(side[0], mesh.vertices)[0][1]]
-    ahead = np.broadcast_to([0.0, -1.0, 0.0], front.shape)
-    start = front + 2e-4 * ahead
-    open_ = Meshed(mesh.vertices, lids).cast(start, ahead, 0.2).face < 0
-    closed = Meshed(mesh.vertices + key, lids).cast(start, ahead, 0.2).face < 0
-    return float((open_ & closed).sum() / max(open_.sum(), 1))
+    return seen_when_closed(template, mesh.vertices, mesh.vertices + key, side[0])
 
 
 def report(figures: dict[str, MeshFigures]) -> str:

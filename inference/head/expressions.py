@@ -11,10 +11,12 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from .nearest import face_normals
-from .seams import push_out
+from .seams import Lining, push_out, seen_when_closed
 from .template import PARTS, Template
 
 Array = np.ndarray
+_FURTHER = (1.1, 1.2, 1.3, 1.4, 1.5, 1.65, 1.8)  # of a blink
+_SEEN = 0.005
 _HELD = 1e-3  # weight of where a vertex would go by itself, against the triangles
 
 
@@ -30,12 +32,16 @@ def transfer(template: Template, vertices: Array, frame: Array) -> Array:
     triangles = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]], quads[:, [0, 1, 3]], quads[:, [1, 2, 3]]])
     rows = np.unique(triangles)
     local = np.searchsorted(rows, triangles)
-    system = _Poisson(vertices[rows], local)
+    system, lining = _Poisson(vertices[rows], local), Lining(template)
     for index in range(len(keys)):
         gradients = _gradients(source[rows], source[rows] + keys[index][rows], local)
         still = np.linalg.norm(keys[index][rows], axis=1) < 1e-6
         out[index][rows] = system.solve(gradients, out[index][rows], still)
         out[index] = _eyes(template, vertices, index, out[index])
+        if template.shape_key_names[index].startswith("eyeBlink"):
+            out[index] = _closed(template, vertices, index, out[index])
+        if np.abs(keys[index][lining.rows]).max() > 1e-5:
+            out[index] = lining.tuck(vertices + out[index]) - vertices
     return out
 
 
@@ -76,6 +82,16 @@ def _gradients(start: Array, end: Array, triangles: Array) -> Array:
     flat = np.abs(np.linalg.det(before)) < 1e-14
     before[flat] = after[flat] = np.eye(3)
     return after @ np.linalg.inv(before)
+
+
+def _closed(template: Template, vertices: Array, index: int, offsets: Array) -> Array:
+    """Move the lids further until nothing is seen between them: eyes may be opened wider than the template's."""
+    side, out = template.shape_key_names[index][len("eyeBlink")], offsets
+    for more in _FURTHER:
+        if seen_when_closed(template, vertices, vertices + out, side) < _SEEN:
+            break
+        out = _eyes(template, vertices, index, offsets * more)
+    return out
 
 
 def _eyes(template: Template, vertices: Array, index: int, offsets: Array) -> Array:

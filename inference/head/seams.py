@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .template import Template
+from .nearest import Meshed, face_normals
+from .template import PARTS, Template, triangulate
 
 Array = np.ndarray
+_THIN = 1.2e-3  # metres of flesh between the skin and what lines it, at least, where the template has as much
 CLEAR = 3e-4  # metres between a lid and an eyeball
 _REACH = 0.0025  # metres over which a correction fades
 
@@ -67,3 +69,42 @@ def push_out(template: Template, vertices: Array, side: str, rest: Array) -> Arr
     distance = np.linalg.norm(again, axis=1, keepdims=True)
     out[rows] = centre + again * np.maximum(1.0, (radius + CLEAR) / distance)
     return out
+
+
+class Lining:
+    """The inside of the mouth and of lids, which stays behind the skin as on the template."""
+
+    def __init__(self, template: Template) -> None:
+        skin = template.face_part == PARTS.index("skin")
+        self._triangles = triangulate(template.faces[skin])
+        inner = np.setdiff1d(template.vertices_of("mouth", "socket"), template.vertices_of("skin"))
+        depth, _, _ = self._depth(template.vertices, inner)
+        kept = depth > 1e-4
+        self.rows, self._wanted = inner[kept], np.minimum(depth[kept] * 0.6, _THIN)
+
+    def tuck(self, vertices: Array) -> Array:
+        """(V, 3) with what comes through the skin, or near to it, moved back."""
+        out = np.array(vertices, float)
+        for _ in range(2):  # by then the nearest skin may be another
+            depth, towards, near = self._depth(out, self.rows)
+            missing = np.where(near, np.clip(self._wanted - depth, 0, 0.012), 0)
+            out[self.rows] += missing[:, None] * towards
+        return out
+
+    def _depth(self, vertices: Array, rows: Array) -> tuple[Array, Array, Array]:
+        """Metres (R,) behind the nearest skin, directions (R, 3) into the head, and whether skin is near (R,)."""
+        places = Meshed(vertices, self._triangles).nearest(vertices[rows], 0.015)
+        inwards = -face_normals(vertices, self._triangles)[places.face.clip(0)]
+        depth = ((vertices[rows] - places.points) * inwards).sum(1)
+        return depth, inwards, places.face >= 0
+
+
+def seen_when_closed(template: Template, rest: Array, closed: Array, side: str) -> float:
+    """Share of what the front shows of an open eye that it shows between closed lids, too; side "L" or "R"."""
+    ball = template.face_part == PARTS.index(f"eye.{side}")
+    lids = triangulate(template.faces[np.isin(template.face_part, [PARTS.index("skin"), PARTS.index("socket")])])
+    middle = np.asarray(rest)[template.faces[ball][:, :3]].mean(1).astype(float)
+    front = middle[middle[:, 1] < template.eye(side, rest)[0][1]]
+    ahead = np.broadcast_to([0.0, -1.0, 0.0], front.shape)
+    before, after = (Meshed(points, lids).cast(front + 2e-4 * ahead, ahead, 0.2).face < 0 for points in (rest, closed))
+    return float((before & after).sum() / max(before.sum(), 1))

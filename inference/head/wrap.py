@@ -21,7 +21,7 @@ from .expressions import transfer
 from .frame import similarity
 from .identity import INWARD, Fit, fit_linear
 from .nearest import Meshed, vertex_normals
-from .seams import close_pairs, push_out
+from .seams import Lining, close_pairs, push_out
 from .template import PARTS, Template, read_template
 
 Array = np.ndarray
@@ -181,6 +181,7 @@ def _carry_parts(template: Template, start: Array, now: Array) -> Array:
         rim = rim[np.sign(template.vertices[rim, 0]) == lids]
         moved[template.vertices_of(side)] += offset[rim].mean(0)
     mouth = template.vertices_of("mouth")
+    moved = Lining(template).tuck(moved)
     scale, turn, move = similarity(start[mouth], now[mouth])
     inner = template.vertices_of("teeth", "tongue")
     moved[inner] = scale * start[inner] @ turn.T + move
@@ -201,7 +202,7 @@ def _neutral(template: Template, fit: Fit, moved: Array) -> Array:
     rest[balls] = moved[balls]
     for _ in range(4):  # a vertex may be one of several pairs
         rest = close_pairs(template, rest, template.lips, "skin", "mouth")
-    return _clear_eyes(template, rest)
+    return _clear_eyes(template, Lining(template).tuck(rest))
 
 
 def body_mesh(mesh: HeadMesh, template: Template | None = None) -> HeadMesh:

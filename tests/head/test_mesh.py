@@ -67,7 +67,8 @@ def mesh(template: Template, person: tuple[np.ndarray, HeadSurface]) -> HeadMesh
 def a_field(seed: int = 0) -> Field:
     torch.manual_seed(seed)
     field = Neus(CPU).field()
-    return Field(*(tuple((w.detach(), b.detach()) for w, b in part) for part in field[:2]), field[2].detach(), field[3])
+    sdf, color = (tuple((weight.detach(), bias.detach()) for weight, bias in part) for part in field[:2])
+    return Field(sdf, color, field.sharpness.detach(), field.config)
 
 
 def test_a_surface_has_about_the_faces_that_were_asked_for_and_looks_outwards() -> None:
