@@ -79,7 +79,8 @@ def add(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace, Say,
     sub.add_argument("--progress", choices=("text", "openjd", "none"), default="text", help="How it says how it goes.")
     sub.add_argument("--job", type=Path, metavar="JOB", help="Also say it in this folder, as a job.")
     sub.add_argument("--parent", type=int, metavar="PID", help="Die with this process' main thread.")
-    sub.add_argument("--with-parent", action="store_true", help="End when the process that started this is gone.")
+    sub.add_argument("--with-parent", type=int, nargs="?", const=0, default=None, metavar="PID",
+                     help="End when the process that started this is gone.")  # fmt: skip
     sub = command("status", _status, "Say what is done, open and failed. Exit code 0 if all is done, else 3.")
     sub.add_argument("manifest", type=Path, metavar="MANIFEST")
     sub.add_argument("--items", default="", metavar="A-B", help="Only these.")
@@ -222,8 +223,8 @@ def run_here(options: argparse.Namespace, say: Say, note: Say) -> int:
     manifest = read_manifest(request.manifest)
     if options.parent is not None:
         guard.protect(options.parent)
-    if options.with_parent:
-        guard.end_with_parent()
+    if options.with_parent is not None:
+        guard.end_with_parent(options.with_parent)
     places = seats(request.devices, request.workers)
     if manifest.program == "blender":
         from .blenders import run_blenders

@@ -6,6 +6,7 @@ Only the supervisor holds items; a worker that dies, hangs or runs out of memory
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -86,6 +87,7 @@ class _Desk:
         self._heard = 0.0
         self._is_silent = self._is_stopping = False
         self._pinned = 0
+        self._endings: list[Callable[[], None]] = []
 
     def begin(self, work: Work) -> None:
         """Hand an item to the worker, which starts where it is not warm."""
@@ -155,7 +157,12 @@ class _Desk:
     def _finish(self, end: Callable[..., None], *details: Any, **named: Any) -> None:
         work, self.work, self._job = self.work, None, None
         assert work
-        end(work, *details, **named)
+        self._endings.append(functools.partial(end, work, *details, **named))
+
+    def settle(self) -> None:
+        """Publish what is over, or write down why it failed; the worker may have the next item in hand meanwhile."""
+        while self._endings:
+            self._endings.pop(0)()
 
     def stop(self) -> None:
         """Ask the item in hand to stop, once."""
@@ -194,11 +201,12 @@ def run_local(
         while not ledger.is_finished:
             stopping = should_stop()
             for desk in desks:
+                desk.poll()
                 if stopping:
                     desk.stop()
                 elif desk.work is None and (work := ledger.take()):
                     desk.begin(work)
-                desk.poll()
+                desk.settle()
             busy = [desk for desk in desks if desk.work]
             if stopping and not busy:
                 ledger.tally.is_cancelled = True
@@ -207,6 +215,7 @@ def run_local(
             time.sleep(min(max(youngest / 20, _QUICKEST_S), _SLOWEST_S))
     finally:
         for desk in desks:
+            desk.settle()
             desk.client.close()
         for desk in desks:
             if desk.work:

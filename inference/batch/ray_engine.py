@@ -63,9 +63,10 @@ def attach() -> Any:
     found = tuple(int(part) for part in re.findall(r"\d+", ray.__version__)[:2])
     if found < OLDEST:
         raise RequestError(f"Ray {ray.__version__} is older than 2.60, which asks for a token", HINT, field="engine")
-    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        hint = "Unset RAY_AUTH_MODE: without a token anybody on the network runs programs as you."
-        raise RequestError("Ray's token is turned off", hint, field="engine")
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        hint = "Set RAY_AUTH_MODE=token here and where Ray is started (`ray get-auth-token --generate`)."
+        text = "Ray is not told to ask for its token, without which anybody on the network runs programs as you"
+        raise RequestError(text, hint, field="engine")
     address = os.environ.get("RAY_ADDRESS", "")
     if not address or address == "local":
         hint = "Start Ray on a trusted network (`ray start --head`) and set RAY_ADDRESS to it."
@@ -110,7 +111,7 @@ class _Pool:
         cards = int(owned.get("GPU", 0))
         self._count = workers or cards or max(1, math.floor(owned.get("CPU", 1) / 2))
         needs = {"num_gpus": min(1.0, cards / self._count), "num_cpus": 1 if not workers else 0.01}
-        self._remote = ray.remote(**needs, max_restarts=0)(Worker)
+        self._remote = ray.remote(**needs, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
         self._idle: list[Any] = []
         self._tasks: list[_Task] = []
 

@@ -31,7 +31,7 @@ from typing import Any
 from ..protocol import schema
 from ..protocol.client import ROOT
 from ..protocol.errors import InputError, ResourceError, UnderstudyError
-from ..protocol.files import FileLock, atomic_write_bytes, storage_error
+from ..protocol.files import FileLock, atomic_path, storage_error
 from ..runtime import weights
 from .manifest import Item, Manifest
 
@@ -316,7 +316,9 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _write(file: Path, values: dict[str, Any]) -> None:
-    atomic_write_bytes(file, json.dumps(values, indent=1, allow_nan=False).encode("ascii") + b"\n")
+    """Write a record; one that a loss of power spoils is one that does not agree, and its item is done again."""
+    with atomic_path(file, durable=False) as temporary:
+        temporary.write_bytes(json.dumps(values, indent=1, allow_nan=False).encode("ascii") + b"\n")
 
 
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.tmp")

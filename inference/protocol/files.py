@@ -19,9 +19,11 @@ _REPLACE_TRIES = 5  # Windows refuses while a virus scanner holds the file
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Give a name beside `path` for a file to be written; when the block ends well, put it in place in one step.
 
+    Args:
+        durable: wait until the disk has it, so that it also survives a loss of power whole.
     Raises:
         ResourceError: the disk is full or the folder cannot be written.
     """
@@ -29,8 +31,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if durable:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         _replace(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):  # its folder may not be there

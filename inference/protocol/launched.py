@@ -41,7 +41,7 @@ class Launched:
         except OSError as error:
             raise storage_error(folder / OUTPUT, error) from error
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0
-        command = [*command_line(python, *words), "--with-parent"]
+        command = [*command_line(python, *words), "--with-parent", str(os.getpid())]
         with out:
             try:
                 process = subprocess.Popen(

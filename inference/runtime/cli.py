@@ -82,7 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_flags(sub, SetupRequest)
     sub.add_argument("--plan", action="store_true", help="Only say what would be installed, and what it takes.")
     sub.add_argument("--job", type=Path, metavar="JOB", help="Say how it goes in this folder, as a job.")
-    sub.add_argument("--with-parent", action="store_true", help="End when the process that started this is gone.")
+    sub.add_argument("--with-parent", type=int, nargs="?", const=0, default=None, metavar="PID",
+                     help="End when the process that started this is gone.")  # fmt: skip
     sub = command("convert-weights", _run_convert, "Turn a foreign checkpoint into safetensors, without running it.")
     sub.add_argument("checkpoint", type=Path, metavar="FILE", help="A .pt or .pth of tensors.")
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="The .safetensors.")
@@ -156,8 +157,8 @@ def _run_setup(options: argparse.Namespace, console: Console) -> int:
         free = recipe.check_disk(request.into.absolute(), choice.option)
         console.say(f"{free / 1000:.1f} GB are free there.")
         return EXIT_DONE
-    if options.with_parent:
-        guard.end_with_parent()
+    if options.with_parent is not None:
+        guard.end_with_parent(options.with_parent)
     folder = JobFolder(options.job or request.into / "setup")
     order = Order("setup", request, new_run_id(), "set-up")
     folder.prepare(order, overwrite=True)

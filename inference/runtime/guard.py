@@ -81,9 +81,13 @@ def end_all() -> None:
     os._exit(0)
 
 
-def end_with_parent(interval_s: float = 0.5) -> None:
-    """End this process once the one that started it is gone, whichever thread of it did so; not on Windows."""
-    parent = os.getppid()
+def end_with_parent(parent: int = 0, interval_s: float = 0.5) -> None:
+    """End this process once the one that started it is gone, whichever thread of it did so; not on Windows.
+
+    Args:
+        parent: its process id, as it knew it itself: it may be gone before we look. 0 for whoever it is now.
+    """
+    parent = parent or os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

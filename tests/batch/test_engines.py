@@ -180,7 +180,8 @@ RAY = os.environ.get("UNDERSTUDY_RAY_PYTHON", "")
 RAY_RUN = """
 set -e
 ip link set lo up
-export RAY_ADDRESS=127.0.0.1:6399 RAY_USAGE_STATS_ENABLED=0 HOME={home}
+export RAY_ADDRESS=127.0.0.1:6399 RAY_USAGE_STATS_ENABLED=0 HOME={home} RAY_AUTH_MODE=token
+$(dirname {python})/ray get-auth-token --generate >/dev/null
 $(dirname {python})/ray start --head --node-ip-address=127.0.0.1 --port=6399 --num-cpus=2 \\
     --include-dashboard=false --temp-dir={home}/r >/dev/null
 cd {root}
@@ -231,9 +232,10 @@ def test_ray_in_a_network_of_its_own_loses_nothing_to_killed_actors(tmp_path):
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6399"}, "token is turned off"),
-        ({"RAY_ADDRESS": ""}, "no cluster is named"),
-        ({"RAY_ADDRESS": "local"}, "no cluster is named"),
+        ({"RAY_AUTH_MODE": "disabled", "RAY_ADDRESS": "127.0.0.1:6399"}, "not told to ask for its token"),
+        ({"RAY_AUTH_MODE": "", "RAY_ADDRESS": "127.0.0.1:6399"}, "not told to ask for its token"),
+        ({"RAY_AUTH_MODE": "token", "RAY_ADDRESS": ""}, "no cluster is named"),
+        ({"RAY_AUTH_MODE": "token", "RAY_ADDRESS": "local"}, "no cluster is named"),
     ],
 )
 def test_ray_is_not_spoken_to_without_a_token_nor_started(tmp_path, variables, words):
