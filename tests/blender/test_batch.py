@@ -51,6 +51,16 @@ def hero(addon, motion, tmp_path):
     bpy.ops.preferences.addon_enable(module="rigify")
     bpy.ops.object.armature_basic_human_metarig_add()
     bpy.context.object.name = "Hero"
+    bpy.ops.mesh.primitive_cube_add(size=0.3)
+    cube = bpy.context.object
+    cube.parent, cube.parent_type, cube.parent_bone = bpy.data.objects["Hero"], "BONE", "hand.L"
+    camera = bpy.data.objects.new("Cam", bpy.data.cameras.new("Cam"))
+    bpy.context.scene.collection.objects.link(camera)
+    camera.location, camera.rotation_euler = (0, -5, 1), (1.5708, 0, 0)
+    bpy.context.scene.camera = camera
+    bpy.context.scene.render.engine = "CYCLES"
+    bpy.context.scene.cycles.samples = 1
+    bpy.context.scene.render.resolution_x = bpy.context.scene.render.resolution_y = 32
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "hero.blend"))
     return tmp_path / "hero.blend"
 
@@ -139,6 +149,15 @@ def test_captures_are_applied_retargeted_exported_and_rendered(hero, tmp_path):
     )  # fmt: skip
     assert commands.run(["batch", "run", str(later.path)]) == 0
     assert sorted(path.name for path in (tmp_path / "later/bones").iterdir()) == ["character.bvh", "character.glb"]
+
+
+def test_a_frame_with_a_capture_shows_the_character_performing_it(hero, tmp_path):
+    capture = tmp_path / "job/artifacts/body_motion.npz"
+    rows = [(f"{name}.png", "render", RenderItem(hero, frame, capture=given, threads=1))
+            for name, frame, given in (("still", 12, None), ("first", 1, capture), ("later", 20, capture))]  # fmt: skip
+    manifest = batch(tmp_path, *rows)
+    assert commands.run(["batch", "run", str(manifest.path)]) == 0
+    assert len(set(pixels(manifest))) == 3, "the cube in the hand is elsewhere in each"
 
 
 def test_a_batch_of_the_other_program_is_refused_with_its_command(addon, tmp_path, capsys):
