@@ -34,6 +34,7 @@ _EYES = (
 )
 _INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 _IRISES = (468, 473)
+_DARKEST = 0.6  # of the hair that is seen: the least that is left of unseen hair
 _EVEN = 0.75  # share of the light that is taken out
 _FIELD_PX = 512  # of the sheet on which the field is asked for colours, which are smooth
 _FAR = 0.015  # metres from the dense surface at which its colour no longer counts
@@ -283,11 +284,24 @@ def _joined(mesh: HeadMesh, texels: _Texels, photo: tuple[Array, Array], base: t
     front = front / np.maximum(front_weight, 1e-9)[:, None]
     color, known = base
     factor = _membrane(mesh, texels, color, front, np.where(skin & (known > 0), front_weight, 0))
-    drawn = color * np.exp(factor)
+    drawn = _lifted(texels, color * np.exp(factor), front, front_weight)
     total = front_weight[:, None] * front + ((1 - front_weight) * known)[:, None] * drawn
     sum_ = front_weight + (1 - front_weight) * known
     filled = fill(sheet.picture(total / np.maximum(sum_, 1e-9)[:, None]), sheet.picture(sum_ * skin)[..., 0])
     return filled.reshape(-1, 3)[sheet.texel]
+
+
+def _lifted(texels: _Texels, drawn: Array, front: Array, weight: Array) -> Array:
+    """(N, 3) colours whose hair is nowhere much darker than what photos show of it: its shadow is no colour."""
+    skin = texels.of("skin")
+    tip = texels.places[skin][np.argmin(texels.places[skin, 1])]
+    crown = skin & (texels.places[:, 2] > tip[2] - 0.085) & (texels.places[:, 1] > tip[1] + 0.09)
+    seen = crown & (weight > 0.5)
+    if seen.sum() < 200:
+        return drawn
+    hair = np.median(front[seen], 0)
+    missing = np.clip(_DARKEST - drawn.mean(1) / max(hair.mean(), 1e-6), 0, 1) * crown
+    return drawn + missing[:, None] * hair
 
 
 def _to_vertices(texels: _Texels, values: Array, weights: Array, count: int) -> tuple[Array, Array]:
