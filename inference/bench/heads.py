@@ -28,16 +28,22 @@ FACE_M = 0.095  # about the tip of the nose
 SIX = ((33, 133), (263, 362), (1,), (2,), (61,), (291,))
 _SIDE = 720  # px of a photo
 _ICP_STEPS, _ICP_POINTS = 20, 4000
+_ON_SKIN_M = 0.0015
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody left out: visible surface (N, 3) metres in the frame of heads, and the detector's points on it."""
+    """Somebody left out.
+
+    surface (N, 3) metres in the frame of heads: what can be seen from outside, hair included; skin (N,) bool: what of
+    it is skin; points (478, 3) metres: the detector's.
+    """
 
     name: str
     head: Head
     surface: Array
-    points: Array  # (478, 3) metres
+    skin: Array
+    points: Array
 
     @property
     def six(self) -> Array:
@@ -74,7 +80,9 @@ def meet(data: Path, name: str, mesh: object) -> Person:
         parts.append((local * depth[rows, columns, None] - camera.translation) @ camera.rotation)
     surface = np.concatenate(parts)
     keys = np.unique((surface / 0.002).round().astype(int), axis=0, return_index=True)[1]
-    return Person(name, head, surface[keys], from_sphere(face_points.place(head, mesh)))
+    surface = surface[keys]
+    skin = closest(surface, head.vertices, head.faces[head.skin])[1] < _ON_SKIN_M
+    return Person(name, head, surface, skin, from_sphere(face_points.place(head, mesh)))
 
 
 def photograph(person: Person, azimuth_deg: float, seed: int) -> tuple[Array, Array, Camera]:
@@ -113,7 +121,7 @@ def mesh_of_values(values: Array, points: Array) -> Predicted:
 
 
 class Score(NamedTuple):
-    """Mean distances in millimetres, true to predicted."""
+    """Mean distances in millimetres, true to predicted: the skin of the face; all that is seen above the chin."""
 
     face: float
     head: float
@@ -124,7 +132,7 @@ def score(person: Person, predicted: Predicted) -> Score:
     scale, rotation, move = similarity(six(predicted.points), person.six)
     vertices = scale * predicted.vertices @ rotation.T + move
     nose = person.six[2]
-    near = np.linalg.norm(person.surface - nose, axis=1) < FACE_M
+    near = (np.linalg.norm(person.surface - nose, axis=1) < FACE_M) & person.skin
     face = person.surface[near]
     some = face[np.random.default_rng(0).permutation(len(face))[:_ICP_POINTS]]
     for _ in range(_ICP_STEPS):

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -122,13 +123,25 @@ def fit(
     placed = place(photos, prior.shape)
     work = Fitting(photos, prior, placed, settings, report, folder, preview)
     work.resume()
-    try:
-        work.first()
-        work.second()
-    except Cancelled:
-        work.save()
-        raise
+    with _one_thread():
+        try:
+            work.first()
+            work.second()
+        except Cancelled:
+            work.save()
+            raise
     return work.result()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Several threads gain little on products so small, and on a busy machine they wait for each other without end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Fitting:
