@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -25,10 +25,11 @@ from .texture import texture
 from .wrap import body_mesh, wrap
 
 Array = np.ndarray
-_CHIN, _IRISES = 152, (468, 473)  # of the 478 face points
+_CHIN = 152  # of the 478 face points
 _SMALLEST, _LARGEST = 0.6, 1.5  # heads against an average one, infants included
 _VIEW_PX = 320
 _TURNS_DEG = (0, 45, 90)
+_M = TypeVar("_M", HeadSurface, HeadMesh)
 
 
 @dataclass(frozen=True)
@@ -52,21 +53,18 @@ def make(job: HeadJob, seen: list[Seen], prior: Prior, template: Any, device: st
     fitted = job.timed("fit", lambda: _fit(job, seen, prior, settings, job.fingerprint("fit", *inputs)))
     extracting = ExtractSettings(faces=request.surface_faces)
     surface = job.stage(
-        HeadSurface, "head_surface", "extract",
-        [*inputs, extracting, request.pupil_distance_mm, request.head_height_m],
-        lambda: to_scale(extract(fitted.field, extracting, job), fitted.landmarks, request),
+        HeadSurface, "head_surface", "extract", [*inputs, extracting],
+        lambda: extract(fitted.field, extracting, job),
     )  # fmt: skip
     shape = [surface.header["fingerprint"], weights.registry()["head-template"].sha256]
-    scale = surface.header["scale"]
     mesh = job.stage(
         HeadMesh, "head_mesh", "wrap", shape,
-        lambda: wrap(template, surface, anchor(surface, seen, fitted.cameras, fitted.landmarks), job)
-        .with_header(scale=scale),
+        lambda: wrap(template, surface, anchor(surface, seen, fitted.cameras, fitted.landmarks), job),
     )  # fmt: skip
-    body = None
-    if request.body:
-        made = lambda: body_mesh(mesh).with_header(scale=scale)  # noqa: E731
-        body = job.stage(HeadMesh, "body_mesh", "body", shape, made)
+    body = job.stage(HeadMesh, "body_mesh", "body", shape, lambda: body_mesh(mesh)) if request.body else None
+    scale = find_scale(mesh, surface, fitted.landmarks, request)
+    surface, mesh = _sized(job, surface, "head_surface", scale), _sized(job, mesh, "head_mesh", scale)
+    body = None if body is None else _sized(job, body, "body_mesh", scale)
     color, normal = _textured(job, seen, fitted, surface, mesh)
     for name, one in (("head", mesh), ("body", body)):
         if one is not None:
@@ -75,24 +73,39 @@ def make(job: HeadJob, seen: list[Seen], prior: Prior, template: Any, device: st
     return Head(seen, fitted, surface, mesh, body, color, normal)
 
 
-def to_scale(surface: HeadSurface, landmarks: Array, request: HeadRequest) -> HeadSurface:
-    """Say how many true metres a metre of the surface is, by what was measured; 1 where nothing was.
+def find_scale(mesh: HeadMesh, surface: HeadSurface, landmarks: Array, request: HeadRequest) -> float:
+    """How many true metres a metre of the head is, by what was measured; 1 where nothing was.
 
     Raises:
         RequestError: the measure fits no head.
     """
     if request.pupil_distance_mm is not None:
-        apart = float(np.linalg.norm(landmarks[_IRISES[0]] - landmarks[_IRISES[1]]))
-        scale, field = request.pupil_distance_mm / 1000.0 / apart, "pupil_distance_mm"
+        left, right = (_middle(mesh, part) for part in ("eye.L", "eye.R"))
+        scale, field = request.pupil_distance_mm / 1000.0 / float(np.linalg.norm(left - right)), "pupil_distance_mm"
     elif request.head_height_m is not None:
         height = float(surface.vertices[:, 2].max() - landmarks[_CHIN, 2])
         scale, field = request.head_height_m / height, "head_height_m"
     else:
-        return surface.with_header(scale=1.0)
+        return 1.0
     if not _SMALLEST < scale < _LARGEST:
         text = f"it would make the head {scale:.2f} times as large as an average one"
         raise RequestError(text, f"Between {_SMALLEST} and {_LARGEST} is believed.", field=field)
-    return surface.with_header(scale=scale)
+    return scale
+
+
+def _middle(mesh: HeadMesh, part: str) -> Array:
+    """(3,) of a part's bounds, which for an eyeball is where it turns."""
+    faces = mesh.faces[mesh.face_part == mesh.header["parts"].index(part)]
+    points = mesh.vertices[np.unique(faces[faces >= 0])].astype(float)
+    return 0.5 * (points.min(0) + points.max(0))
+
+
+def _sized(job: HeadJob, made: _M, name: str, scale: float) -> _M:
+    """Let an artifact say its scale, also where it was made before that was measured."""
+    if made.header.get("scale") != scale:
+        made = made.with_header(scale=scale)
+        made.save(job.artifacts / f"{name}.npz")
+    return made
 
 
 def _fit(job: HeadJob, seen: list[Seen], prior: Prior, settings: FitSettings, fingerprint: str) -> Fitted:

@@ -252,7 +252,7 @@ class HeadRequest:
     ] = False
     quality: Annotated[Literal["draft", "default", "high"], About("How long the head is worked on.")] = "default"
     texture_size: Annotated[int, About("Width and height of the texture.", 256, 8192, "px")] = 2048
-    surface_faces: Annotated[int, About("Triangles of the dense surface, at most.", 1000, 1_000_000)] = 60_000
+    surface_faces: Annotated[int, About("Triangles of the dense surface, about.", 1000, 1_000_000)] = 60_000
     body: Annotated[bool, About("Make a body with this head, too.")] = False
     pupil_distance_mm: Annotated[
         float | None, About("Distance between the pupils, where it is known.", 40, 80, "mm")
