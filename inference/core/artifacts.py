@@ -393,6 +393,23 @@ def first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0][:160]
 
 
+def check_npz(path: Path) -> None:
+    """Look at what an .npz claims, before anything of it is unpacked.
+
+    Raises:
+        InputError: larger than 8 GiB unpacked, more than 10,000 arrays, or packed as no numbers of a capture are.
+        OSError, BadZipFile and the like: as `UNREADABLE`.
+    """
+    with zipfile.ZipFile(path) as archive:
+        infos, size = archive.infolist(), path.stat().st_size
+    total = sum(info.file_size for info in infos)
+    if total > MAX_ARTIFACT_BYTES:
+        raise InputError(f"{path.name} claims {total / 2**30:.1f} GiB; at most 8 are read.")
+    if len(infos) > MAX_ARRAYS or (total > PACKED_BYTES and total > MAX_RATIO * size):
+        claim = f"{len(infos):,} arrays of {total / 2**20:,.0f} MiB"
+        raise InputError(f"{path.name} ({size / 2**20:.1f} MiB) claims {claim}; no capture packs so well.")
+
+
 def read_npz(path: Path) -> dict[str, Array]:
     """Load every array of an .npz without pickle, refusing sizes that no capture has.
 
@@ -400,14 +417,7 @@ def read_npz(path: Path) -> dict[str, Array]:
         InputError: missing, damaged, or larger than 8 GiB unpacked.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            infos, size = archive.infolist(), path.stat().st_size
-        total = sum(info.file_size for info in infos)
-        if total > MAX_ARTIFACT_BYTES:
-            raise InputError(f"{path.name} claims {total / 2**30:.1f} GiB; at most 8 are read.")
-        if len(infos) > MAX_ARRAYS or (total > PACKED_BYTES and total > MAX_RATIO * size):
-            claim = f"{len(infos):,} arrays of {total / 2**20:,.0f} MiB"
-            raise InputError(f"{path.name} ({size / 2**20:.1f} MiB) claims {claim}; no capture packs so well.")
+        check_npz(path)
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:

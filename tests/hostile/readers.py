@@ -101,7 +101,7 @@ def main(kind: str, folder: Path) -> None:
     for path in sorted(folder.iterdir()):
         print(json.dumps({"file": path.name}), flush=True)
         forget_peak()
-        base, start = peak_bytes(), time.perf_counter()
+        base, start = peak_bytes(), time.process_time()  # a busy machine is no failure
         try:
             read(path)
             outcome, message = "read", ""
@@ -109,7 +109,7 @@ def main(kind: str, folder: Path) -> None:
             outcome, message = "refused", error.message
         except BaseException as error:  # noqa: BLE001 - which is the finding
             outcome, message = "escaped", f"{type(error).__name__}: {error}"[:300]
-        seconds, peak = time.perf_counter() - start, peak_bytes() - base
+        seconds, peak = time.process_time() - start, peak_bytes() - base
         found = {"file": path.name, "outcome": outcome, "message": message[:300], "seconds": seconds, "bytes": peak}
         print(json.dumps(found), flush=True)
 

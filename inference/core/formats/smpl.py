@@ -8,7 +8,6 @@ joints; 24 adds the palms, 52 the fingers, 55 jaw and eyes too (Loper 2015, Rome
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...protocol.errors import InputError
 from .. import upright
-from ..artifacts import MAX_FPS, UNREADABLE, first_line
+from ..artifacts import MAX_FPS, UNREADABLE, check_npz, first_line
 from ..contacts import find_floor
 from ..humanoid import bone, default_ends
 from ..rig import Mapping, Performance, Rig
@@ -25,7 +24,6 @@ from .joint_rotations import CONVERT, read_rotations
 Array = np.ndarray
 DEFAULT_FPS = 30.0
 MAX_FRAMES = 1_000_000
-MAX_BYTES = 8 << 30
 _FARTHEST_M = 1e4
 _BODY = (
     ("pelvis", -1), ("left_hip", 0), ("right_hip", 0), ("spine1", 0), ("left_knee", 1), ("right_knee", 2),
@@ -124,10 +122,7 @@ def read_smpl(path: Path, *, fps: float | None = None) -> Performance:
 def _load(path: Path) -> tuple[dict[str, Array], list[str]]:
     """Arrays of an .npz that say how a body moves, and the names of all; what only pickle could read is left out."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            total = sum(info.file_size for info in archive.infolist())
-        if total > MAX_BYTES:
-            raise InputError(f"{path.name} claims {total / 2**30:.1f} GiB; at most {MAX_BYTES >> 30} are read.")
+        check_npz(path)
         arrays = {}
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
