@@ -61,9 +61,9 @@ class FitSettings:
     first_lr: float = 0.04
     second_lr: float = 3e-4
     camera_lr: float = 1e-4
-    color_weight: float = 2000.0  # against the face points and the prior, in the first stage; in the unit of likelihood
-    mask_weight: float = 2000.0
-    shading_weight: float = 150.0
+    color_weight: float = 600.0  # against the face points and the prior, in the first stage; in the unit of likelihood
+    mask_weight: float = 1000.0
+    shading_weight: float = 200.0
     held: float = 60.0  # of the first stage's surface in the second
     shaped: float = 0.05  # of what shading says, in the second stage
 
