@@ -288,7 +288,7 @@ class Fitting:
         found = before.distance(points)[0][:, 0]
         near = points[found.abs() < 0.12]
         nose = self.prior.shape.face(self.z)[_NOSE]
-        weight = ((_FACE_M / RADIUS - (near - nose).norm(dim=1)) / 0.15).clamp(0.03, 1.0)
+        weight = ((_FACE_M / RADIUS - (near - nose).norm(dim=1)) / 0.15).clamp(0.2, 1.0)
         return near, before.distance(near)[0][:, 0], weight
 
     # Between
