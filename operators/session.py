@@ -74,7 +74,7 @@ class Job:
     @property
     def fraction(self) -> float:
         """How much of the present stage is done, 0 to 1."""
-        return self._client.watch.pace.fraction
+        return 1.0 if self.state == "done" else self._client.watch.pace.fraction
 
     @property
     def status(self) -> str:

@@ -14,7 +14,7 @@ from mathutils import Matrix
 from ...inference.protocol.errors import InputError, ResourceError
 from .action import Channel, write_action
 from .camera import PIXEL_ASPECT, SIZE
-from .compat import Curves, set_movie_output
+from .compat import Curves, material_nodes, set_movie_output
 
 Array = np.ndarray
 LONGEST = {".png": 960, ".mp4": 640}
@@ -121,10 +121,9 @@ def _bone_material() -> bpy.types.Material:
 
 def _new_material(name: str) -> tuple[bpy.types.Material, Any]:
     material = bpy.data.materials.new(name)
-    if not material.use_nodes:  # from 5.0 on every material does
-        material.use_nodes = True
-    material.node_tree.nodes.clear()
-    return material, material.node_tree
+    tree = material_nodes(material)
+    tree.nodes.clear()
+    return material, tree
 
 
 def _add_footage(scene: bpy.types.Scene, camera: bpy.types.Object, rig: bpy.types.Object) -> None:
