@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .errors import RequestError, ResourceError
 from .events import Event
@@ -108,13 +108,19 @@ class Worker:
         return f"The worker was ended by {known.get(-code, f'signal {-code}')}{cause}."
 
 
-class Job:
-    """One job that was submitted or found; `watch` holds what is known of it."""
+class Ended(Protocol):
+    """A process that can be told to end, and made to."""
 
-    def __init__(self, watch: JobWatch, hand_over: Callable[[JobWatch], Worker] | None, grace_s: float) -> None:
+    def terminate(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Followed:
+    """A job that is followed by its folder; `watch` holds what is known of it."""
+
+    def __init__(self, watch: JobWatch, grace_s: float) -> None:
         self.watch = watch
-        self._hand_over = hand_over  # None: another process runs it
-        self._worker = hand_over(watch) if hand_over else None
         self._grace_s = grace_s
         self._cancelled_at = 0.0
 
@@ -132,6 +138,23 @@ class Job:
     def last(self) -> Event | None:
         """The last word, once it is said."""
         return self.watch.last
+
+    def _insist(self, process: Ended) -> None:
+        """Press on with a cancel that is not answered."""
+        waited_s = time.monotonic() - self._cancelled_at
+        if waited_s > 2 * self._grace_s:
+            process.kill()
+        elif waited_s > self._grace_s:
+            process.terminate()
+
+
+class Job(Followed):
+    """One job that was submitted or found."""
+
+    def __init__(self, watch: JobWatch, hand_over: Callable[[JobWatch], Worker] | None, grace_s: float) -> None:
+        super().__init__(watch, grace_s)
+        self._hand_over = hand_over  # None: another process runs it
+        self._worker = hand_over(watch) if hand_over else None
 
     def poll(self) -> list[Event]:
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
@@ -157,11 +180,7 @@ class Job:
         if self._worker is None or self.state != "running":  # never end a worker for a job that still waits in line
             self._cancelled_at = time.monotonic()
             return
-        waited_s = time.monotonic() - self._cancelled_at
-        if waited_s > 2 * self._grace_s:
-            self._worker.kill()
-        elif waited_s > self._grace_s:
-            self._worker.terminate()
+        self._insist(self._worker)
 
     def wait(self, timeout_s: float | None = None, listen: Callable[[Event], None] | None = None) -> Event | None:
         """Follow the job to its last word; None where the time was up before.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .client import GRACE_S, ROOT, clean_environment, command_line
+from .client import GRACE_S, ROOT, Followed, clean_environment, command_line
 from .errors import InputError, ResourceError
 from .events import Event
 from .files import storage_error
@@ -82,39 +82,18 @@ class Launched:
         return "" if code is None else f"The process ended with exit code {code}."
 
 
-class LaunchedJob:
+class LaunchedJob(Followed):
     """A job of a launched process; follows and stops it as `client.Job` does those of the worker."""
 
     def __init__(self, process: Launched, folder: JobFolder, grace_s: float = GRACE_S) -> None:
-        self.watch = JobWatch(folder)
+        super().__init__(JobWatch(folder), grace_s)
         self._process = process
-        self._grace_s = grace_s
-        self._cancelled_at = 0.0
-
-    @property
-    def folder(self) -> JobFolder:
-        """Where the job lives."""
-        return self.watch.folder
-
-    @property
-    def state(self) -> str:
-        """As in `JobWatch`."""
-        return self.watch.state
-
-    @property
-    def last(self) -> Event | None:
-        """The last word, once it is said."""
-        return self.watch.last
 
     def poll(self) -> list[Event]:
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
         events = self.watch.poll(worker_gone=self._describe_end())
         if self._cancelled_at and self.last is None:
-            waited_s = time.monotonic() - self._cancelled_at
-            if waited_s > 2 * self._grace_s:
-                self._process.kill()
-            elif waited_s > self._grace_s:
-                self._process.terminate()
+            self._insist(self._process)
         return events
 
     def _describe_end(self) -> str:
