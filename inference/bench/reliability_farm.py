@@ -44,8 +44,8 @@ scene.collection.objects.link(camera)
 camera.location, camera.rotation_euler, scene.camera = (0, -6, 0), (1.5708, 0, 0), camera
 scene.world = bpy.data.worlds.new("World")
 scene.render.engine = "CYCLES"
-scene.cycles.samples, scene.cycles.use_denoising = 8, False
-scene.render.resolution_x, scene.render.resolution_y = 160, 120
+scene.cycles.samples, scene.cycles.use_denoising = int(sys.argv[2]), False
+scene.render.resolution_x, scene.render.resolution_y = int(sys.argv[3]), int(sys.argv[4])
 bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
 os._exit(0)
 """
@@ -117,7 +117,7 @@ def _shot(folder: Path) -> Path | None:
     if importlib.util.find_spec("bpy") is None:
         return None
     shot = folder / "shot.blend"
-    subprocess.run([sys.executable, "-c", MAKE_SHOT, str(shot)], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", MAKE_SHOT, str(shot), "8", "160", "120"], check=True, capture_output=True)
     return shot
 
 

@@ -17,29 +17,11 @@ import pytest
 from inference.batch.manifest import Manifest, select, write_manifest
 from inference.batch.plan import Wishes, plan
 from inference.batch.record import Records, pixel_hash
+from inference.bench.reliability_farm import MAKE_SHOT
 
 from .batches import ROOT, run, write_batch, wrong
 
 OPENJD = Path(sys.executable).with_name("openjd")
-MAKE_SHOT = """
-import bpy, os, sys
-scene = bpy.context.scene
-bpy.ops.wm.read_homefile(use_empty=True)
-scene = bpy.context.scene
-bpy.ops.mesh.primitive_monkey_add()
-for frame, angle in ((1, 0.0), (40, 3.0)):
-    bpy.context.object.rotation_euler.z = angle
-    bpy.context.object.keyframe_insert("rotation_euler", frame=frame)
-camera = bpy.data.objects.new("Cam", bpy.data.cameras.new("Cam"))
-scene.collection.objects.link(camera)
-camera.location, camera.rotation_euler, scene.camera = (0, -6, 0), (1.5708, 0, 0), camera
-scene.world = bpy.data.worlds.new("World")
-scene.render.engine = "CYCLES"
-scene.cycles.samples, scene.cycles.use_denoising = 2, False
-scene.render.resolution_x, scene.render.resolution_y = 48, 32
-bpy.ops.wm.save_as_mainfile(filepath=sys.argv[1])
-os._exit(0)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +30,9 @@ def shot(tmp_path_factory):
     if importlib.util.find_spec("bpy") is None:
         pytest.skip("needs Blender as a module")
     path = tmp_path_factory.mktemp("shot") / "shot.blend"
-    subprocess.run([sys.executable, "-c", MAKE_SHOT, path], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", MAKE_SHOT, path, "2", "48", "32"], check=True, capture_output=True, timeout=120
+    )
     return path
 
 
