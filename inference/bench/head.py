@@ -15,6 +15,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -179,14 +180,12 @@ def head_of(fitted: Fitted) -> Predicted:
     return mesh_of(fitted.field, fitted.landmarks)
 
 
+@cache
 def average_head(prior: Prior) -> Predicted:
     """The surface where the mean of all training heads' distances is zero, with the mean of their face points."""
-    if not hasattr(average_head, "known"):
-        grids = [Grid.of(prior.net.field(scene), 44).values[0, 0] for scene in range(prior.net.config.scenes)]
-        finer = zoom(torch.stack(grids).mean(0).numpy(), 129 / 44, order=3, grid_mode=False)
-        points = from_sphere(prior.shape.points.double().numpy())
-        average_head.known = heads.mesh_of_values(finer, points)  # type: ignore[attr-defined]
-    return average_head.known  # type: ignore[attr-defined]
+    grids = [Grid.of(prior.net.field(scene), 44).values[0, 0] for scene in range(prior.net.config.scenes)]
+    finer = zoom(torch.stack(grids).mean(0).numpy(), 129 / 44, order=3, grid_mode=False)
+    return heads.mesh_of_values(np.asarray(finer), from_sphere(prior.shape.points.double().numpy()))
 
 
 def novel_psnr(shot: Shot, fitted: Fitted) -> float:
@@ -267,16 +266,11 @@ def _lone_head(shot: Shot, prior: Prior) -> Predicted:
     """NeuS without a prior: a sphere that learns from this photo alone."""
     torch.manual_seed(0)
     settings = FitSettings(first=0, second=1500, second_lr=1e-3, camera_lr=0.0, held=0.0, shading_weight=0.0)
-    fitting = begin(shot.photos, replace_relief(prior), settings)
+    fitting = begin(shot.photos, prior, settings)
     fitting.net = MultiNeus(MultiNeusConfig(1, sdf=(), color=(), landmarks=478, net=prior.net.config.net))
     fitting.second()
     fitted = fitting.result()
     return mesh_of(fitted.field, place(shot.photos, prior.shape).face)
-
-
-def replace_relief(prior: Prior) -> Prior:
-    """The same prior without what reads shading."""
-    return Prior(prior.net)
 
 
 def priors(studio: Studio, files: dict[str, Path], kept: Kept, few: int) -> Table:

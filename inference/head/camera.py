@@ -15,13 +15,13 @@ from scipy.optimize import least_squares
 
 from ..core.cameras import Camera, pinhole
 from ..protocol.errors import InputError
-from .frame import RADIUS, from_sphere, to_sphere
+from .frame import RADIUS, from_sphere
 from .prior import Span
 from .seen import Seen
 
 Array = np.ndarray
-_POINT_M = 0.006  # standard deviation of a face point, with how little neighbours say anew
-_DEPTH_M = 0.030  # of the detector's guess of depth, likewise
+POINT_M = 0.006  # standard deviation of a face point, with how little neighbours say anew
+DEPTH_M = 0.030  # of the detector's guess of depth, likewise
 _DISTANCE_M, _DISTANCE_SPREAD = 0.8, 0.6  # of a camera from a face: median and standard deviation of the logarithm
 _FOCAL_SPREAD = 0.05  # of the logarithm of a focal length that the file gives
 _WORST = 0.16  # of the distance between the eyes: points that miss by more are no face seen as one
@@ -86,11 +86,6 @@ def place(photos: list[Seen], span: Span) -> Placed:
     return Placed(tuple(_camera(p, q) for p, q in zip(photos, poses, strict=True)), z, face, tuple(errors))
 
 
-def face_in_sphere(face: Array) -> Array:
-    """(P, 3) metres in the frame of heads -> the unit sphere."""
-    return to_sphere(face)
-
-
 def _begin(photo: Seen, face: Array) -> Array:
     """(7,) axis-angle, translation and logarithm of the focal length that explain the points roughly."""
     size = np.ptp(photo.landmarks, axis=0).max()
@@ -111,9 +106,9 @@ def _seen(photo: Seen, face: Array, pose: Array) -> tuple[Array, Array]:
 def _misses(photo: Seen, face: Array, pose: Array) -> Array:
     pixels, depth = _seen(photo, face, pose)
     focal, distance = np.exp(pose[6]), max(pose[5], 1e-3)
-    metres = (pixels - photo.landmarks) * distance / focal / _POINT_M
+    metres = (pixels - photo.landmarks) * distance / focal / POINT_M
     guessed = photo.depth * distance / focal
-    behind = (depth - depth.mean() - (guessed - guessed.mean())) / _DEPTH_M
+    behind = (depth - depth.mean() - (guessed - guessed.mean())) / DEPTH_M
     known = np.log(focal / photo.focal_px) / _FOCAL_SPREAD if photo.focal_px else 0.0
     far = np.log(distance / _DISTANCE_M) / (_DISTANCE_SPREAD if not photo.focal_px else 3.0)
     return np.concatenate([metres.ravel(), behind, [known, far]])
@@ -125,8 +120,8 @@ def _by_span(face: Array, basis: Array, pose: Array) -> Array:
     local, moved = face @ rotation.T + pose[3:6], np.einsum("ij,pjk->pik", rotation, basis)
     focal, distance, depth = np.exp(pose[6]), max(pose[5], 1e-3), local[:, 2:, None].clip(1e-3)
     pixels = focal * (moved[:, :2] - local[:, :2, None] / depth * moved[:, 2:]) / depth
-    behind = (moved[:, 2] - moved[:, 2].mean(0)) / _DEPTH_M
-    metres = pixels.reshape(-1, pixels.shape[-1]) * distance / focal / _POINT_M
+    behind = (moved[:, 2] - moved[:, 2].mean(0)) / DEPTH_M
+    metres = pixels.reshape(-1, pixels.shape[-1]) * distance / focal / POINT_M
     return np.concatenate([metres, behind, np.zeros((2, metres.shape[1]))])
 
 

@@ -19,18 +19,17 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn import functional
 
 from .. import nets
 from ..core.cameras import Camera
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
-from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
+from ..nets.neus_render import Grid, NearConfig, RenderConfig, look, near_surface, render
 from ..protocol.errors import Cancelled, WeightsError
 from ..protocol.events import Reporter
 from ..protocol.files import atomic_write
 from ..runtime import weights
-from .camera import Placed, place
+from .camera import DEPTH_M, POINT_M, Placed, place
 from .frame import RADIUS, from_sphere
 from .prior import Prior
 from .render import picture
@@ -203,17 +202,10 @@ class Fitting:
         """Colour, mask and eikonal losses of some rays; no ray's mask counts more than `worst`."""
         which = self.views.drawn(self.settings.rays, self.g)
         origins, directions = self.views.rays(which)
-        near = near_surface(field, grid, origins.detach(), directions.detach(), NearConfig())
         mask, wanted = self.views.masks[which], self.views.colors[which]
-        a = near.active
-        seen = render(field, origins[a], directions[a], RenderConfig(), depths=near.depths)
+        a, seen, missed = look(field, grid, origins, directions, mask)
         inside = (mask[a] > 0.9).float()[:, None]
         color = ((seen.color - wanted[a]).abs() * inside).sum() / (inside.sum() + 1e-5) / 3
-        unsure = a | (mask > 0.5)
-        unsure &= ~(near.hit & (mask > 0.5))  # what is inside and hit teaches nothing
-        points = origins[unsure] + directions[unsure] * near.closest[unsure, None]
-        deep = field.distance(points)[0][:, 0]
-        missed = functional.binary_cross_entropy_with_logits(-40.0 * deep, mask[unsure], reduction="none")
         return color, missed.clamp_max(worst).sum() / len(which), seen.eikonal
 
     def _points(self) -> Tensor:
@@ -221,9 +213,9 @@ class Fitting:
         pixels, depth = self.views.projected(self.prior.shape.face(self.z))
         focal = self.views.moved()[2]
         metre = (depth.mean(1) / focal)[:, None]
-        miss = (pixels - self.seen_px) * metre[..., None] / 0.006
+        miss = (pixels - self.seen_px) * metre[..., None] / POINT_M
         behind = depth - depth.mean(1, keepdim=True) - (self.guessed - self.guessed.mean(1, keepdim=True)) * metre
-        return miss.square().sum() + (behind / 0.03).square().sum()
+        return miss.square().sum() + (behind / DEPTH_M).square().sum()
 
     # The second stage
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from .neus import Background, Field
 
 _SPHERE, _RELAXED = 1.0, 1.2
+_STEEP = 40.0  # of the sphere's unit: how a ray's nearest distance becomes the probability that it sees something
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,28 @@ def near_surface(field: Field, grid: Grid, origins: Tensor, directions: Tensor, 
     if config.jitter:
         sections = sections + width * (torch.rand(len(sections), 1, device=origins.device) - 0.5) * 2.4 / config.fine
     return Near(active, sections, hit, closest)
+
+
+class Looked(NamedTuple):
+    """What R rays see of a surface that is roughly known.
+
+    active (R,) bool; seen: what the active ones render; missed (M,): cross entropies of the masks of those rays that
+    the surface should meet and does not, or nearly meets, by how near each comes (Yariv 2020, section 3.4).
+    """
+
+    active: Tensor
+    seen: Rendered
+    missed: Tensor
+
+
+def look(field: Field, grid: Grid, origins: Tensor, directions: Tensor, mask: Tensor) -> Looked:
+    """Render R rays about the surface and hold them against their masks (R,) in [0, 1]."""
+    near = near_surface(field, grid, origins.detach(), directions.detach(), NearConfig())
+    a = near.active
+    seen = render(field, origins[a], directions[a], RenderConfig(), depths=near.depths)
+    unsure = (a | (mask > 0.5)) & ~(near.hit & (mask > 0.5))  # what is inside and hit teaches nothing
+    deep = field.distance(origins[unsure] + directions[unsure] * near.closest[unsure, None])[0][:, 0]
+    return Looked(a, seen, functional.binary_cross_entropy_with_logits(-_STEEP * deep, mask[unsure], reduction="none"))
 
 
 def _outside(

@@ -25,7 +25,7 @@ from torch.nn import functional
 from ..nets import multi_neus
 from ..nets.multi_neus import MultiNeus, MultiNeusConfig
 from ..nets.neus import Field, NeusConfig
-from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
+from ..nets.neus_render import Grid, look
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
@@ -33,7 +33,6 @@ from .lifter import schedule
 LOG = logging.getLogger("understudy.training")
 _CLAMPED = 0.1  # of the sphere: how far away distances still matter
 _REFRESHED = 25  # steps of a scene between two looks at where its surface is
-_STEEP = 40.0  # of the sphere's unit: how a ray's nearest distance becomes the probability that it sees the head
 
 
 class Bank:
@@ -209,17 +208,12 @@ def render_losses(
     The mask speaks by how near each ray comes (Yariv 2020, section 3.4).
     """
     origins, directions, wanted, mask = rays
-    near = near_surface(field, grid, origins, directions, NearConfig())
-    a = near.active
-    seen = render(field, origins[a], directions[a], RenderConfig(), depths=near.depths)
+    a, seen, missed = look(field, grid, origins, directions, mask)
     inside = (mask[a] > 0.5).float()[:, None]
-    unsure = (a | (mask > 0.5)) & ~(near.hit & (mask > 0.5))
-    deep = field.distance(origins[unsure] + directions[unsure] * near.closest[unsure, None])[0][:, 0]
-    missed = functional.binary_cross_entropy_with_logits(-_STEEP * deep, mask[unsure], reduction="sum")
     return {
         "color": ((seen.color - wanted[a]).abs() * inside).sum() / (inside.sum() + 1e-5) / 3,
         "eikonal": part["eikonal"] * seen.eikonal,
-        "mask": part["mask"] * missed / len(mask),
+        "mask": part["mask"] * missed.sum() / len(mask),
     }
 
 
