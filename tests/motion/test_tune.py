@@ -78,9 +78,8 @@ def test_imagined_captures_are_what_the_cameras_would_see(job: Path) -> None:
 
 
 def test_tuning_to_a_rig_helps_on_frames_that_were_kept_apart(job: Path, tmp_path: Path) -> None:
-    numbers = tune.run(TuneRequest((job,), minutes=0.25, threads=1), tmp_path, SilentReporter())
-    # how much better depends on how far a busy machine comes in that time
-    assert numbers["kept"] and numbers["after"]["error_mm"] < numbers["before"]["error_mm"]
+    numbers = tune.run(TuneRequest((job,), minutes=0.5, threads=1), tmp_path, SilentReporter())
+    assert numbers["kept"] and numbers["after"]["error_mm"] < 0.95 * numbers["before"]["error_mm"]
     assert (tmp_path / "report.json").is_file()
     tuned = tmp_path / "artifacts" / tune.WEIGHTS
     cameras = rig(4)
