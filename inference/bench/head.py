@@ -27,7 +27,6 @@ from scipy.ndimage import zoom
 from .. import nets
 from ..core.cameras import Camera
 from ..head.camera import place
-from ..head.detect import Faces
 from ..head.frame import from_sphere, similarity
 from ..head.prior import Prior
 from ..head.render import picture_from
@@ -37,6 +36,7 @@ from ..head.wrap import load_template
 from ..nets.multi_neus import MultiNeus, MultiNeusConfig
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
 from ..protocol.events import SilentReporter
+from ..sight.faces import Faces
 from ..training import portraits
 from . import heads
 from .heads import Person, Predicted, Score, mesh_of, score

@@ -11,12 +11,12 @@ import torch
 from skimage.measure import marching_cubes
 
 from ..core.cameras import Camera
-from ..head.detect import Faces
 from ..head.frame import CENTRE, from_sphere, similarity
 from ..head.nearest import Meshed
 from ..head.seen import Seen
 from ..nets.neus import Field
 from ..nets.neus_render import Grid
+from ..sight.faces import Faces
 from ..training import face_points, portraits
 from ..training.studio.heads import Head
 from ..training.studio.portrait import Light, Portrait

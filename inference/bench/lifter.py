@@ -18,8 +18,8 @@ import torch
 from .. import nets
 from ..core.metrics import pa_mpjpe, second_difference
 from ..core.skeletons import COCO_17_IN_BODY_25, OPENPOSE_137
-from ..motion import lift as stage
 from ..nets.lifter import Lifter, fuse
+from ..sight import lift as stage
 from ..training import captures, motions, surface
 from .table import Table
 

@@ -18,12 +18,12 @@ import torch
 from ..core.artifacts import Keypoints2D
 from ..core.kinematics import forward, transformed
 from ..core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
-from ..motion.detect import DetectSettings, detect
 from ..motion.fit import FitSettings, fit
-from ..motion.lift import LiftSettings, StreamingLifter, lift
 from ..motion.live_fit import MEASURED_AT, LiveFit
 from ..protocol.events import SilentReporter
 from ..protocol.stream import STAGES, StreamReader, StreamWriter, clock_ns
+from ..sight.detect import DetectSettings, detect
+from ..sight.lift import LiftSettings, StreamingLifter, lift
 from .motion import ROOT, ask
 from .table import Table, write
 

@@ -23,13 +23,13 @@ from ..core.cameras import Camera, CameraSet
 from ..core.formats.calibration import write_calibration
 from ..core.metrics import pa_mpjpe
 from ..core.skeletons import BODY
-from ..motion.detect import DetectSettings, detect
-from ..motion.lift import LiftSettings, lift
 from ..motion.triangulate import TriangulateSettings, triangulate
 from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from ..protocol.requests import MotionRequest
 from ..runtime.video import read_frames
+from ..sight.detect import DetectSettings, detect
+from ..sight.lift import LiftSettings, lift
 from .table import Table, write
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,12 +21,12 @@ from ..core.artifacts import Crowd2D, read_npz
 from ..core.cameras import Camera, CameraSet, level_rotation, look_at_rotation, pinhole, project
 from ..core.formats.calibration import read_calibration
 from ..core.skeletons import BODY_25, MIRROR_137, OPENPOSE_137
-from ..motion.detect import DetectSettings
-from ..motion.grouping import Piece, group
-from ..motion.people import associate, detect_people
 from ..motion.triangulate import TriangulateSettings, triangulate
 from ..protocol.events import SilentReporter
 from ..runtime.video import read_frames, write_movie
+from ..sight.detect import DetectSettings
+from ..sight.grouping import Piece, group
+from ..sight.people import associate, detect_people
 from .table import Table, write
 
 Array = np.ndarray

@@ -16,10 +16,10 @@ from ..core.metrics import limb_std, second_difference
 from ..core.skeletons import BODY, COCO_17_IN_BODY_25, OPENPOSE_137
 from ..core.triangulation import intersect
 from ..motion.sides import agree_on_sides
-from ..motion.swap import LEGS, WHOLE_BODY, swap_sides
 from ..motion.triangulate import TriangulateSettings, triangulate
 from ..motion.views import Scene, assemble
 from ..protocol.events import SilentReporter
+from ..sight.swap import LEGS, WHOLE_BODY, swap_sides
 from .table import Table
 
 Array = np.ndarray

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .detect import OVAL, Face
+from ..sight.faces import OVAL, Face
 
 Array = np.ndarray
 

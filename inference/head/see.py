@@ -16,9 +16,9 @@ from ..protocol.errors import InputError, RequestError
 from ..protocol.events import Reporter, SilentReporter
 from ..protocol.requests import MAX_PHOTOS, HeadRequest
 from ..runtime.video import probe, read_frames
-from .detect import Face, Faces
+from ..sight.faces import Face, Faces
+from ..sight.mask import cut_out
 from .doubts import describe, find_doubts, is_sure
-from .mask import cut_out
 from .photos import Photo, read_photo
 from .seen import Seen
 

@@ -20,10 +20,10 @@ from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..protocol.events import SilentReporter
 from ..runtime.video import probe
-from .detect import DetectSettings
+from ..sight.detect import DetectSettings
+from ..sight.people import Person, associate, detect_people, unswapped
 from .fit import FitSettings, fit
 from .job import Job, forget_people
-from .people import Person, associate, detect_people, unswapped
 from .pipeline import cameras_of, put_in_step, to_space
 from .report import write_report
 from .rig import check_rig, settle_rig

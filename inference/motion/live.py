@@ -23,9 +23,9 @@ from ..protocol.requests import LiveRequest, MotionRequest
 from ..protocol.stream import StreamWriter, clock_ns
 from ..runtime.device import choose
 from ..runtime.video import MovieWriter, write_movie
-from .blaze import Landmarks
-from .detect import DetectSettings, follow
-from .lift import LiftSettings, StreamingLifter, load_net
+from ..sight.blaze import Landmarks
+from ..sight.detect import DetectSettings, follow
+from ..sight.lift import LiftSettings, StreamingLifter, load_net
 from .live_fit import LiveFit, LivePose
 from .live_source import Picture, Source, open_camera, open_film
 

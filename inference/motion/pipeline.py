@@ -90,7 +90,7 @@ def check_doors(request: MotionRequest, cameras: CameraSet | None) -> None:
     if one_view or request.device == "cuda":
         choose(request.device, request.threads)
     if one_view:
-        from .lift import load_net
+        from ..sight.lift import load_net
 
         load_net(device=_device(request))
 
@@ -143,7 +143,7 @@ def to_space(job: Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) 
         names = [str(view.header.get("view", "")) for view in views]
         make = lambda: triangulate(views, cameras, settings, job).with_header(views=names)  # noqa: E731
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig, nets], make)
-    from .lift import LiftSettings, lift, load_net
+    from ..sight.lift import LiftSettings, lift, load_net
 
     camera = None if cameras is None else camera_of_view(cameras, views[0], job)
     lifting = LiftSettings(min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m)

@@ -46,7 +46,7 @@ def seeing_settings(request: MotionRequest) -> dict[str, Any]:
 
 def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
     def make() -> Keypoints2D:
-        from .detect import DetectSettings, detect
+        from ..sight.detect import DetectSettings, detect
 
         request = job.request
         settings = DetectSettings(
@@ -67,7 +67,7 @@ def _reader(job: Job, index: int, view: str, person: tuple[float, ...] | None) -
         found = _without(found, hands=not request.hands, face=not request.face)
         if not request.unswap:
             return found
-        from .swap import unswap
+        from ..sight.swap import unswap
 
         positions, confidence, swapped = unswap(found.positions, found.confidence)
         return replace(found, positions=positions, confidence=confidence).with_header(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.skeletons import MIRROR_137
 from ..core.triangulation import Rays, consensus, distances, doubt, intersect, refine
-from .swap import ARMS, HEAD, LEGS
+from ..sight.swap import ARMS, HEAD, LEGS
 
 Array = np.ndarray
 

@@ -41,7 +41,7 @@ def positions_m() -> Any:
     Raises:
         WeightsError: the weights are missing or damaged.
     """
-    wing = importlib.import_module("..motion.lift", __package__)
+    wing = importlib.import_module("..sight.lift", __package__)
     lifted = wing.lift(keypoints(), wing.LiftSettings(), SilentReporter())
     return lifted.positions[FRAME, list(JOINTS)]
 

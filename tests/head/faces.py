@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from skimage import data
 
-from inference.head.detect import Face, Faces
+from inference.sight.faces import Face, Faces
 
 Array = np.ndarray
 # landmarks around what a surgical mask covers, and around each eye from brow to cheek

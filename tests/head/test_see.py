@@ -158,7 +158,7 @@ def test_no_doubts_about_the_portrait_however_it_is_compressed(quality: int) -> 
 
 @pytest.mark.parametrize("colour", [(235, 235, 238), (160, 200, 225), (25, 25, 28), (200, 120, 140)])
 def test_masks_of_any_colour_are_noticed(colour: tuple[int, int, int]) -> None:
-    from inference.head.detect import Faces
+    from inference.sight.faces import Faces
 
     picture = faces.painted((faces.MASK,), colour)
     with Faces() as finder:

@@ -18,6 +18,7 @@ BASEMENT = {"inference.protocol", "inference.core"}
 # stdlib, all of it
 BATCH = {"inference.batch", "inference.setup", "inference.runtime.guard", "inference.runtime.weights"}
 TOOLS = {"inference.runtime.video", "inference.runtime.sound", "inference.runtime.device", "inference.runtime.weights"}
+WING = STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.sight"}
 
 # a folder, and what may be imported there besides the standard library; the longest folder that fits a file counts
 ALLOWED = {
@@ -32,11 +33,13 @@ ALLOWED = {
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
     # the wings by name, on demand
     "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime"} | BATCH,
-    "inference/motion": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.motion", "inference.calibration"},
-    "inference/calibration": STAGES | BASEMENT | TOOLS | {"inference.motion", "inference.calibration"},  # one wing
-    "inference/body": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.body"},
-    "inference/head": STAGES | {"PIL", "skimage", "warp"} | BASEMENT | TOOLS | {"inference.nets", "inference.head"},
-    "inference/reenact": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.reenact"},
+    "inference/sight": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.sight"},
+    "inference/motion": WING | {"inference.motion", "inference.calibration"},
+    "inference/calibration": WING | {"inference.motion", "inference.calibration"},  # one wing
+    "inference/body": WING | {"anny", "warp", "inference.body"},
+    "inference/head": WING | {"PIL", "skimage", "warp", "inference.head"},
+    "inference/face": WING | {"inference.head", "inference.face"},  # one wing
+    "inference/reenact": WING | {"inference.reenact"},
 }
 
 

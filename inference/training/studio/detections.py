@@ -16,7 +16,7 @@ import numpy as np
 
 from ...core.artifacts import atomic_write
 from ...core.cameras import Camera
-from ...motion.blaze import Holistic
+from ...sight.blaze import Holistic
 from .avatars import RIGS, Z_UP_FROM_Y_UP, curl_fingers, load_avatar, load_motion, retarget, skin, true_keypoints
 from .render import Room, Stage, look_at
 

@@ -13,16 +13,16 @@ from inference.bench.people import CrowdNoise, identity_scores, make_scene
 from inference.core.artifacts import Crowd2D, read_npz
 from inference.core.formats.calibration import read_calibration
 from inference.core.skeletons import BODY_25
-from inference.motion.blaze import Landmarks
-from inference.motion.blaze_crowd import Region
-from inference.motion.detect import DetectSettings, detect
-from inference.motion.grouping import group, similarity
-from inference.motion.looks import SIZE, look_at
-from inference.motion.people import associate, detect_people
-from inference.motion.track import Reading, Track, alike, assign, distinct, windows
 from inference.protocol.errors import Cancelled, InputError
 from inference.protocol.events import SilentReporter
 from inference.runtime.video import read_frames, write_movie
+from inference.sight.blaze import Landmarks
+from inference.sight.blaze_crowd import Region
+from inference.sight.detect import DetectSettings, detect
+from inference.sight.grouping import group, similarity
+from inference.sight.looks import SIZE, look_at
+from inference.sight.people import associate, detect_people
+from inference.sight.track import Reading, Track, alike, assign, distinct, windows
 
 DEMO = Path(__file__).resolve().parents[2] / "inference" / "demo"
 BODY_ONLY = DetectSettings(hands=False, face=False)

@@ -12,11 +12,11 @@ import pytest
 
 from inference.core.artifacts import Keypoints2D, read_npz
 from inference.core.skeletons import BODY, BODY_25, FACE, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
-from inference.motion.blaze import to_openpose, world_to_openpose
-from inference.motion.detect import DetectSettings, detect
 from inference.protocol.errors import Cancelled, InputError
 from inference.protocol.events import SilentReporter
 from inference.runtime.video import read_frames, write_movie
+from inference.sight.blaze import to_openpose, world_to_openpose
+from inference.sight.detect import DetectSettings, detect
 
 DEMO = Path(__file__).resolve().parents[2] / "inference" / "demo"
 BODY_ONLY = DetectSettings(hands=False, face=False, unswap=False)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from inference.core.skeletons import BODY_25, FACE, LEFT_HAND, MIRROR_137, OPENPOSE_137, RIGHT_HAND
-from inference.motion.swap import ARMS, LEGS, WHOLE_BODY, find_swaps, swap_sides, unswap
+from inference.sight.swap import ARMS, LEGS, WHOLE_BODY, find_swaps, swap_sides, unswap
 
 JOINTS17 = {
     "Neck": 8, "RShoulder": 14, "RElbow": 15, "RWrist": 16, "LShoulder": 11, "LElbow": 12, "LWrist": 13, "MidHip": 0,

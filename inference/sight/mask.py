@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .detect import OVAL, Face
+from .faces import OVAL, Face
 
 Array = np.ndarray
 

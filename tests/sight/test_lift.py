@@ -11,12 +11,12 @@ import torch
 from inference.core.artifacts import Keypoints2D
 from inference.core.cameras import Camera, pinhole, project
 from inference.core.skeletons import BODY, FACE, LEFT_HAND, MIRROR_137, OPENPOSE_137
-from inference.motion import lift as stage
-from inference.motion.lift import LiftSettings, StreamingLifter, lift
 from inference.nets.lifter import Lifter, LifterConfig, fuse
 from inference.protocol.errors import InputError
 from inference.protocol.events import SilentReporter
 from inference.runtime import weights
+from inference.sight import lift as stage
+from inference.sight.lift import LiftSettings, StreamingLifter, lift
 
 Array = np.ndarray
 SIZE = (1920, 1080)

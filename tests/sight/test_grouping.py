@@ -10,8 +10,8 @@ import pytest
 from inference.bench.people import CrowdNoise, Scene, identity_scores, judge, make_scene
 from inference.core.artifacts import Crowd2D
 from inference.core.cameras import CameraSet
-from inference.motion.crossing import Bodies, Laid, crossings
-from inference.motion.grouping import cut, group, similarity
+from inference.sight.crossing import Bodies, Laid, crossings
+from inference.sight.grouping import cut, group, similarity
 
 CLEAN = CrowdNoise(pixels=1.0, missing=0.02, absent=0.02, mistaken=0.0, sides=0.0, calibration_px=0.5)
 
