@@ -248,6 +248,57 @@ class BodyMotion(Artifact):
 
 
 @dataclass(frozen=True)
+class FaceTrack(Artifact):
+    """What a face does: 52 weights, where the head is and where the eyes look.
+
+    weights (T, 52) in [0, 1], in the order of the header's `shapes` (ARKit's names); rotations (T, 4) wxyz and
+    positions (T, 3) metres: the head in the camera's frame, whose axes are x right, y away from the camera, z up; the
+    head's own are x to its left, y backwards, z up, so that the unit rotation looks into the camera upright, and its
+    origin is that of the frame of heads; eyes (T, 2, 4) wxyz: left and right eye in the head, unit looks ahead;
+    confidence (T,) in [0, 1], 0 where no face was seen and what is there was held or faded; times (T,) seconds;
+    landmarks (T, 478, 3): x, y px, origin at the centre of the top-left pixel, and depth px, NaN where no face was
+    seen; visemes (T, 15) in the order of the header's `visemes`; weights_raw, rotations_raw: each frame by itself.
+    Header adds: shapes, image_size, source, visemes, camera (`Camera.to_header()`), identity (list of standard
+    deviations of the template's modes), neutral (list of 52: what calibration took off).
+    """
+
+    kind: ClassVar[str] = "face_track"
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "fps", "shapes")
+    weights: Array
+    rotations: Array
+    positions: Array
+    eyes: Array
+    confidence: Array
+    times: Array
+    landmarks: Array | None = None
+    visemes: Array | None = None
+    weights_raw: Array | None = None
+    rotations_raw: Array | None = None
+
+    def check(self, name: str) -> None:
+        names = self.header["shapes"]
+        if not isinstance(names, list) or not names or not all(isinstance(one, str) for one in names):
+            raise InputError(f"{name}: its shapes are not a list of names.")
+        count, shapes = len(self.times), len(names)
+        expected = {
+            "weights": (count, shapes), "rotations": (count, 4), "positions": (count, 3), "eyes": (count, 2, 4),
+            "confidence": (count,), "times": (count,), "landmarks": (count, 478, 3),
+            "visemes": (count, len(self.header.get("visemes", ()))), "weights_raw": (count, shapes),
+            "rotations_raw": (count, 4),
+        }  # fmt: skip
+        for entry, shape in expected.items():
+            value = getattr(self, entry)
+            if value is None:
+                continue
+            if np.shape(value) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(value)}, expected {shape}.")
+            if entry != "landmarks" and not np.isfinite(value).all():
+                raise InputError(f"{name}: {entry} holds values that are not finite.")
+        if not count:
+            raise InputError(f"{name} holds no frame.")
+
+
+@dataclass(frozen=True)
 class HeadSurface(Artifact):
     """A head with its hair as one dense closed surface.
 
@@ -327,6 +378,101 @@ class HeadMesh(Artifact):
         posed = None if self.posed is None else (self.posed - neck) * scale
         placed = replace(self, vertices=vertices, shape_keys=shape_keys, posed=posed)
         return placed.with_header(neck=[0.0, 0.0, 0.0], scale=1.0)
+
+
+@dataclass(frozen=True)
+class BodyParameters(Artifact):
+    """A parametric body in motion: one shape a clip, one pose a frame.
+
+    pose (T, B, 4) wxyz: each bone's turn from the rest pose, in the axes of the model's rest pose (x to the person's
+    left, y backwards, z up), local to its parent: global turns are G_0 = pose_0, G_i = G_parent pose_i, and the root's
+    takes the rest axes to `frame`; root (T, 3) metres, head of bone 0 in `frame`; shape (S,) values of the header's
+    `shape_names`, what is not named has its default; confidence (T,) in [0, 1], 0 where the pose is only held;
+    times (T,); camera (T, 3): weak perspective s, tx, ty of the crop that was read, u = s (x + tx), v = s (y + ty) in
+    [-1, 1]; silhouette_iou (T,) against the person's mask, NaN where there was none.
+    Header adds: bones, shape_names, model ("anny" or the name of a file), floor_from_frame (4x4 list), cameras and
+    sources as in Keypoints3D, image_size, start.
+    """
+
+    kind: ClassVar[str] = "body_parameters"
+    required_header: ClassVar[tuple[str, ...]] = (*Artifact.required_header, "bones", "shape_names", "model")
+    pose: Array
+    root: Array
+    shape: Array
+    confidence: Array
+    times: Array
+    camera: Array | None = None
+    silhouette_iou: Array | None = None
+
+    def check(self, name: str) -> None:
+        count, bones = self.pose.shape[:2] if self.pose.ndim == 3 else (0, 0)
+        if not count:
+            raise InputError(f"{name}: pose has shape {self.pose.shape}, expected (frames, bones, 4).")
+        shapes = {
+            "pose": (count, bones, 4), "root": (count, 3), "shape": (len(self.header["shape_names"]),),
+            "confidence": (count,), "times": (count,),
+        }  # fmt: skip
+        if self.camera is not None:
+            shapes["camera"] = (count, 3)
+        if self.silhouette_iou is not None:
+            shapes["silhouette_iou"] = (count,)
+        for entry, shape in shapes.items():
+            if np.shape(getattr(self, entry)) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
+        if len(self.header["bones"]) != bones:
+            raise InputError(f"{name}: {len(self.header['bones'])} bone names for {bones} bones.")
+        for entry in ("pose", "root", "shape", "confidence"):
+            if not np.isfinite(getattr(self, entry)).all():
+                raise InputError(f"{name}: {entry} holds values that are not finite.")
+
+
+@dataclass(frozen=True)
+class BodyMesh(Artifact):
+    """A person's body at rest, skinned to its bones: x to the person's left, y backwards, z up.
+
+    vertices (V, 3) float32 metres; faces (F, 4) int32, quads, or triangles whose last corner is -1; uv (F, 4, 2) of
+    each corner, v up; bone_index (V, K) int32 and bone_weight (V, K), which sums to 1; parents (B,) int32, -1 for the
+    root; heads, tails (B, 3) metres; rolls (B, 3): direction of each bone's x axis; shape_keys (E, V, 3) float32
+    offsets of expressions, shape_key_names (E,); parameter_keys (P, V, 3): what each of parameter_names (P,) does to
+    this body, with parameter_heads and parameter_tails (P, B, 3), the joints that go with it.
+    Header adds: bones, shape (name: value), measures_m (name: metres).
+    """
+
+    kind: ClassVar[str] = "body_mesh"
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "bones")
+    texts: ClassVar[tuple[str, ...]] = ("shape_key_names", "parameter_names")
+    vertices: Array
+    faces: Array
+    uv: Array
+    bone_index: Array
+    bone_weight: Array
+    parents: Array
+    heads: Array
+    tails: Array
+    rolls: Array
+    shape_keys: Array
+    shape_key_names: Array
+    parameter_keys: Array
+    parameter_names: Array
+    parameter_heads: Array
+    parameter_tails: Array
+
+    def check(self, name: str) -> None:
+        vertices, faces, bones = len(self.vertices), len(self.faces), len(self.header["bones"])
+        keys, parameters = len(self.shape_keys), len(self.parameter_keys)
+        slots = self.bone_index.shape[-1]
+        shapes = {
+            "vertices": (vertices, 3), "faces": (faces, 4), "uv": (faces, 4, 2), "bone_index": (vertices, slots),
+            "bone_weight": (vertices, slots), "parents": (bones,), "heads": (bones, 3), "tails": (bones, 3),
+            "rolls": (bones, 3), "shape_keys": (keys, vertices, 3), "shape_key_names": (keys,),
+            "parameter_keys": (parameters, vertices, 3), "parameter_names": (parameters,),
+            "parameter_heads": (parameters, bones, 3), "parameter_tails": (parameters, bones, 3),
+        }  # fmt: skip
+        _check_mesh(self, name, shapes)
+        if not bones or self.parents[0] >= 0 or not all(0 <= p < i for i, p in enumerate(self.parents) if i):
+            raise InputError(f"{name}: its {bones} bones do not hang on one root.")
+        if not 0 <= self.bone_index.min() <= self.bone_index.max() < bones:
+            raise InputError(f"{name}: vertices follow bones outside the {bones} there are.")
 
 
 def _check_mesh(mesh: Any, name: str, shapes: dict[str, tuple[int, ...]]) -> None:
