@@ -18,8 +18,8 @@ from ..protocol.requests import MAX_PHOTOS, HeadRequest
 from ..runtime.video import probe, read_frames
 from ..sight.faces import Face, Faces
 from ..sight.mask import cut_out
+from ..sight.photos import Photo, read_photo
 from .doubts import describe, find_doubts, is_sure
-from .photos import Photo, read_photo
 from .seen import Seen
 
 Array = np.ndarray

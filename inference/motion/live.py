@@ -26,8 +26,8 @@ from ..runtime.video import MovieWriter, write_movie
 from ..sight.blaze import Landmarks
 from ..sight.detect import DetectSettings, follow
 from ..sight.lift import LiftSettings, StreamingLifter, load_net
+from ..sight.live_source import Picture, Source, open_camera, open_film
 from .live_fit import LiveFit, LivePose
-from .live_source import Picture, Source, open_camera, open_film
 
 Array = np.ndarray
 RECORDED = "keypoints_2d_recorded.npz"

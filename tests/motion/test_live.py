@@ -17,15 +17,15 @@ from inference.core.artifacts import BodyMotion
 from inference.core.humanoid import bone
 from inference.core.kinematics import forward, transformed
 from inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
-from inference.motion import live_source
 from inference.motion.live import at_rate
 from inference.motion.live_fit import MEASURED_AT, LiveFit
-from inference.motion.live_source import open_camera, open_film
 from inference.protocol.client import Job, WorkerClient
 from inference.protocol.errors import InputError, RequestError
 from inference.protocol.requests import LiveRequest
 from inference.protocol.stream import STAGES, LiveFrame, StreamReader, clock_ns
 from inference.runtime.video import read_frames, write_movie
+from inference.sight import live_source
+from inference.sight.live_source import open_camera, open_film
 
 DEMO = Path(__file__).resolve().parents[2] / "inference/demo/front.mp4"
 FRAMES = 96

@@ -33,7 +33,7 @@ ALLOWED = {
     "inference/nets": NETS | BASEMENT | {"inference.nets"},
     # the wings by name, on demand
     "inference/runtime": STAGES | BASEMENT | {"inference.nets", "inference.runtime"} | BATCH,
-    "inference/sight": STAGES | BASEMENT | TOOLS | {"inference.nets", "inference.sight"},
+    "inference/sight": STAGES | BASEMENT | TOOLS | {"PIL", "inference.nets", "inference.sight"},
     "inference/motion": WING | {"inference.motion", "inference.calibration"},
     "inference/calibration": WING | {"inference.motion", "inference.calibration"},  # one wing
     "inference/body": WING | {"anny", "warp", "inference.body"},

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from inference.head import photos
-from inference.head.photos import read_photo
 from inference.protocol.errors import InputError
+from inference.sight import photos
+from inference.sight.photos import read_photo
 
 Array = np.ndarray
 SIZE = (96, 128)  # height, width
