@@ -10,7 +10,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
-from . import face_relief, joint_volume, lifter, multi_neus, neus, pose_resnet, triangulation, v2v, view_trust
+from . import (
+    face_relief,
+    joint_volume,
+    latent_pose,
+    lifter,
+    multi_neus,
+    neus,
+    pose_resnet,
+    triangulation,
+    v2v,
+    view_trust,
+)
 from .originals import import_original
 
 __all__ = ["import_original", "load"]
@@ -25,6 +36,7 @@ _NETS: dict[str, Any] = {
         neus,
         multi_neus,
         face_relief,
+        latent_pose,
         triangulation.AlgebraicModule,
         triangulation.VolumetricModule,
     )
