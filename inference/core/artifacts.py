@@ -299,6 +299,40 @@ class FaceTrack(Artifact):
 
 
 @dataclass(frozen=True)
+class PoseDescriptors(Artifact):
+    """What a driver does, as descriptors that hold little of whose face it is.
+
+    descriptors (T, D), of the last seen frame where none is seen; frames (T,) int, growing: each one's number in the
+    driver; times (T,) seconds; seen (T,) bool: whether it shows a face; crops (T, 3) x, y and side of the square that
+    was looked at, px, NaN where there is no picture.
+    Header adds: network (what the descriptors belong to), source (path of the driver or "").
+    """
+
+    kind: ClassVar[str] = "pose_descriptors"
+    required_header: ClassVar[tuple[str, ...]] = ("fps", "network")
+    descriptors: Array
+    frames: Array
+    times: Array
+    seen: Array
+    crops: Array | None = None
+
+    def check(self, name: str) -> None:
+        count = len(self.frames)
+        if self.descriptors.ndim != 2 or len(self.descriptors) != count or not count:
+            shape = self.descriptors.shape
+            raise InputError(f"{name}: descriptors have shape {shape}, expected ({max(count, 1)}, numbers).")
+        for entry, shape in {"frames": (count,), "times": (count,), "seen": (count,), "crops": (count, 3)}.items():
+            value = getattr(self, entry)
+            if value is not None and np.shape(value) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(value)}, expected {shape}.")
+        for entry in ("descriptors", "times"):
+            if not np.isfinite(getattr(self, entry)).all():
+                raise InputError(f"{name}: {entry} holds values that are not finite.")
+        if self.frames.dtype.kind not in "iu" or (np.diff(self.frames) <= 0).any() or self.frames[0] < 0:
+            raise InputError(f"{name}: its frames are not whole numbers that grow.")
+
+
+@dataclass(frozen=True)
 class HeadSurface(Artifact):
     """A head with its hair as one dense closed surface.
 
