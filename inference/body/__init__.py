@@ -1,0 +1,1 @@
+"""A person's body from silhouette and joints: the wing of GC-SSN."""
