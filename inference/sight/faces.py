@@ -17,6 +17,7 @@ import numpy as np
 
 Array = np.ndarray
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 px
+Square = tuple[float, float, float, float]  # middle x, y px, side px, turned by so many radians
 
 LANDMARKS = 478
 OVAL = (
@@ -28,7 +29,7 @@ _LOOK_PX = 1280  # longer side of the picture in which faces are looked for
 _LEAST_SURE = 0.4
 _SAME = 0.3  # intersection over union of two boxes of one face
 _SETTLE = 3  # readings after which the square no longer moves
-_WIDER = 1.5  # of the square over the landmarks, as mediapipe tracks faces
+WIDER = 1.5  # of the square over the landmarks, as mediapipe tracks faces
 _VARIANTS = ((0.0, 1.0), (0.10, 1.0), (-0.10, 1.0), (0.0, 0.92), (0.0, 1.1), (0.05, 1.05), (-0.05, 0.96))
 _TURN = 1.15  # the detector's depths are flat: of 60 degrees, it shows 52
 _FLOOR = 0.05  # presence from which on landmarks are given at all
@@ -114,13 +115,13 @@ class Faces:
     def find(self, rgb: Array) -> list[Face]:
         """Give every face in a picture (H, W, 3) uint8, from left to right."""
         faces: list[Face] = []
-        for box in self._boxes(rgb):
+        for box in self.boxes(rgb):
             face = self._read(rgb, box)
             if face is not None and all(overlap(face.box, other.box) < _SAME for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: face.box[0] + face.box[2])
 
-    def _boxes(self, rgb: Array) -> list[Box]:
+    def boxes(self, rgb: Array) -> list[Box]:
         """Where faces may be, the surest first."""
         scale = min(_LOOK_PX / max(rgb.shape[:2]), 1.0)
         small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgb
@@ -140,14 +141,14 @@ class Faces:
     def _read(self, rgb: Array, box: Box) -> Face | None:
         """Read the face in a box; None where there is none."""
         x0, y0, x1, y1 = box
-        square = (0.5 * (x0 + x1), 0.5 * (y0 + y1), _WIDER * max(x1 - x0, y1 - y0), 0.0)
+        square = (0.5 * (x0 + x1), 0.5 * (y0 + y1), WIDER * max(x1 - x0, y1 - y0), 0.0)
         for _ in range(_SETTLE):
-            seen = self._landmarks(rgb, square)
+            seen = self.read_square(rgb, square)
             if seen is None:
                 return None
-            square = _square(seen[0])
+            square = square_of(seen[0])
         x, y, side, angle = square
-        readings = [self._landmarks(rgb, (x, y, side * grown, angle + turned)) for turned, grown in _VARIANTS]
+        readings = [self.read_square(rgb, (x, y, side * grown, angle + turned)) for turned, grown in _VARIANTS]
         known = [reading for reading in readings if reading is not None]
         if len(known) < 3:
             return None
@@ -157,8 +158,8 @@ class Faces:
         presence = float(np.median([reading[1] for reading in known]))
         return Face(middle[:, :2], middle[:, 2], presence, float(apart / np.ptp(middle[:, :2], 0).max()))
 
-    def _landmarks(self, rgb: Array, square: tuple[float, float, float, float]) -> tuple[Array, float] | None:
-        """(478, 3) x, y, depth px of the face in a turned square (x, y, side, radians), and its presence."""
+    def read_square(self, rgb: Array, square: Square) -> tuple[Array, float] | None:
+        """Read (478, 3) x, y, depth px of the face in a turned square, and its presence; None where there is none."""
         from mediapipe.framework.formats import rect_pb2 as rects
 
         size = np.array([rgb.shape[1], rgb.shape[0]])
@@ -180,7 +181,7 @@ def overlap(a: Box, b: Box) -> float:
     return both / max(areas - both, 1e-9)
 
 
-def _square(points: Array) -> tuple[float, float, float, float]:
+def square_of(points: Array) -> Square:
     """Give the turned square around landmarks (478, 3) in which a face is read: upright by the eyes."""
     across = points[_EYES[1], :2] - points[_EYES[0], :2]
     angle = float(np.arctan2(across[1], across[0]))
@@ -188,7 +189,7 @@ def _square(points: Array) -> tuple[float, float, float, float]:
     straight = points[:, :2] @ turn.T
     low, high = straight.min(0), straight.max(0)
     x, y = turn.T @ (0.5 * (low + high))
-    return float(x), float(y), _WIDER * float((high - low).max()), angle
+    return float(x), float(y), WIDER * float((high - low).max()), angle
 
 
 def _process(graph: Any, inputs: Any) -> Any:

@@ -165,7 +165,7 @@ def make_ict(data: Path, seed: int, *, expression: float = 0.25, hair: bool = Tr
     skin_texture, eye_texture = textures[skins[0]], _eye_texture(rng)
     textures |= dict.fromkeys(skins, skin_texture) | dict.fromkeys(balls, eye_texture)
     face_texture = np.array([used.index(model.materials[m]) for m in material])
-    eyes, uv = np.stack([_eye(vertices, model, side) for side in "LR"]), model.uv.copy()
+    eyes, uv = np.stack([find_eye(vertices, model, side) for side in "LR"]), model.uv.copy()
     rows = np.unique(faces[np.isin(face_texture, [used.index(name) for name in balls])])
     outward = vertices[rows] - np.where(vertices[rows, :1] > 0, eyes[0], eyes[1])
     uv[rows] = np.stack(
@@ -175,10 +175,10 @@ def make_ict(data: Path, seed: int, *, expression: float = 0.25, hair: bool = Tr
     pictures = tuple(textures[name] for name in used)
     head = Head(f"ict_{seed}", vertices, faces, uv, face_texture, pictures, np.zeros((6, 3)), skin)
     head = replace(head, landmarks=find_landmarks(head.surface(), eyes))
-    return _with_hair(head, rng) if hair and rng.random() < 0.85 else head
+    return with_hair(head, rng) if hair and rng.random() < 0.85 else head
 
 
-def _eye(vertices: Array, model: IctModel, side: str) -> Array:
+def find_eye(vertices: Array, model: IctModel, side: str) -> Array:
     """The middle of an eyeball: of all vertices of its materials on that side."""
     ball = [k for k, name in enumerate(model.materials) if "sclera" in name.lower() or "iris" in name.lower()]
     rows = np.unique(model.faces[np.isin(model.face_material, ball)])
@@ -217,7 +217,7 @@ def _opaque(colour: Array) -> Array:
     return np.concatenate([colour.clip(0, 1) * 255, np.full((*colour.shape[:2], 1), 255.0)], -1).astype(np.uint8)
 
 
-def _with_hair(head: Head, rng: np.random.Generator) -> Head:
+def with_hair(head: Head, rng: np.random.Generator) -> Head:
     """Grow a closed shell over the scalp: thicker on top, with a hairline, sides and back of chosen lengths."""
     skin = head.surface()
     eyes, nose = head.landmarks[:2].mean(0), head.landmarks[2]

@@ -1,0 +1,166 @@
+"""One face followed through a film: 478 points a frame, each read in the square around the last ones.
+
+Where several faces are seen, the one that was chosen, or the most prominent, is followed; it is taken up again near
+where it was lost, or anywhere once it has been away for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..protocol.errors import InputError, RequestError
+from ..protocol.events import Reporter, SilentReporter
+from .faces import WIDER, Box, Faces, Square, overlap, square_of
+
+Array = np.ndarray
+_SURE = 0.5  # presence from which on a face is there
+_MOVED = 0.15  # of the square's side: read again where the square has moved further
+_NEAR = 1.0  # sizes of the face within which a lost face is taken up again
+_PATIENCE_S = 1.0  # after which it may be anywhere
+_CHOOSING_S = 2.0  # in which a chosen face must appear
+_LOOK_S = 0.1  # between two looks for a lost face
+_RIVAL = 0.5  # of the followed face's size
+_JITTER = ((0.04, 1.05), (-0.04, 0.96))  # further readings: turned by radians, side times
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A face in one picture: points (478, 3) x, y px and depth px behind the face's middle; presence in [0, 1]."""
+
+    points: Array
+    presence: float
+
+
+@dataclass
+class FaceTracker:
+    """Follows one face, picture after picture.
+
+    number: which face, counted from the left in the first picture that shows so many; 0 for the most prominent;
+    readings: how often each picture is read, more is steadier and slower.
+    """
+
+    faces: Faces
+    fps: float
+    number: int = 0
+    readings: int = 1
+    report: Reporter = field(default_factory=SilentReporter)
+    frame: int = field(default=-1, init=False)
+    square: Square | None = field(default=None, init=False)
+    missed: int = field(default=0, init=False)
+    started: bool = field(default=False, init=False)
+
+    def see(self, rgb: Array) -> Sighting | None:
+        """Give the face in the next picture (H, W, 3) uint8; None where it is not seen.
+
+        Raises:
+            InputError: the chosen face does not appear.
+        """
+        self.frame += 1
+        if self.square is None or self.missed:
+            wait = max(round(_LOOK_S * self.fps), 1)
+            if self.missed % wait and self.started:
+                self.missed += 1
+                return None
+            self.square = self._look(rgb) or self.square
+        seen = self._read(rgb, self.square) if self.square is not None else None
+        if seen is None:
+            self.missed += 1
+            return None
+        self.started, self.missed = True, 0
+        self.square = square_of(seen.points)
+        return seen
+
+    def _read(self, rgb: Array, square: Square) -> Sighting | None:
+        first = self.faces.read_square(rgb, square)
+        if first is None or first[1] < _SURE:
+            return None
+        settled = square_of(first[0])
+        if (
+            np.hypot(settled[0] - square[0], settled[1] - square[1]) > _MOVED * settled[2]
+            or not 0.85 < (settled[2] / square[2]) < 1.0 / 0.85
+        ):
+            first = self.faces.read_square(rgb, settled) or first
+            settled = square_of(first[0])
+        points = [first[0]]
+        x, y, side, angle = settled
+        for turned, grown in _JITTER[: self.readings - 1]:
+            more = self.faces.read_square(rgb, (x, y, side * grown, angle + turned))
+            points += [more[0]] if more is not None and more[1] >= _SURE else []
+        return Sighting(np.mean(points, 0), first[1])
+
+    def _look(self, rgb: Array) -> Square | None:
+        """Find the face anew."""
+        boxes = self.faces.boxes(rgb)
+        if self.started:
+            boxes = [box for box in boxes if self._may_be(box)]
+            return _around(boxes[0]) if boxes else None
+        if self.number:
+            return self._chosen(boxes)
+        if not boxes:
+            return None
+        best = max(boxes, key=_size)
+        rivals = sum(_size(box) > _RIVAL * _size(best) for box in boxes)
+        if rivals > 1:
+            where = "; ".join(f"{k + 1}: x {box[0]:.0f} to {box[2]:.0f}" for k, box in enumerate(_from_left(boxes)))
+            self.report.warning("several-faces", f"{rivals} faces are in view ({where}, px); the largest is followed.")
+        return _around(best)
+
+    def _chosen(self, boxes: list[Box]) -> Square | None:
+        """Give the face that was asked for.
+
+        Raises:
+            InputError: it does not appear within the first seconds.
+        """
+        if len(boxes) >= self.number:
+            return _around(_from_left(boxes)[self.number - 1])
+        if self.frame > _CHOOSING_S * self.fps:
+            seen = (
+                f"face {self.number} is asked for, and at most {len(boxes)} were seen in the first {self.frame} frames"
+            )
+            raise RequestError(seen, "Faces are counted from the left.", field="face")
+        return None
+
+    def _may_be(self, box: Box) -> bool:
+        if self.square is None or self.missed > _PATIENCE_S * self.fps:
+            return True
+        x, y, side, _ = self.square
+        away = float(np.hypot(0.5 * (box[0] + box[2]) - x, 0.5 * (box[1] + box[3]) - y))
+        reach = side / WIDER * (_NEAR + self.missed / self.fps)
+        return away < reach and 0.5 < _size(box) * WIDER / side < 2.0
+
+
+def track(pictures: Iterable[tuple[int, float, Array]], tracker: FaceTracker) -> tuple[Array, Array, Array]:
+    """Follow a face through a film: times (T,) s, points (T, 478, 3) NaN where not seen, presence (T,).
+
+    Raises:
+        InputError: the film has no picture.
+    """
+    times, points, presence = [], [], []
+    for _, time_s, rgb in pictures:
+        seen = tracker.see(rgb)
+        times.append(time_s)
+        points.append(np.full((478, 3), np.nan) if seen is None else seen.points)
+        presence.append(0.0 if seen is None else seen.presence)
+    if not times:
+        raise InputError("There is no picture to look for a face in.")
+    return np.array(times), np.array(points), np.array(presence)
+
+
+def _around(box: Box) -> Square:
+    x0, y0, x1, y1 = box
+    return 0.5 * (x0 + x1), 0.5 * (y0 + y1), WIDER * max(x1 - x0, y1 - y0), 0.0
+
+
+def _size(box: Box) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
+
+
+def _from_left(boxes: list[Box]) -> list[Box]:
+    kept: list[Box] = []
+    for box in boxes:
+        if all(overlap(box, other) < 0.3 for other in kept):
+            kept.append(box)
+    return sorted(kept, key=lambda box: box[0] + box[2])
