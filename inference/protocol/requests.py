@@ -286,6 +286,165 @@ class HeadRequest:
 
 
 @dataclass(frozen=True)
+class ReenactRequest:
+    """Somebody's photos are animated by a driver: frames of that person who does what the driver does."""
+
+    source: Annotated[tuple[Path, ...], About("A photo or a film of the person to be shown; may be repeated.")] = ()
+    driver: Annotated[
+        Path | None, About("Who is followed: a film, a folder of numbered pictures, or pose descriptors (.npz).")
+    ] = None
+    camera: Annotated[str, About("Number or device of a camera that is the driver, live, until it is stopped.")] = ""
+    frames: Annotated[
+        str, About("Frames of the driver that are made: first-last, counted from 1; without it, all of them.")
+    ] = ""
+    fps: Annotated[float | None, About("Frames per second of a folder of pictures.", 0.1, 1000)] = None
+    face: Annotated[
+        tuple[int, ...],
+        About("Which face of a source, from the left; once, or for each. 0 is the only or by far largest one.", 0, 64),
+    ] = ()
+    driver_face: Annotated[
+        int, About("Which face of the driver, from the left, where it first shows one; 0 is the largest.", 0, 64)
+    ] = 0
+    size: Annotated[int | None, About("Side of the frames; without it, the network's own.", 16, 4096, "px")] = None
+    format: Annotated[Literal["png", "exr"], About("PNG, or OpenEXR with linear light times alpha.")] = "png"
+    mode: Annotated[
+        Literal["absolute", "relative"],
+        About("Take the driver's poses, or only how they differ from the driver's reference frame."),
+    ] = "absolute"
+    reference: Annotated[
+        int | None, About("The driver's frame that is its rest in relative mode; without it, the first.", 0)
+    ] = None
+    strength: Annotated[float, About("How much of the driver's pose is taken; above 1 it is exaggerated.", 0, 2)] = 1.0
+    region: Annotated[
+        Literal["all", "lips", "eyes"], About("What the driver moves; lips with the jaw, eyes with the brows.")
+    ] = "all"
+    smoothing_s: Annotated[float, About("Time over which poses are averaged against jitter.", 0, 1, "s")] = 0.0
+    hold_s: Annotated[
+        float, About("How long the last pose is held where the driver shows no face, before it fades.", 0, 60, "s")
+    ] = 0.5
+    iterations: Annotated[
+        int | None,
+        About("Steps by which the network is made the person's own; without it, as many as photos call for.", 0, 5000),
+    ] = None
+    network: Annotated[Path | None, About("The network; without it, the published weights.")] = None
+    movie: Annotated[bool, About("Make a movie of driver and frames side by side.")] = True
+    seed: Annotated[int, About("What random numbers start from.", 0, 2**31 - 1)] = 0
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the network runs.")] = "auto"
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        if not self.source:
+            raise RequestError("nobody to show", "Give --source FILE.", field="source")
+        if (self.driver is None) == (not self.camera.strip()):
+            text = "no driver" if self.driver is None else "given beside a camera"
+            raise RequestError(text, "Give --driver FILE or --camera 0, one of them.", field="driver")
+        if self.camera and self.frames:
+            raise RequestError("a camera's frames are not known beforehand", "Leave them out.", field="frames")
+        self.frame_range()
+        if len(self.face) not in (0, 1, len(self.source)):
+            count = f"{len(self.face)} given for {len(self.source)} sources"
+            raise RequestError(count, "Give one for all, or one for each source.", field="face")
+        if self.reference is not None and self.mode != "relative":
+            raise RequestError("given in absolute mode", "Choose relative.", field="reference")
+
+    def frame_range(self) -> tuple[int, int] | None:
+        """First and last frame that are made, None for all.
+
+        Raises:
+            RequestError: it is no range.
+        """
+        if not self.frames:
+            return None
+        first, dash, last = self.frames.partition("-")
+        hint = "Give first and last, as in 1-120."
+        if not first.strip().isdecimal() or (dash and not last.strip().isdecimal()):
+            raise RequestError(f"{self.frames[:40]!r} is no range of frames", hint, field="frames")
+        ends = int(first), int(last) if dash else int(first)
+        if not 0 <= ends[0] <= ends[1] < 10**9:
+            raise RequestError(f"{ends[1]} is before {ends[0]}", hint, field="frames")
+        return ends
+
+
+@dataclass(frozen=True)
+class BodyRequest:
+    """A filmed person becomes a body of their own shape, in motion."""
+
+    video: Annotated[Path | None, About("A clip of one person.")] = None
+    keypoints: Annotated[Path | None, About("A file or folder of 2D keypoints in place of detection.")] = None
+    masks: Annotated[
+        Path | None, About("A folder of pictures of the person's mask, one a frame in the order of their names.")
+    ] = None
+    keypoints_3d: Annotated[
+        Path | None, About("A keypoints_3d.npz of the same clip, lifted or triangulated: it fixes the depth.")
+    ] = None
+    capture: Annotated[
+        Path | None, About("Job folder of a motion capture: its clips, keypoints and cameras are used.")
+    ] = None
+    view: Annotated[str, About("Which of the capture's views, by name; without it, the first.")] = ""
+    person: Annotated[
+        tuple[float, ...], About("Who is followed on the first frame: a point X Y or a box X0 Y0 X1 Y1.", unit="px")
+    ] = ()
+    height_m: Annotated[float | None, About("Height of the person, where it is known.", 0.4, 2.5, "m")] = None
+    focal_px: Annotated[float | None, About("Focal length of the camera, where it is known.", 50, 100_000, "px")] = None
+    image_size: Annotated[
+        tuple[int, int] | None,
+        About("Size of the images, where keypoint files do not say it.", 16, 16384, "px", ("W", "H")),
+    ] = None
+    fps: Annotated[float | None, About("Frames per second, where the files do not say it.", 0.1, 1000)] = None
+    start: Annotated[int, About("The first frame that is read.", 0)] = 0
+    stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
+    min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 60
+    smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
+    loose_clothes: Annotated[bool, About("The mask shows clothes that are wider than the body.")] = False
+    model: Annotated[
+        Path | None, About("Your own SMPL or SMPL-X model file (.npz) that the body is made of, in place of anny.")
+    ] = None
+    overlay: Annotated[bool, About("Draw a movie of where body and mask differ, over the footage.")] = True
+    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the network runs; auto is cpu.")] = "auto"
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        if self.video is None and self.keypoints is None and self.capture is None:
+            hint = "Give --video FILE, --keypoints FOLDER or --capture JOB."
+            raise RequestError("no clip, no keypoints and no capture", hint, field="video")
+        given = [name for name in ("keypoints", "keypoints_3d") if getattr(self, name) is not None]
+        if self.capture is not None and given:
+            raise RequestError("given beside a capture, which has its own", "Give one or the other.", field=given[0])
+        if self.view and self.capture is None:
+            raise RequestError("there is no capture whose view it could be", "Give --capture JOB.", field="view")
+        if len(self.person) not in (0, 2, 4):
+            hint = "A point is X Y, a box is X0 Y0 X1 Y1."
+            raise RequestError(f"{len(self.person)} values given, 2 or 4 needed", hint, field="person")
+        if self.stop is not None and self.stop <= self.start:
+            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
+
+
+@dataclass(frozen=True)
+class CoachRequest:
+    """What a trainee does beside what a trainer does: in step, in place, and by how much joint angles differ."""
+
+    trainee: Annotated[Path | None, About("Job folder of the trainee's body, or its body_parameters.npz.")] = None
+    trainer: Annotated[Path | None, About("Job folder of the trainer's body, or its body_parameters.npz.")] = None
+    tolerance_deg: Annotated[float, About("Differences up to this are shown as none.", 0, 90, "degrees")] = 5.0
+    worst_deg: Annotated[float, About("Differences from this on are shown as worst.", 1, 180, "degrees")] = 40.0
+    stretch: Annotated[
+        float, About("How many times faster or slower than the trainer's the trainee's motion may be.", 1, 10)
+    ] = 3.0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        for name in ("trainee", "trainer"):
+            if getattr(self, name) is None:
+                raise RequestError("nobody is given", f"Give --{name} JOB.", field=name)
+        if self.worst_deg <= self.tolerance_deg:
+            text = f"{self.worst_deg:g} is not above tolerance_deg {self.tolerance_deg:g}"
+            raise RequestError(text, field="worst_deg")
+
+
+@dataclass(frozen=True)
 class SelftestRequest:
     """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
 
@@ -317,6 +476,9 @@ TASKS = {
     "tune": Task(TuneRequest, "motion.tune:run"),
     "live": Task(LiveRequest, "motion.live:run"),
     "head": Task(HeadRequest, "head.pipeline:run"),
+    "reenact": Task(ReenactRequest, "reenact.pipeline:run"),
+    "body": Task(BodyRequest, "body.pipeline:run"),
+    "coach": Task(CoachRequest, "body.coaching:run"),
     "selftest": Task(SelftestRequest, "runtime.selftest:run"),
 }
 

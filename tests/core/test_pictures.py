@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.core.formats.pictures import encode_exr, encode_png, frame_number, linear, read_key, write_picture
+from inference.core.formats.pictures import (
+    encode_exr,
+    encode_png,
+    frame_number,
+    linear,
+    read_key,
+    read_picture,
+    write_picture,
+)
 from inference.protocol.errors import InputError
 
 Array = np.ndarray
@@ -72,3 +80,17 @@ def test_a_frames_number_stands_at_the_end_of_its_name(name: str, number: int) -
 def test_a_name_without_a_number_is_a_sentence() -> None:
     with pytest.raises(InputError, match="no number"):
         frame_number(Path("portrait.png"))
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".png", 0.5 / 255), (".exr", 2e-3)])
+def test_what_was_written_is_read_back(tmp_path: Path, rgba: Array, suffix: str, most: float) -> None:
+    rgba[..., 3] = 0.2 + 0.8 * rgba[..., 3]  # where there is no alpha there is no colour in OpenEXR
+    write_picture(tmp_path / f"a{suffix}", rgba)
+    assert np.abs(read_picture(tmp_path / f"a{suffix}") - rgba).max() <= most + 1e-9
+
+
+@pytest.mark.parametrize("content", [b"", b"PNG", b"\x89PNG\r\n\x1a\n" + bytes(40), b"v/1\x01\2\0\0\0channels"])
+def test_what_is_no_frame_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.png is no frame"):
+        read_picture(tmp_path / "a.png")

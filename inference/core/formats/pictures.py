@@ -139,23 +139,15 @@ def _png_key(head: bytes) -> str | None:
 
 
 def _exr_key(head: bytes, stream: IO[bytes]) -> str | None:
-    place, key, height = len(_EXR), None, 0
-    while place < len(head) and head[place]:
-        ends = head.find(b"\0", place), head.find(b"\0", head.find(b"\0", place) + 1)
-        if min(ends) < 0 or ends[1] + 5 > len(head):
-            return None
-        name, start = head[place : ends[0]].decode("latin-1"), ends[1] + 5
-        length = struct.unpack("<I", head[ends[1] + 1 : start])[0]
-        value = head[start : start + length]
-        if name == _KEY:
-            key = value.decode("latin-1")
-        elif name == "dataWindow" and len(value) == 16:
-            _, low, _, high = struct.unpack("<iiii", value)
-            height = high - low + 1
-        place = start + length
-    blocks = -(-height // _LINES)
-    last = head[place + 1 + 8 * (blocks - 1) : place + 1 + 8 * blocks]
-    return key if len(last) == 8 and _is_whole(stream, struct.unpack("<Q", last)[0]) else None
+    try:
+        attributes, place = _exr_attributes(head)
+        _, low, _, high = struct.unpack("<iiii", attributes["dataWindow"])
+    except (ValueError, KeyError, IndexError, struct.error):
+        return None
+    blocks = (high - low + _LINES) // _LINES
+    last = head[place + 8 * (blocks - 1) : place + 8 * blocks]
+    key = attributes.get(_KEY, b"").decode("latin-1")
+    return key if key and len(last) == 8 and _is_whole(stream, struct.unpack("<Q", last)[0]) else None
 
 
 def _is_whole(stream: IO[bytes], last: int) -> bool:
@@ -164,6 +156,82 @@ def _is_whole(stream: IO[bytes], last: int) -> bool:
     stream.seek(min(last + 4, size))
     length = stream.read(4)
     return len(length) == 4 and last + 8 + struct.unpack("<I", length)[0] == size
+
+
+def read_picture(path: Path) -> Array:
+    """Read a file that `write_picture` wrote: (H, W, 4) float, sRGB, not multiplied by alpha.
+
+    Raises:
+        InputError: it is none, or is damaged.
+    """
+    try:
+        content = path.read_bytes()
+        return decode_exr(content) if content.startswith(_EXR) else decode_png(content) / 255.0
+    except (OSError, ValueError, KeyError, IndexError, struct.error, zlib.error) as error:
+        raise InputError(f"{path.name} is no frame that was written here: {str(error)[:80]}") from error
+
+
+def decode_png(content: bytes) -> Array:
+    """Decode (H, W, 3 or 4) uint8 as `encode_png` writes it."""
+    if not content.startswith(_PNG):
+        raise ValueError("it is no PNG")
+    width, height, _, kind = struct.unpack(">IIBB", content[16:26])
+    channels = {colour: count for count, colour in _COLOUR_TYPES.items()}[kind]
+    place, packed = len(_PNG), b""
+    while place < len(content):
+        size, name = struct.unpack(">I4s", content[place : place + 8])
+        packed += content[place + 8 : place + 8 + size] if name == b"IDAT" else b""
+        place += 12 + size
+    rows = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 1 + width * channels)
+    if (rows[:, 0] != 1).any():
+        raise ValueError("its rows are coded another way")
+    return np.cumsum(rows[:, 1:].reshape(height, width, channels), 1, dtype=np.uint8)
+
+
+def decode_exr(content: bytes) -> Array:
+    """Decode (H, W, 4) float sRGB with straight alpha as `encode_exr` writes it."""
+    attributes, place = _exr_attributes(content)
+    x0, y0, x1, y1 = struct.unpack("<iiii", attributes["dataWindow"])
+    width, height = x1 - x0 + 1, y1 - y0 + 1
+    planes = np.empty((height, 4, width), "<f2")
+    starts = np.frombuffer(content, "<u8", -(-height // _LINES), place)
+    for start in starts.tolist():
+        row, size = struct.unpack("<iI", content[start : start + 8])
+        lines = planes[row : row + _LINES]
+        packed = content[start + 8 : start + 8 + size]
+        lines[:] = _unblock(packed, lines.nbytes).reshape(lines.shape)
+    light, alpha = planes[:, [3, 2, 1]].transpose(0, 2, 1).astype(float), planes[:, 0, :, None].astype(float)
+    straight = np.divide(light, alpha, out=np.zeros_like(light), where=alpha > 0)
+    srgb = np.where(straight <= 0.0031308, 12.92 * straight, 1.055 * np.maximum(straight, 0.0) ** (1 / 2.4) - 0.055)
+    return np.concatenate([np.clip(srgb, 0.0, 1.0), alpha], -1)
+
+
+def _unblock(packed: bytes, size: int) -> Array:
+    """Reverse `_block`."""
+    if len(packed) == size:
+        return np.frombuffer(packed, "<f2")
+    steps = np.frombuffer(zlib.decompress(packed), np.uint8).copy()
+    steps[1:] -= np.uint8(128)
+    parted, raw = np.cumsum(steps, dtype=np.uint8), np.empty(size, np.uint8)
+    half = (size + 1) // 2
+    raw[0::2], raw[1::2] = parted[:half], parted[half:]
+    return raw.view("<f2")
+
+
+def _exr_attributes(head: bytes) -> tuple[dict[str, bytes], int]:
+    """Attributes by name, and where they end.
+
+    Raises:
+        ValueError: they do not end.
+    """
+    place, found = len(_EXR), dict[str, bytes]()
+    while head[place]:
+        name_end = head.index(b"\0", place)
+        start = head.index(b"\0", name_end + 1) + 5
+        size = struct.unpack("<I", head[start - 4 : start])[0]
+        found[head[place:name_end].decode("latin-1")] = head[start : start + size]
+        place = start + size
+    return found, place + 1
 
 
 def frame_number(path: Path) -> int:
