@@ -5,6 +5,7 @@ Turns are about the axes of the rest pose (x to the person's left, y backwards, 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -94,3 +95,29 @@ def as_motion(parameters: BodyParameters, mesh: BodyMesh) -> BodyMotion:
         header, rotations, np.asarray(parameters.root, float), rest, np.asarray(mesh.parents), confidence,
         np.asarray(parameters.times, float), np.zeros((frames, 4)),
     )  # fmt: skip
+
+
+def shaped(mesh: BodyMesh, amounts: Mapping[str, float]) -> tuple[Array, Array, Array]:
+    """Vertices (V, 3), heads and tails (B, 3) of a body with keys of its shape parameters set."""
+    rows = {str(name): row for row, name in enumerate(mesh.parameter_names)}
+    used, values = [rows[name] for name in amounts], np.array(list(amounts.values()))
+
+    def moved(rest: Array, by: Array) -> Array:
+        return rest + np.tensordot(values, np.asarray(by[used], float), 1)
+
+    return (
+        moved(mesh.vertices, mesh.parameter_keys), moved(mesh.heads, mesh.parameter_heads),
+        moved(mesh.tails, mesh.parameter_tails),
+    )  # fmt: skip
+
+
+def at_rest(mesh: BodyMesh) -> BodyParameters:
+    """Give a body that does nothing, for a frame."""
+    shape = mesh.header.get("shape", {})
+    header = {
+        "unit": "m", "frame": "body", "fps": 24.0, "skeleton": str(mesh.header.get("model", "body")),
+        "bones": list(mesh.header["bones"]), "shape_names": list(shape), "model": mesh.header.get("model", "anny"),
+    }  # fmt: skip
+    pose = np.tile([1.0, 0.0, 0.0, 0.0], (1, len(mesh.parents), 1))
+    root = np.array(mesh.heads[:1], float)
+    return BodyParameters(header, pose, root, np.array(list(shape.values()), float), np.ones(1), np.zeros(1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,10 @@ _TURNED = (
     "height", "weight", "measure-bust-circ", "measure-waist-circ", "measure-hips-circ", "measure-upperleg-height",
     "measure-lowerleg-height", "torso-scale-vert",
 )  # fmt: skip
+_WHOLE = ("height", "weight")  # of these, which are of the whole person
+FARTHEST = 2.0  # that local changes go: as much again as the model was made for
 _PULL = 0.02  # towards a change of nothing, metres for a whole parameter
+_STAY = 0.15  # how much a measure counts that nobody wants changed
 _STEPS, _STEP = 12, 0.05
 _CLOSE_M = 0.002
 
@@ -59,21 +63,61 @@ class Ruler:
         return outline(ends[:, 0, :2] + share * (ends[:, 1, :2] - ends[:, 0, :2]))
 
 
+@dataclass(frozen=True)
+class Adjustable:
+    """What a body's measures can be changed by: vertices (V, 3), and names (P,) of keys (P, V, 3) that move them."""
+
+    ruler: Ruler
+    vertices: Array
+    names: tuple[str, ...]
+    keys: Array
+
+    def shaped(self, amounts: Mapping[str, float]) -> Array:
+        """(V, 3) with keys set."""
+        rows = {name: row for row, name in enumerate(self.names)}
+        used = [rows[name] for name in amounts]
+        return self.vertices + np.tensordot(np.array(list(amounts.values())), self.keys[used], 1)
+
+
+def adjustable_of(mesh: BodyMesh) -> Adjustable:
+    """Give what of a body can be changed.
+
+    Raises:
+        InputError: the body does not say where its landmarks are.
+    """
+    names = tuple(str(name) for name in mesh.parameter_names)
+    return Adjustable(ruler_of(mesh), mesh.vertices, names, mesh.parameter_keys)
+
+
 def ruler_of(mesh: BodyMesh) -> Ruler:
     """Make the ruler of a body's topology.
 
     Raises:
         InputError: the body does not say where its landmarks are.
     """
-    landmarks = mesh.header.get("landmarks")
-    if not isinstance(landmarks, dict) or any(name not in landmarks for name in (*_GIRTHS, "crotch")):
-        raise InputError("This body names no landmarks, so it cannot be measured.", "Use a body of the model anny.")
-    arms = [index for index, bone in enumerate(mesh.header["bones"]) if bone.startswith(_ARM)]
-    trunk = dense_weights(mesh)[:, arms].sum(1) < 0.5
     closed = np.where(mesh.faces < 0, mesh.faces[:, :1], mesh.faces)
     edges = np.stack([closed, np.roll(closed, -1, 1)], -1).reshape(-1, 2)
-    edges = np.unique(np.sort(edges, 1), axis=0)
-    return Ruler(edges[trunk[edges].all(1)], {name: np.array(rows, int) for name, rows in landmarks.items()})
+    return ruler(np.unique(np.sort(edges, 1), axis=0), arms_of(mesh), mesh.header.get("landmarks"))
+
+
+def ruler(edges: Array, arms: Array, landmarks: Any) -> Ruler:
+    """Make the ruler of a mesh of (E, 2) edges, (V,) of whose vertices are of arms.
+
+    Raises:
+        InputError: the landmarks are not those of a body.
+    """
+    if not isinstance(landmarks, dict) or any(name not in landmarks for name in (*_GIRTHS, "crotch")):
+        raise InputError("This body names no landmarks, so it cannot be measured.", "Use a body of the model anny.")
+    rows = {str(name): np.array(vertices, int) for name, vertices in landmarks.items()}
+    if any(not len(found) or found.min() < 0 or found.max() >= len(arms) for found in rows.values()):
+        raise InputError(f"This body's landmarks are not among its {len(arms)} vertices.", "Make the body again.")
+    return Ruler(edges[~arms[edges].any(1)], rows)
+
+
+def arms_of(mesh: BodyMesh) -> Array:
+    """(V,) which vertices are of arms, that no tape goes round."""
+    bones = [index for index, bone in enumerate(mesh.header["bones"]) if bone.startswith(_ARM)]
+    return dense_weights(mesh)[:, bones].sum(1) >= 0.5
 
 
 def outline(points: Array) -> float:
@@ -95,59 +139,44 @@ def _turn(a: Array, b: Array, c: Array) -> float:
     return float((b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]))
 
 
-def shaped(mesh: BodyMesh, keys: Mapping[str, float]) -> tuple[Array, Array, Array]:
-    """Vertices (V, 3), heads and tails (B, 3) of a body with its shape parameters' keys set."""
-    rows = {str(name): row for row, name in enumerate(mesh.parameter_names)}
-    amounts = np.zeros(len(rows))
-    for name, value in keys.items():
-        amounts[rows[name]] = value
-    used = np.flatnonzero(amounts)
-    parts = (
-        (mesh.vertices, mesh.parameter_keys),
-        (mesh.heads, mesh.parameter_heads),
-        (mesh.tails, mesh.parameter_tails),
-    )
-    vertices, heads, tails = (rest + np.tensordot(amounts[used], np.asarray(by, float)[used], 1) for rest, by in parts)
-    return vertices, heads, tails
-
-
-def reach(mesh: BodyMesh, wanted: Mapping[str, float], keys: Mapping[str, float] | None = None) -> dict[str, float]:
+def reach(body: Adjustable, wanted: Mapping[str, float], given: Mapping[str, float] | None = None) -> dict[str, float]:
     """Find the keys of shape parameters that give a body wanted measures, as little as can be turned.
 
     Args:
         wanted: metres of some of MEASURES; the others stay near what they are.
-        keys: what is set already.
+        given: the amounts of keys that are set already.
     Returns:
-        The amount of each key, in [0, 1]: what is set already and is not turned, and what is.
+        The amount of each key, in [0, 2]: what is set already and is not turned, and what is.
     Raises:
         InputError: a measure no body has, or that this one does not reach.
     """
     check_wanted(wanted)
-    given = dict(keys or {})
-    known = {str(name) for name in mesh.parameter_names}
-    turned = [name for name in _TURNED if f"{name}+" in known and f"{name}-" in known]
-    ruler, names = ruler_of(mesh), list(MEASURES)
-    amounts = np.array([given.get(f"{name}+", 0.0) - given.get(f"{name}-", 0.0) for name in turned])
-    fixed = {name: value for name, value in given.items() if name[:-1] not in turned}
+    before = dict(given or {})
+    turned = [name for name in _TURNED if f"{name}+" in body.names and f"{name}-" in body.names]
+    if not turned:
+        raise InputError("This body has no shape keys that could change its measures.", "Apply it with shape keys.")
+    fixed = {name: value for name, value in before.items() if name[:-1] not in turned and value}
 
     def measured(values: Array) -> Array:
-        found = ruler.measure(shaped(mesh, {**fixed, **_signed(turned, values)})[0])
-        return np.array([found[name] for name in names])
+        found = body.ruler.measure(body.shaped({**fixed, **_signed(turned, values)}))
+        return np.array([found[name] for name in MEASURES])
 
+    amounts = np.array([before.get(f"{name}+", 0.0) - before.get(f"{name}-", 0.0) for name in turned])
     begun, now = amounts.copy(), measured(amounts)
-    aim = np.array([wanted.get(name, now[row]) for row, name in enumerate(names)])
-    trust = np.array([1.0 if name in wanted else 0.15 for name in names])
+    aim = np.array([wanted.get(name, now[row]) for row, name in enumerate(MEASURES)])
+    farthest = np.array([1.0 if name in _WHOLE else FARTHEST for name in turned])
+    trust = np.array([1.0 if name in wanted else _STAY for name in MEASURES])
     for _ in range(_STEPS):
         columns = [(measured(_nudged(amounts, k)) - now) / _step(amounts, k) for k in range(len(turned))]
         slope = np.stack(columns, 1) * trust[:, None]
         rows = np.concatenate([slope, _PULL * np.eye(len(turned))])
         left = np.concatenate([(aim - now) * trust, _PULL * (begun - amounts)])
-        amounts = np.clip(amounts + np.linalg.lstsq(rows, left, rcond=None)[0], -1.0, 1.0)
+        amounts = np.clip(amounts + np.linalg.lstsq(rows, left, rcond=None)[0], -farthest, farthest)
         begun = 0.5 * (begun + amounts)  # what is wanted counts more than where it began
         now = measured(amounts)
         if np.abs((now - aim)[trust == 1.0]).max(initial=0.0) < 0.5 * _CLOSE_M:
             break
-    _check_reached(dict(zip(names, now, strict=True)), wanted)
+    _check_reached(dict(zip(MEASURES, now, strict=True)), wanted)
     return {**fixed, **_signed(turned, amounts)}
 
 

@@ -49,7 +49,7 @@ def create_armature(
     lengths = _lengths(motion) * placement.units_per_m
     rest = np.array(motion.rest, float)
     rest[:, :3, 3] *= placement.units_per_m
-    _edit(rig, lambda: _add_bones(data, motion.header["bones"], motion.parents, rest, lengths))
+    edit(rig, lambda: _add_bones(data, motion.header["bones"], motion.parents, rest, lengths))
     collection.objects.link(rig)
     data.display_type = "OCTAHEDRAL"
     rig.show_in_front = True
@@ -98,7 +98,7 @@ def confidence_colour(value: float) -> Array:
     return np.array([np.interp(value, (0.0, 0.5, 1.0), _SCALE[:, channel]) for channel in range(3)])
 
 
-def _edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
+def edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
     """Run `change` in edit mode inside a scene of its own, so that the user's mode and selection stay."""
     scene = bpy.data.scenes.new("Understudy")
     try:

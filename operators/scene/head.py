@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import bpy
 import numpy as np
 
 from ...inference.core.artifacts import HeadMesh, HeadSurface
 from ...inference.protocol.errors import InputError
-from .compat import material_nodes
+from .mesh import add_shape_keys, mesh_of, node, shaded
 from .take import all_or_nothing, units_per_m
 
 Array = np.ndarray
@@ -125,7 +124,7 @@ def _only(mesh: HeadMesh, parts: Sequence[str]) -> _Parts:
 
 
 def _add_object(name: str, parts: _Parts, place: _Place) -> bpy.types.Object:
-    data, materials = _mesh_of(name, parts.vertices * place.unit, parts.faces), place.materials
+    data, materials = mesh_of(name, parts.vertices * place.unit, parts.faces), place.materials
     corners = parts.faces >= 0
     data.uv_layers.new(name="UVMap").data.foreach_set("uv", np.ravel(parts.uv[corners]).astype(np.float32))
     slots = list(dict.fromkeys(materials[part] for part in np.unique(parts.face_part)))
@@ -140,31 +139,8 @@ def _add_object(name: str, parts: _Parts, place: _Place) -> bpy.types.Object:
         inside = np.unique(parts.faces[parts.face_part == index])
         if inside[inside >= 0].size:
             item.vertex_groups.new(name=part).add(inside[inside >= 0].tolist(), 1.0, "REPLACE")
-    _add_shape_keys(item, parts, place.unit)
+    add_shape_keys(item, parts.vertices * place.unit, parts.names, parts.shape_keys * place.unit)
     return item
-
-
-def _mesh_of(name: str, vertices: Array, faces: Array) -> bpy.types.Mesh:
-    """A smooth mesh of (V, 3) vertices and (F, K) faces, whose missing corners are -1 and stand last."""
-    data = bpy.data.meshes.new(name)
-    counts = (faces >= 0).sum(1)
-    data.vertices.add(len(vertices))
-    data.vertices.foreach_set("co", np.ravel(vertices).astype(np.float32))
-    data.loops.add(int(counts.sum()))
-    data.loops.foreach_set("vertex_index", faces[faces >= 0].astype(np.int32))
-    data.polygons.add(len(faces))
-    data.polygons.foreach_set("loop_start", (np.cumsum(counts) - counts).astype(np.int32))
-    data.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
-    data.update(calc_edges=True)
-    return data
-
-
-def _add_shape_keys(item: bpy.types.Object, parts: _Parts, unit: float) -> None:
-    item.shape_key_add(name="Basis", from_mix=False)
-    for name, offsets in zip(parts.names, parts.shape_keys, strict=True):
-        key = item.shape_key_add(name=str(name), from_mix=False)
-        key.data.foreach_set("co", np.ravel((parts.vertices + offsets) * unit).astype(np.float32))
-        key.value = 0.0
 
 
 def _add_eye(head: bpy.types.Object, mesh: HeadMesh, part: str, place: _Place) -> bpy.types.Object:
@@ -229,7 +205,7 @@ def _plain_skin(name: str, mesh: HeadMesh, color: bpy.types.Image) -> bpy.types.
     width, height = color.size
     picture = pixels.reshape(height, width, -1)
     columns, rows = (np.clip(mesh.uv[near] * (width, height), 0, (width - 1, height - 1))).astype(int).T
-    material, _, shader = _shaded(name, _SKIN_ROUGHNESS)
+    material, _, shader = shaded(name, _SKIN_ROUGHNESS)
     if len(rows):
         srgb = np.median(picture[rows, columns, :3], 0)
         linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
@@ -249,13 +225,13 @@ def _image(path: Path, name: str, *, space: str, pack: bool) -> bpy.types.Image:
 
 
 def _material(name: str, color: bpy.types.Image, normal: bpy.types.Image, roughness: float) -> bpy.types.Material:
-    material, tree, shader = _shaded(name, roughness)
-    texture = _node(tree, "ShaderNodeTexImage", (-340, 300))
+    material, tree, shader = shaded(name, roughness)
+    texture = node(tree, "ShaderNodeTexImage", (-340, 300))
     texture.image = color
     tree.links.new(texture.outputs["Color"], shader.inputs["Base Color"])
-    bumps = _node(tree, "ShaderNodeTexImage", (-640, -60))
+    bumps = node(tree, "ShaderNodeTexImage", (-640, -60))
     bumps.image = normal
-    turned = _node(tree, "ShaderNodeNormalMap", (-340, -60))
+    turned = node(tree, "ShaderNodeNormalMap", (-340, -60))
     turned.uv_map = "UVMap"
     tree.links.new(bumps.outputs["Color"], turned.inputs["Color"])
     tree.links.new(turned.outputs["Normal"], shader.inputs["Normal"])
@@ -263,34 +239,17 @@ def _material(name: str, color: bpy.types.Image, normal: bpy.types.Image, roughn
     return material
 
 
-def _shaded(name: str, roughness: float) -> tuple[bpy.types.Material, bpy.types.NodeTree, Any]:
-    material = bpy.data.materials.new(name)
-    tree = material_nodes(material)
-    tree.nodes.clear()
-    shader = _node(tree, "ShaderNodeBsdfPrincipled", (0, 300))
-    shader.inputs["Roughness"].default_value = roughness
-    output = _node(tree, "ShaderNodeOutputMaterial", (300, 300))
-    tree.links.new(shader.outputs["BSDF"], output.inputs["Surface"])
-    return material, tree, shader
-
-
-def _node(tree: bpy.types.NodeTree, kind: str, place: tuple[float, float]) -> Any:
-    node: Any = tree.nodes.new(kind)
-    node.location = place
-    return node
-
-
 def _add_dense(head: bpy.types.Object, surface: HeadSurface, place: _Place, scene: bpy.types.Scene) -> bpy.types.Object:
     """The neural surface with its colours at vertices, hidden beside the head."""
     name = f"{head.name} Dense"
-    data = _mesh_of(name, surface.vertices * place.unit, surface.faces)
+    data = mesh_of(name, surface.vertices * place.unit, surface.faces)
     colors = data.color_attributes.new(name="Color", type="BYTE_COLOR", domain="POINT")
     rgba = np.ones((len(surface.vertices), 4), np.float32)
     rgba[:, :3] = surface.colors / 255.0
     colors.data.foreach_set("color_srgb", np.ravel(rgba))
     data.normals_split_custom_set_from_vertices(surface.normals.tolist())
-    material, tree, shader = _shaded(name, _SKIN_ROUGHNESS)
-    read = _node(tree, "ShaderNodeVertexColor", (-340, 300))
+    material, tree, shader = shaded(name, _SKIN_ROUGHNESS)
+    read = node(tree, "ShaderNodeVertexColor", (-340, 300))
     read.layer_name = "Color"
     tree.links.new(read.outputs["Color"], shader.inputs["Base Color"])
     data.materials.append(material)

@@ -11,8 +11,8 @@ from understudy.tests.body.bodies import parameters_of
 
 from inference.body.model import BodyModel, load_model, spread
 from inference.core.artifacts import BodyMesh
-from inference.core.body import Skin, as_motion, global_turns, place_bones
-from inference.core.body_measures import MEASURES, outline, reach, ruler_of, shaped
+from inference.core.body import Skin, as_motion, global_turns, place_bones, shaped
+from inference.core.body_measures import MEASURES, adjustable_of, outline, reach
 from inference.core.kinematics import forward
 from inference.core.rotations import matrix_from_rotvec
 from inference.nets.gc_body import PARTS
@@ -95,9 +95,9 @@ def test_a_tape_round_a_square_measures_its_four_sides() -> None:
 
 def test_wanted_measures_are_reached_and_joints_go_with_them(mesh: BodyMesh) -> None:
     wanted = {"height": 1.72, "chest": 1.0, "waist": 0.9, "inseam": 0.79}
-    keys = reach(mesh, wanted)
+    keys = reach(adjustable_of(mesh), wanted)
     vertices, heads, _ = shaped(mesh, keys)
-    found = ruler_of(mesh).measure(vertices)
+    found = adjustable_of(mesh).ruler.measure(vertices)
     assert set(found) == set(MEASURES)
     for name, value in wanted.items():
         assert found[name] == pytest.approx(value, abs=0.005)
@@ -107,10 +107,10 @@ def test_wanted_measures_are_reached_and_joints_go_with_them(mesh: BodyMesh) -> 
 
 def test_measures_no_body_has_and_parameters_nobody_knows_are_refused(model: BodyModel, mesh: BodyMesh) -> None:
     with pytest.raises(InputError, match=r"height of 3.10 m is no body's; 0.45 to 2.4 m"):
-        reach(mesh, {"height": 3.1})
+        reach(adjustable_of(mesh), {"height": 3.1})
     with pytest.raises(InputError, match="These measures do not go together"):
-        reach(mesh, {"height": 1.5, "inseam": 1.1})
+        reach(adjustable_of(mesh), {"height": 1.5, "inseam": 1.1})
     with pytest.raises(InputError, match="no measure 'girth'"):
-        reach(mesh, {"girth": 1.0})
+        reach(adjustable_of(mesh), {"girth": 1.0})
     with pytest.raises(InputError, match="no shape parameter 'beta0'"):
         model.mesh({"beta0": 1.0})
