@@ -11,12 +11,17 @@ from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
 from . import (
+    face_features,
     face_relief,
+    gc_body,
+    gc_ssn,
     joint_volume,
     latent_pose,
+    latent_pose_discriminator,
     lifter,
     multi_neus,
     neus,
+    pose_prior,
     pose_resnet,
     triangulation,
     v2v,
@@ -36,7 +41,12 @@ _NETS: dict[str, Any] = {
         neus,
         multi_neus,
         face_relief,
+        face_features,
         latent_pose,
+        latent_pose_discriminator,
+        gc_body,
+        gc_ssn,
+        pose_prior,
         triangulation.AlgebraicModule,
         triangulation.VolumetricModule,
     )

@@ -1,0 +1,151 @@
+"""Filmed bodies for GC-SSN: recorded poses on drawn shapes before drawn cameras, as masks and keypoints, with truth.
+
+Frames: the view frame has the camera's place as its origin and is level with the camera: x right, y forward, z up.
+Crops are squares about the person on the plane at distance one; the camera looks at their middle.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.ndimage import binary_closing
+from torch import Tensor
+
+from ..core.artifacts import read_npz
+from ..core.rotations import matrix_from_rotvec
+from ..nets.gc_body import PARENTS, PARTS, GcBody
+from .motions import Motions
+from .surface import _rest_directions as surface_directions
+
+Array = np.ndarray
+SIDE = 96  # of the stored masks
+MARGIN = 1.5  # side of a stored box over that of the person
+_MIRROR = [
+    next((i for i, (other, _, _) in enumerate(PARTS) if other == name[:-1] + {"L": "R", "R": "L"}.get(name[-1], "")), k)
+    for k, (name, _, _) in enumerate(PARTS)
+]
+_LEGS = [k for k, (name, _, _) in enumerate(PARTS) if name.split(".")[0] in ("thigh", "shin", "foot", "toes")]
+
+
+@dataclass(frozen=True)
+class Bank:
+    """N filmed bodies.
+
+    rotations (N, 22, 3, 3) local, the first in the view frame; shape (N, S); place (N, 3) of the pelvis joint, metres,
+    view frame; half (N,) half the side of the stored box, at distance one; masks (N, SIDE, SIDE) bool; keypoints
+    (N, 2, K, 3) relative to the pelvis joint, on the skin and as joint centres.
+    """
+
+    rotations: Tensor
+    shape: Tensor
+    place: Tensor
+    half: Tensor
+    masks: Tensor
+    keypoints: Tensor
+
+    def save(self, path: Path) -> None:
+        """Write one npz."""
+        arrays = {name: getattr(self, name).numpy() for name in self.__dataclass_fields__}
+        np.savez(path, **{**arrays, "masks": np.packbits(arrays["masks"].reshape(len(self.half), -1), axis=1)})
+
+    @staticmethod
+    def load(path: Path) -> Bank:
+        """Read what `save` wrote."""
+        arrays = read_npz(path)
+        masks = np.unpackbits(arrays["masks"], axis=1).reshape(-1, SIDE, SIDE).astype(bool)
+        return Bank(**{name: torch.from_numpy(value) for name, value in {**arrays, "masks": masks}.items()})
+
+
+def draw_shapes(count: int, body: GcBody, rng: np.random.Generator) -> Tensor:
+    """(count, S): mostly adults, one in ten a child, every build."""
+    names = body.config.phenotypes
+    out = rng.beta(2.0, 2.0, (count, len(names)))
+    woman = rng.random(count) < 0.5
+    out[:, names.index("gender")] = np.clip(rng.normal(np.where(woman, 0.9, 0.1), 0.12), 0, 1)
+    grown = rng.uniform(0.58, 0.95, count)
+    out[:, names.index("age")] = np.where(rng.random(count) < 0.1, rng.uniform(0.25, 0.58, count), grown)
+    changes = 0.3 * rng.normal(size=(count, len(body.config.changes)))
+    return torch.from_numpy(np.concatenate([out, changes.clip(-1, 1)], 1)).float()
+
+
+def local_rotations(turned: Array) -> Array:
+    """Rotations of parts from rest to the world (N, 22, 3, 3), relative to their parents'."""
+    out = turned.copy()
+    for part, parent in enumerate(PARENTS[1:], 1):
+        out[:, part] = turned[:, parent].transpose(0, 2, 1) @ turned[:, part]
+    return out
+
+
+def draw_poses(motions: Motions, count: int, rng: np.random.Generator) -> Array:
+    """(count, 22, 3, 3) local rotations of recorded frames: turned about, mirrored, some with the legs of others."""
+    chance = motions.weights / motions.weights.sum()
+    picked = rng.choice(len(chance), count, p=chance)
+    out = local_rotations(motions.rotations[picked].astype(float))
+    other = local_rotations(motions.rotations[rng.choice(len(chance), count, p=chance)].astype(float))
+    mixed = np.flatnonzero(rng.random(count) < 0.15)
+    out[mixed[:, None], _LEGS] = other[mixed[:, None], _LEGS]
+    flip = np.diag([-1.0, 1.0, 1.0])
+    mirrored = np.flatnonzero(rng.random(count) < 0.5)
+    out[mirrored] = flip @ out[mirrored][:, _MIRROR] @ flip
+    yaw = np.zeros((count, 3))
+    yaw[:, 2] = rng.uniform(-np.pi, np.pi, count)
+    out[:, 0] = matrix_from_rotvec(yaw) @ out[:, 0]
+    return out
+
+
+def tilted(rotations: Array, rng: np.random.Generator) -> Array:
+    """Local rotations, the first as a camera sees it that looks down a little and is held level more or less."""
+    count = len(rotations)
+    tilt = np.zeros((count, 3))
+    tilt[:, 0] = np.radians(np.clip(rng.normal(6, 10, count), -25, 45))
+    tilt[:, 1] = np.radians(rng.normal(0, 3, count))
+    return np.concatenate([(matrix_from_rotvec(tilt) @ rotations[:, 0])[:, None], rotations[:, 1:]], 1)
+
+
+def rest_directions() -> Array:
+    """(22, 3) where the parts of the average body point at rest, as `motions.load` wants it."""
+    from anny import Anny
+
+    model: Any = Anny()
+    heads = model(phenotype_kwargs={"age": 0.67})["rest_bone_heads"][0].detach().numpy()
+    return surface_directions({"heads": dict(zip(model.bone_labels, heads, strict=True))})
+
+
+def film(motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator) -> Bank:
+    """Film `count` bodies; `dense` has enough points to draw masks with."""
+    rotations, shape = draw_poses(motions, count, rng), draw_shapes(count, body, rng)
+    rotations = tilted(rotations, rng)
+    turned = torch.from_numpy(rotations).float()
+    distance = torch.from_numpy(np.exp(rng.uniform(np.log(1.8), np.log(9.0), count))).float()
+    parts = [_film(body, dense, shape[at], turned[at], distance[at]) for at in torch.arange(count).split(32)]
+    place, half, masks, keypoints = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Bank(turned, shape, place, half, masks, keypoints)
+
+
+@torch.no_grad()
+def _film(body: GcBody, dense: GcBody, shape: Tensor, rotations: Tensor, distance: Tensor) -> list[Tensor]:
+    posed, skin = body(shape, rotations), dense(shape, rotations).points
+    low, high = skin.amin(1), skin.amax(1)
+    middle = (low + high) / 2
+    place = -middle
+    place[:, 1] += distance * (high - low).amax(1) / 1.7 + (high - low)[:, 1] / 2
+    seen = skin + place[:, None]
+    plane = torch.stack([seen[..., 0], -seen[..., 2]], -1) / seen[..., 1:2]
+    # The camera looks at the middle of what it sees, so the person is moved until this is the middle of the picture.
+    off = (plane.amin(1) + plane.amax(1)) / 2
+    place = place - torch.stack([off[:, 0], torch.zeros_like(distance), -off[:, 1]], 1) * place[:, 1:2]
+    seen = skin + place[:, None]
+    plane = torch.stack([seen[..., 0], -seen[..., 2]], -1) / seen[..., 1:2]
+    half = MARGIN * plane.abs().amax((1, 2))
+    pixel = ((plane / half[:, None, None] + 1) * SIDE).long().clamp(0, 2 * SIDE - 1)  # at twice the resolution
+    fine = torch.zeros(len(shape), 4 * SIDE * SIDE, dtype=torch.bool)
+    fine.scatter_(1, pixel[..., 1] * 2 * SIDE + pixel[..., 0], value=True)
+    fine = fine.view(-1, 2 * SIDE, 2 * SIDE).numpy()
+    closed = np.stack([binary_closing(one, iterations=2) for one in fine])
+    masks = closed.reshape(-1, SIDE, 2, SIDE, 2).sum((2, 4)) >= 2
+    keypoints = torch.stack([posed.keypoints, body.centres(posed)], 1)
+    return [place, half, torch.from_numpy(masks), keypoints]

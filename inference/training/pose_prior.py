@@ -1,0 +1,109 @@
+"""Train `nets/pose_prior.py`, the denoiser of poses, on recorded motion.
+
+python -m inference.training.pose_prior inference/training/recipes/pose_prior.toml --data DIR --body FILE --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import nets
+from ..nets import pose_prior
+from ..nets.gc_body import GcBody
+from ..nets.pose_prior import PosePrior, PriorConfig, pose_vector
+from . import motions
+from .algebraic import checkpoint, restore, save_weights
+from .gc_bank import draw_poses, rest_directions, tilted
+from .lifter import schedule
+
+LOG = logging.getLogger("understudy.training")
+
+
+def main() -> None:
+    """Train, or go on where a run was stopped."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    directions = rest_directions()
+    bank = poses(options.data, "train", recipe["train"], directions, 0)
+    train(recipe, bank, poses(options.data, "val", recipe["val"], directions, 1), options.out)
+
+
+def poses(data: Path, split: str, count: int, directions: np.ndarray, seed: int) -> Tensor:
+    """(count, 129) poses of recorded motion, as a camera that is held about level sees them."""
+    rng = np.random.default_rng(seed)
+    rotations = tilted(draw_poses(motions.load(data, split, directions), count, rng), rng)
+    return pose_vector(torch.from_numpy(rotations).float())
+
+
+def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, out: Path) -> PosePrior:
+    """Learn to take noise off poses."""
+    torch.manual_seed(recipe["seed"])
+    net = PosePrior(PriorConfig(**recipe["net"]))
+    net.mean.copy_(bank.mean(0))
+    net.spread.copy_(bank.std(0).clamp(min=0.02))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
+    step, last = restore(out, net, optimiser), recipe["steps"]
+    g = torch.Generator().manual_seed(recipe["seed"] + step)
+    began, running = time.monotonic(), 0.0
+    while step < last and not (out / "cancel").exists():
+        for group in optimiser.param_groups:
+            group["lr"] = recipe["lr"] * schedule(step, last, 100, last // 2)
+        clean = bank[torch.randint(0, len(bank), (recipe["batch"],), generator=g)]
+        error = miss(net, clean, g).mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        running, step = running + error.item(), step + 1
+        if step % 500 == 0:
+            with torch.no_grad():
+                left_out = miss(net, held, torch.Generator().manual_seed(0)).mean().item()
+            pace = 2 * (time.monotonic() - began)
+            LOG.info("step %d loss %.4f left out %.4f, %.1f ms", step, running / 500, left_out, pace)
+            running, began = 0.0, time.monotonic()
+            checkpoint(out, step, net, optimiser)
+            save_weights(out / "pose_prior.safetensors", net, pose_prior, recipe, {"steps": step, "left_out": left_out})
+    return net
+
+
+def miss(net: PosePrior, clean: Tensor, g: torch.Generator) -> Tensor:
+    """(B,) squared errors of denoised poses, weighed as their noise allows."""
+    config = net.config
+    low, high = np.log(config.low), np.log(config.high)
+    sigma = torch.exp(low + (high - low) * torch.rand(len(clean), generator=g))
+    found = net(clean + sigma[:, None] * torch.randn(clean.shape, generator=g), sigma)
+    weight = (net.spread**2 + sigma[:, None] ** 2) / (sigma[:, None] * net.spread) ** 2
+    return (weight * (found - clean) ** 2).mean(1)
+
+
+def load(path: Path) -> PosePrior:
+    """A trained prior."""
+    net = nets.load(path)
+    assert isinstance(net, PosePrior)
+    return net.requires_grad_(requires_grad=False)
+
+
+def load_body(path: Path) -> GcBody:
+    """The body."""
+    body = nets.load(path)
+    assert isinstance(body, GcBody)
+    return body
+
+
+if __name__ == "__main__":
+    main()
