@@ -54,14 +54,14 @@ class Network:
     @torch.inference_mode()
     def identity(self, images: Array) -> Array:
         """(512,) who pictures (K, S, S, 3) of one person show."""
-        rows = [self.net.embedder.identity(part[None]) for part in _prepared(images, self.size, self.device)[:, None]]
+        rows = [self.net.embedder.identity(part[None]) for part in prepared(images, self.size, self.device)[:, None]]
         each = torch.cat(rows)
         return (each.mean(0) if self.net.config.pool == "mean" else each.amax(0)).cpu().numpy()
 
     @torch.inference_mode()
     def pose(self, images: Array) -> Array:
         """(B, D) how whoever is in pictures (B, S, S, 3) holds and moves the head."""
-        parts = _prepared(images, self.pose_size, self.device).split(_AT_ONCE)
+        parts = prepared(images, self.pose_size, self.device).split(_AT_ONCE)
         return torch.cat([self.net.embedder.pose(part) for part in parts]).cpu().numpy()
 
     @torch.inference_mode()
@@ -121,7 +121,7 @@ def new(config: LatentPoseConfig = latent_pose.CPU, seed: int = 0, **changes: ob
         return Network(LatentPose(replace(config, **changes)).eval())  # type: ignore[arg-type]
 
 
-def _prepared(images: Array, size: int, device: str) -> Tensor:
+def prepared(images: Array, size: int, device: str) -> Tensor:
     """(B, 3, size, size) float of pictures (B, S, S, 3)."""
     images = np.asarray(images)
     if images.shape[1:3] != (size, size):

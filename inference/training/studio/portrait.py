@@ -122,7 +122,15 @@ class Portrait:
             wp.array(starts.astype(np.int32), dtype=wp.int32, device="cpu"),
             wp.array(sizes, dtype=wp.vec2i, device="cpu"),
         ]
+        self._faces = faces
         self._mesh = wp.Mesh(points=wp.array(points, dtype=wp.vec3, device="cpu"), indices=self._arrays[2])
+
+    def pose(self, vertices: Array) -> None:
+        """Move the vertices to (V, 3); all else stays."""
+        points = vertices.astype(np.float32)
+        self._arrays[1] = wp.array(vertex_normals(points, self._faces), dtype=wp.vec3, device="cpu")
+        self._mesh.points.assign(points)  # type: ignore[union-attr]
+        self._mesh.refit()
 
     def photograph(self, camera: Camera, light: Light, *, supersample: int = 2) -> tuple[Array, Array, Array]:
         """(H, W, 3) uint8 sRGB on black, (H, W) coverage in [0, 1], (H, W) depth in metres, 0 where nothing is."""

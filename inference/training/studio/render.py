@@ -169,7 +169,8 @@ def vertex_normals(points: Array, faces: Array) -> Array:
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.zeros_like(points)
     for k in range(3):
-        np.add.at(normals, faces[:, k], flat)
+        for axis in range(3):
+            normals[:, axis] += np.bincount(faces[:, k], flat[:, axis], len(points))
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
 
 
