@@ -1,0 +1,125 @@
+"""What a network reads of a person: a square crop about them, level with the camera, as mask and joints.
+
+The crop belongs to a camera of its own that looks at the person (so that nobody is seen askew at a picture's edge).
+View frames are level with a camera: x right, y forward, z up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..core.artifacts import Keypoints2D
+from ..core.cameras import Camera, normalise, project
+from ..nets.gc_body import KEYPOINTS
+
+Array = np.ndarray
+Masks = Callable[[int], Array | None]
+VIEW_FROM_CAMERA = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
+_MARGIN = 1.2  # of the crop's side over that of the person
+_LEAST = 4  # joints that say where somebody is
+_FINE = 4  # pixels of a mask that are read for one of the crop, each way
+
+
+@dataclass(frozen=True)
+class View:
+    """One camera's sight of the person: keypoints, and the mask (H, W) of a sample, where it has one."""
+
+    keypoints: Keypoints2D
+    masks: Masks
+    camera: Camera
+
+
+@dataclass(frozen=True)
+class Crops:
+    """T crops of one view.
+
+    turn (T, 3, 3), shift (T, 3): from the frame that the camera's own rotation and translation speak of to the view
+    frame of a crop's camera; half (T,): half a crop's side at distance one; joints (T, K, 2) in [-1, 1], confidence
+    (T, K), 0 where not seen; masks (T, S, S) float32 and masked (T,), whether there was one. A crop that nobody is in
+    has confidence 0 throughout.
+    """
+
+    turn: Array
+    shift: Array
+    half: Array
+    joints: Array
+    confidence: Array
+    masks: Array
+    masked: Array
+
+    def __getitem__(self, at: Array) -> Crops:
+        return Crops(*(getattr(self, name)[at] for name in self.__dataclass_fields__))
+
+    @property
+    def seen(self) -> Array:
+        """(T,) whether somebody is there."""
+        return (self.confidence > 0).sum(1) >= _LEAST
+
+
+def crop(view: View, side: int, min_confidence: float) -> Crops:
+    """Cut the person out of every frame of a view."""
+    index = list(KEYPOINTS)
+    points = view.keypoints.positions[:, index]
+    sure = np.where(np.isfinite(points).all(-1), view.keypoints.confidence[:, index], 0.0)
+    sure = np.where(sure >= min_confidence, sure, 0.0)
+    rays = normalise(view.camera, np.nan_to_num(points))
+    rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1) @ VIEW_FROM_CAMERA.T
+    view_from_world = VIEW_FROM_CAMERA @ view.camera.rotation
+    count = len(points)
+    out = Crops(
+        np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.ones(count), np.zeros((count, len(index), 2)), sure,
+        np.zeros((count, side, side), np.float32), np.zeros(count, bool),
+    )  # fmt: skip
+    for at in range(count):
+        known = sure[at] > 0
+        if known.sum() < _LEAST:
+            out.confidence[at] = 0.0
+            out.turn[at], out.shift[at] = view_from_world, VIEW_FROM_CAMERA @ view.camera.translation
+            continue
+        look = _looking_at(rays[at, known])
+        turned = rays[at] @ look.T
+        plane = np.stack([turned[:, 0], -turned[:, 2]], -1) / np.maximum(turned[:, 1:], 1e-3)
+        low, high = plane[known].min(0), plane[known].max(0)
+        out.half[at] = max(_MARGIN * (high - low).max() / 2, 1e-3)
+        out.joints[at] = np.where(known[:, None], plane / out.half[at], 0.0)
+        out.turn[at] = look @ view_from_world
+        out.shift[at] = look @ VIEW_FROM_CAMERA @ view.camera.translation
+        mask = view.masks(at)
+        if mask is not None:
+            out.masks[at] = _cut(mask, view.camera, look, out.half[at], side)
+            out.masked[at] = out.masks[at].any()
+    return out
+
+
+def _looking_at(rays: Array) -> Array:
+    """(3, 3) view frame turned about z, then x, until it looks at the middle of rays (N, 3); twice, for the middle."""
+    turn = np.eye(3)
+    for _ in range(2):
+        turned = rays @ turn.T
+        plane = turned[:, [0, 2]] / np.maximum(turned[:, 1:2], 1e-3)
+        x, z = (plane.min(0) + plane.max(0)) / 2
+        forward = np.array([x, 1.0, z]) @ turn
+        forward /= np.linalg.norm(forward)
+        right = np.array([forward[1], -forward[0], 0.0]) / np.hypot(forward[0], forward[1])
+        turn = np.stack([right, forward, np.cross(right, forward)])
+    return turn
+
+
+def _cut(mask: Array, camera: Camera, look: Array, half: float, side: int) -> Array:
+    """(S, S) share of each pixel of a crop that the mask covers."""
+    height, width = mask.shape
+    fine = side * _FINE
+    at = ((np.arange(fine) + 0.5) * 2 / fine - 1) * half
+    x, y = np.meshgrid(at, at)
+    rays = np.stack([x, np.ones_like(x), -y], -1).reshape(-1, 3) @ look @ VIEW_FROM_CAMERA
+    ahead = rays[:, 2] > 1e-3
+    alone = Camera("crop", camera.size, camera.matrix, camera.distortion, fisheye=camera.fisheye)
+    pixel = np.where(ahead[:, None], project(alone, np.where(ahead[:, None], rays, [0, 0, 1.0])), -10.0)
+    pixel = (pixel + 0.5) * [width / camera.size[0], height / camera.size[1]] - 0.5
+    grid = pixel.reshape(fine, fine, 2).astype(np.float32)
+    read = cv2.remap(mask.astype(np.uint8) * 255, grid, None, cv2.INTER_LINEAR)  # type: ignore[call-overload]
+    return cv2.resize(read, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32) / 255

@@ -1,0 +1,234 @@
+"""The first stage: what a clip, files or an earlier capture show of a person - keypoints, masks, joints in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
+from ..core.cameras import Camera
+from ..core.formats.keypoints2d import read_keypoints
+from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS
+from ..core.stages import content_of
+from ..protocol.errors import InputError
+from ..runtime.video import probe
+from .job import BodyJob
+from .masks import Masks, judge, keep_mask, kept_masks, read_masks
+
+Array = np.ndarray
+_SAID = {
+    "empty": "show nobody", "elsewhere": "are not where the person is", "merged": "show more than this person",
+}  # fmt: skip
+_CUT = 0.5  # of the body's joints in sight, below which most of it is guessed
+_SAME_TIME = 0.6  # of a frame, by which samples may differ that are taken to be one
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is known of a clip.
+
+    frames (T,): numbers of the film's; keypoints_3d and camera where somebody knew them; floor: (4, 4) of a capture,
+    from the frame of its joints in space, as a header has it.
+    """
+
+    keypoints: Keypoints2D
+    masks: Masks
+    frames: Array
+    keypoints_3d: Keypoints3D | None = None
+    camera: Camera | None = None
+    floor: list[list[float]] | None = None
+
+    @property
+    def frame(self) -> str:
+        """The frame of the joints in space."""
+        return "camera" if self.keypoints_3d is None else str(self.keypoints_3d.header["frame"])
+
+    @property
+    def source(self) -> Path | None:
+        """The film, where it is known and still there."""
+        source = str(self.keypoints.header.get("source") or "")
+        return Path(source) if source and Path(source).is_file() else None
+
+
+def see(job: BodyJob) -> Sight:
+    """Look at what was given; masks that cannot be believed are left out, and that is said.
+
+    Raises:
+        InputError: it shows nobody, or its parts do not belong together.
+    """
+    sight = _of_capture(job, job.request.capture) if job.request.capture is not None else _of_clip(job)
+    _check_person(sight.keypoints, job)
+    masks, faults = judge(sight.masks, sight.keypoints)
+    given = sum(file is not None for file in sight.masks.files)
+    for fault, count in faults.items():
+        job.warning("masks", f"{count} of {given} masks {_SAID.get(fault, fault)}; they are not used.")
+    if not any(masks.files):
+        job.warning("no-masks", "No mask of the person is usable; the shape comes from the joints alone and is unsure.")
+    return replace(sight, masks=masks)
+
+
+def _of_clip(job: BodyJob) -> Sight:
+    request = job.request
+    film = None if request.video is None else probe(request.video)
+    settings = [request.person, request.start, request.stop, request.min_confidence, request.image_size, request.fps]
+    inputs = [content_of(path) for path in (request.keypoints or request.video,) if path] + settings
+    make = (lambda: _detected(job)) if request.keypoints is None else (lambda: _read(job))
+    keypoints = job.stage(Keypoints2D, "keypoints_2d", "detect", inputs, make)
+    frames = request.start + np.arange(len(keypoints.times))
+    if film is not None and film.size != keypoints.image_size:
+        wide, high = film.size
+        text = f"Keypoints of {keypoints.image_size[0]} x {keypoints.image_size[1]} px do not belong to a clip of"
+        raise InputError(f"{text} {wide} x {high} px.", "Give the clip that the keypoints were found in.")
+    if request.masks is not None:
+        masks = read_masks(request.masks, len(frames), keypoints.image_size, request.start)
+    elif request.keypoints is not None and request.video is not None:
+        masks = _found_masks(job, request.video, frames, keypoints.image_size)
+    else:
+        masks = kept_masks(job.mask_folder, frames, keypoints.image_size)
+    space = None if request.keypoints_3d is None else _in_step(Keypoints3D.load(request.keypoints_3d), keypoints)
+    return Sight(keypoints, masks, frames, space, None if space is None else _camera_of(space, 0))
+
+
+def _detected(job: BodyJob) -> Keypoints2D:
+    from ..sight.detect import DetectSettings, detect
+
+    request = job.request
+    assert request.video is not None
+    settings = DetectSettings(
+        min_confidence=request.min_confidence, face=False, person=request.person or None, mask=True,
+        start=request.start, stop=request.stop,
+    )  # fmt: skip
+    _empty(job.mask_folder)
+    keep = lambda frame, mask: keep_mask(job.mask_folder, frame, mask)  # noqa: E731
+    found = detect(request.video.resolve(), settings, job, keep_mask=keep)
+    if request.fps is None:
+        return found
+    times = np.arange(len(found.times)) / request.fps
+    return replace(found, times=times).with_header(fps=request.fps)
+
+
+def _found_masks(job: BodyJob, video: Path, frames: Array, size: tuple[int, int]) -> Masks:
+    """Masks alone, by the detector, of a clip whose keypoints are known; kept from one run to the next."""
+    from ..sight.detect import DetectSettings, detect
+
+    start, stop = int(frames.min()), int(frames.max()) + 1
+    note = job.mask_folder / "of.txt"
+    said = job.fingerprint("masks", content_of(video), start, stop, job.request.person)
+    if not note.is_file() or note.read_text(encoding="utf-8") != said:
+        settings = DetectSettings(face=False, hands=False, person=job.request.person or None, mask=True, start=start,
+                                  stop=stop)  # fmt: skip
+        _empty(job.mask_folder)
+        detect(video.resolve(), settings, job, keep_mask=lambda frame, mask: keep_mask(job.mask_folder, frame, mask))
+        note.write_text(said, encoding="utf-8")
+    return kept_masks(job.mask_folder, frames, size)
+
+
+def _empty(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*"):
+        old.unlink()
+
+
+def _read(job: BodyJob) -> Keypoints2D:
+    request = job.request
+    assert request.keypoints is not None
+    size, fps, source = request.image_size, request.fps, ""
+    if request.video is not None:
+        film = probe(request.video)
+        size, fps, source = size or film.size, fps or film.fps, str(request.video.resolve())
+    person: Any = request.person or None
+    found = read_keypoints(request.keypoints, image_size=size, fps=fps, person=person, start=request.start)
+    rows = slice(request.start, request.stop)
+    arrays = {name: getattr(found, name)[rows] for name in ("positions", "confidence", "times")}
+    if not len(arrays["times"]):
+        raise InputError(f"Frames from {request.start} on were asked for; {len(found.times)} frames are there.")
+    return replace(found, world_m=None, **arrays).with_header(source=source)
+
+
+def _of_capture(job: BodyJob, folder: Path) -> Sight:
+    """Take keypoints, cameras and clips of a motion capture's job folder.
+
+    Raises:
+        InputError: it is no such folder, or has no such view.
+    """
+    request, artifacts = job.request, folder / "artifacts"
+    space = Keypoints3D.load(artifacts / "keypoints_3d.npz")
+    files = sorted(artifacts.glob("keypoints_2d*.npz"))
+    views = [Keypoints2D.load(file) for file in files]
+    names = [str(view.header.get("view", "")) for view in views]
+    order = [str(name) for name in space.header.get("views", names)]
+    wanted = request.view or next((name for name in order if name in names), "")
+    if wanted not in names:
+        hint = f"Its views are {', '.join(names)}." if names else "Capture the clips again."
+        raise InputError(f"{folder.name} holds no keypoints of a view {wanted!r}.", hint)
+    place = order.index(wanted) if wanted in order else 0
+    keypoints, frames = _sampled(views[names.index(wanted)], space, place)
+    footage = _footage(request.video, keypoints)
+    if request.masks is not None:
+        masks = read_masks(request.masks, len(keypoints.times), keypoints.image_size)
+    elif footage is not None:
+        masks = _found_masks(job, footage, frames, keypoints.image_size)
+        keypoints = keypoints.with_header(source=str(footage))
+    else:
+        masks = Masks((None,) * len(keypoints.times), keypoints.image_size)
+    return Sight(keypoints, masks, frames, space, _camera_of(space, place), _floor(artifacts / "body_motion.npz"))
+
+
+def _floor(file: Path) -> list[list[float]] | None:
+    """Where a capture found the floor; None where it did not look for it."""
+    return BodyMotion.load(file).header.get("floor_from_frame") if file.is_file() else None
+
+
+def _footage(video: Path | None, keypoints: Keypoints2D) -> Path | None:
+    source = str(video or keypoints.header.get("source") or "")
+    return Path(source) if source and Path(source).is_file() else None
+
+
+def _sampled(view: Keypoints2D, space: Keypoints3D, place: int) -> tuple[Keypoints2D, Array]:
+    """What a view saw at the times of the joints in space, and the film's frame of each."""
+    start, rate = (space.header.get("clips") or [[None, 1.0]] * (place + 1))[place]
+    times = space.times if start is None else start + (space.times - space.times[0]) * (rate or 1.0)
+    rows = np.clip(np.searchsorted(view.times, times - 0.5 / view.fps), 0, len(view.times) - 1)
+    seen = np.abs(view.times[rows] - times) < _SAME_TIME / view.fps
+    positions = np.where(seen[:, None, None], view.positions[rows], np.nan)
+    confidence = np.where(seen[:, None], view.confidence[rows], 0.0)
+    first = round(float(view.times[0]) * view.fps)
+    taken = replace(view, positions=positions, confidence=confidence, times=space.times, world_m=None)
+    return taken.with_header(fps=space.fps), first + rows
+
+
+def _camera_of(space: Keypoints3D, place: int) -> Camera | None:
+    cameras = space.header.get("cameras") or []
+    return Camera.from_header(cameras[place]) if place < len(cameras) else None
+
+
+def _in_step(space: Keypoints3D, keypoints: Keypoints2D) -> Keypoints3D:
+    """Refuse joints in space of another clip.
+
+    Raises:
+        InputError: they have other frames.
+    """
+    if len(space.times) != len(keypoints.times):
+        text = f"The joints in space have {len(space.times)} frames, the clip {len(keypoints.times)}."
+        raise InputError(text, "Give those that were made of this very clip.")
+    return space
+
+
+def _check_person(keypoints: Keypoints2D, job: BodyJob) -> None:
+    """Refuse what hardly shows anybody; say where most of the body is out of sight."""
+    width, height = keypoints.image_size
+    points = keypoints.positions[:, BODY]
+    inside = (points >= 0).all(-1) & (points[..., 0] < width) & (points[..., 1] < height)
+    seen = (keypoints.confidence[:, BODY] >= job.request.min_confidence) & inside
+    shown = seen.sum(1) >= MIN_JOINTS
+    frames, least = len(shown), min(MIN_FRAMES, 1 if job.request.keypoints is not None else MIN_FRAMES)
+    if shown.sum() < least:
+        hint = "Film one person whole, in good light, and larger than a fifth of the picture's height."
+        raise InputError(f"{int(shown.sum())} of {frames} frames show a person; at least {least} are needed.", hint)
+    cut = shown & (seen.mean(1) < _CUT)
+    if cut.sum() > 0.25 * shown.sum():
+        text = f"{int(cut.sum())} of {int(shown.sum())} frames show less than half of the body; the rest is guessed."
+        job.warning("cut-off", text)
