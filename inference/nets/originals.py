@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..protocol.errors import WeightsError
+from .latent_pose import Embedder, Generator, LatentPoseConfig
+from .latent_pose_discriminator import Discriminator, DiscriminatorConfig
 from .neus import Background, ColorNet, NeusConfig, SdfNet, Variance
 from .pose_resnet import PoseResNet, PoseResNetConfig
 from .triangulation import AlgebraicConfig, AlgebraicNet, VolumetricConfig, VolumetricNet
@@ -22,10 +24,11 @@ def import_original(name: str, state: State, **options: Any) -> nn.Module:
 
     Args:
         name: "triangulation-algebraic", "triangulation-volumetric", "pose-resnet", "v2v", "neus-sdf", "neus-color",
-            "neus-variance" or "neus-nerf".
+            "neus-variance", "neus-nerf", "latent-pose-embedder", "latent-pose-generator", "latent-pose-discriminator".
         state: tensors by the original's keys, with or without `module.` before them.
         options: what no key tells: `style` of the residual blocks, `heatmap_multiplier`, `softmax`, `aggregation`,
-            `side`, `size`, `volume_multiplier`, `vertical`, `features` of the colour net.
+            `side`, `size`, `volume_multiplier`, `vertical`, `features` of the colour net, `identity` numbers of a
+            generator's first input, `pool` of an embedder's.
     Raises:
         WeightsError: an unknown name, or keys and shapes that are not the original's.
     """
@@ -140,6 +143,44 @@ def _background(state: State, options: dict[str, Any]) -> nn.Module:  # noqa: AR
     return Background(width, depth, _bands(seen, 4), _bands(looked, 3), wide[0] - 1 if wide else depth)
 
 
+def _embedder(state: State, options: dict[str, Any]) -> nn.Module:
+    return Embedder(
+        LatentPoseConfig(
+            identity=len(state["identity_encoder.fc.weight"]), pose=len(state["pose_encoder.classifier.1.weight"]),
+            **_given(options, "pool"),
+        )
+    )  # fmt: skip
+
+
+def _generator(state: State, options: dict[str, Any]) -> nn.Module:
+    blocks = _count(state, r"decoder_blocks\.(\d+)\.block\.")
+    ups = _count(state, r"decoder_blocks\.(\d+)\.block\.4\.")
+    outputs, width = state[f"decoder_blocks.{blocks + 2}.weight_orig"].shape[:2]
+    _, widest, start, _ = state["constant.constant"].shape
+    personal = "identity_embedding" in state
+    identity = state["identity_embedding"].shape[1] if personal else options.get("identity", 512)
+    return Generator(
+        LatentPoseConfig(
+            size=start << ups, width=width, widest=widest, blocks=blocks - ups, identity=identity,
+            pose=state["affine_params_projector.0.weight_orig"].shape[1] - identity, mask=outputs > 3,
+            personal=personal,
+        )
+    )  # fmt: skip
+
+
+def _discriminator(state: State, options: dict[str, Any]) -> nn.Module:
+    blocks = 1 + _count(state, r"blocks\.(\d+)\.")
+    halvings = 1 + _count(state, r"blocks\.(\d+)\.skip\.")  # where all but the last two blocks widen or halve
+    rows, identity = state["embed.weight_orig"].shape
+    widest = max(len(state[f"blocks.{k}.block.5.weight_orig"]) for k in range(max(blocks - 2, 1)))
+    return Discriminator(
+        DiscriminatorConfig(
+            size=options.get("size", 4 << halvings), width=len(state["down_block.0.weight_orig"]), widest=widest,
+            identity=identity, blocks=blocks, rows=rows,
+        )
+    )  # fmt: skip
+
+
 _IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
     "triangulation-algebraic": _algebraic,
     "triangulation-volumetric": _volumetric,
@@ -149,4 +190,7 @@ _IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
     "neus-color": _colour,
     "neus-variance": lambda _state, _options: Variance(),
     "neus-nerf": _background,
+    "latent-pose-embedder": _embedder,
+    "latent-pose-generator": _generator,
+    "latent-pose-discriminator": _discriminator,
 }

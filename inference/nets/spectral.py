@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+_FIRST = 3  # power iterations before the first step, without which the first weights are far too large
+
 
 class Spectral(nn.Module):
     """A weight (out, ...) with the vectors of its largest singular value: one power iteration a training step.
@@ -26,17 +28,23 @@ class Spectral(nn.Module):
         self.weight_v: Tensor
         self.register_buffer("weight_u", functional.normalize(torch.randn(len(rows)), dim=0, eps=eps))
         self.register_buffer("weight_v", functional.normalize(torch.randn(rows.shape[1]), dim=0, eps=eps))
+        for _ in range(_FIRST):
+            self._iterate()
 
     def effective(self) -> Tensor:
         """The weight over its largest singular value."""
         rows = self.weight_orig.reshape(len(self.weight_orig), -1)
         if self.training:
-            with torch.no_grad():
-                self.weight_v.copy_(functional.normalize(rows.t() @ self.weight_u, dim=0, eps=self.eps))
-                self.weight_u.copy_(functional.normalize(rows @ self.weight_v, dim=0, eps=self.eps))
+            self._iterate()
         # copies, since a second forward before the backward changes the buffers
         u, v = (self.weight_u.clone(), self.weight_v.clone()) if self.training else (self.weight_u, self.weight_v)
         return self.weight_orig / (u @ (rows @ v))
+
+    @torch.no_grad()
+    def _iterate(self) -> None:
+        rows = self.weight_orig.reshape(len(self.weight_orig), -1)
+        self.weight_v.copy_(functional.normalize(rows.t() @ self.weight_u, dim=0, eps=self.eps))
+        self.weight_u.copy_(functional.normalize(rows @ self.weight_v, dim=0, eps=self.eps))
 
 
 class SpectralConv2d(Spectral):
