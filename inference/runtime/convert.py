@@ -11,6 +11,7 @@ limits on memory, time and files, and no network on Linux where the system allow
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import math
 import pickletools
@@ -22,7 +23,8 @@ import zipfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +50,18 @@ _CALLS = {
     "collections OrderedDict": "dict",
     "torch._utils _rebuild_tensor_v2": "tensor",
     "torch._utils _rebuild_parameter": "parameter",
+    # settings that training scripts keep beside their tensors: passed over
+    "argparse Namespace": "nothing",
+    "pathlib PosixPath": "nothing",
+    "pathlib PurePosixPath": "nothing",
+    "pathlib WindowsPath": "nothing",
 }
+_LEGACY = 0x1950A86A20F9469CFC6C  # the number that begins checkpoints of torch before 1.6
 _CONSTANTS = {
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "UNICODE", "BINUNICODE",
     "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING", "BINSTRING", "BINBYTES", "SHORT_BINBYTES",
 }  # fmt: skip
+_HINT = "It is neither a zip nor what torch wrote before 1.6: save it again with a current torch."
 _MARK = object()
 _DAMAGED = (ValueError, TypeError, IndexError, KeyError, OverflowError, AttributeError, RecursionError, struct.error)
 
@@ -64,13 +73,14 @@ class _Name:
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where the numbers of a tensor stand in the archive."""
+    """Where the numbers of a tensor stand: in an entry of the archive, or `at` bytes into a file that is none."""
 
     entry: str
     kind: str
     item: int
     offset: int
     shape: tuple[int, ...]
+    at: int | None = None
 
     @property
     def size(self) -> int:
@@ -139,6 +149,8 @@ def read_checkpoint(source: Path) -> dict[str, Tensor]:
         InputError: missing, damaged, too large, or with anything in it but tensors and plain values.
     """
     try:
+        if source.is_file() and not zipfile.is_zipfile(source):
+            return _read_legacy(source)
         with zipfile.ZipFile(source) as archive:
             folder = _check_archive(source, archive)
             with archive.open(f"{folder}data.pkl") as stream:
@@ -149,12 +161,41 @@ def read_checkpoint(source: Path) -> dict[str, Tensor]:
             _check_tensors(source, archive, found)
             return found
     except (OSError, zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError) as error:
-        hint = "Only checkpoints in the zip format are read: save it again with a current torch."
-        raise InputError(f"{source.name} is not a readable checkpoint: {str(error)[:160]}.", hint) from error
+        raise InputError(f"{source.name} is not a readable checkpoint: {str(error)[:160]}.", _HINT) from error
     except MemoryError as error:
         raise InputError(f"{source.name} asks for more memory than it may have.") from error
     except _DAMAGED as error:
         raise InputError(f"{source.name} is damaged: {str(error)[:160] or type(error).__name__}.") from error
+
+
+def _read_legacy(source: Path) -> dict[str, Tensor]:
+    """Tensors of a checkpoint of torch before 1.6: pickles one after another, then the storages with their lengths."""
+    size = source.stat().st_size
+    with source.open("rb") as stream:
+        text = io.BytesIO(stream.read(MAX_PICKLE_BYTES))
+        if _Machine("").run(text) != _LEGACY:
+            raise InputError(f"{source.name} is not a readable checkpoint.", _HINT)
+        for _ in ("version", "system"):
+            _Machine("").run(text)
+        machine = _Machine("")
+        found = dict(_named("", machine.run(text), 0))
+        places, at = {}, 0
+        keys = _a(list, _Machine("").run(text))
+        at = text.tell()
+        for key in keys:
+            stream.seek(at)
+            (count,) = struct.unpack("<q", stream.read(8))
+            places[f"data/{key}"] = at + 8, _whole(count) * machine.items[str(key)]
+            at += 8 + places[f"data/{key}"][1]
+            if at > size:
+                raise InputError(f"{source.name} ({size:,} bytes) is cut off.")
+    _check_count(source, found)
+    for name, tensor in found.items():
+        start, there = places[tensor.entry]
+        if tensor.offset + tensor.size > there:
+            raise InputError(f"{source.name}: {name[:80]} ends behind its storage of {there:,} bytes.")
+        found[name] = replace(tensor, at=start + tensor.offset)
+    return found
 
 
 def _check_archive(source: Path, archive: zipfile.ZipFile) -> str:
@@ -173,11 +214,15 @@ def _check_archive(source: Path, archive: zipfile.ZipFile) -> str:
     return tops[0]
 
 
-def _check_tensors(source: Path, archive: zipfile.ZipFile, found: dict[str, Tensor]) -> None:
+def _check_count(source: Path, found: dict[str, Tensor]) -> None:
     if not found:
         raise InputError(f"{source.name} holds no tensor.")
     if len(found) > MAX_TENSORS or sum(tensor.size for tensor in found.values()) > MAX_BYTES:
         raise InputError(f"{source.name} holds {len(found):,} tensors of too many bytes.")
+
+
+def _check_tensors(source: Path, archive: zipfile.ZipFile, found: dict[str, Tensor]) -> None:
+    _check_count(source, found)
     for name, tensor in found.items():
         there = archive.getinfo(tensor.entry).file_size
         if tensor.offset + tensor.size > there:
@@ -191,8 +236,10 @@ class _Machine:
         self._folder = folder
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self.items: dict[str, int] = {}  # bytes of a number in each storage
 
-    def run(self, content: bytes) -> Any:
+    def run(self, content: bytes | io.BytesIO) -> Any:
+        """Go through a pickle, from a stream up to its end; gives what it describes."""
         for operation, argument, _ in pickletools.genops(content):
             if operation.name == "STOP":
                 return self._stack.pop()
@@ -231,6 +278,11 @@ class _Machine:
                 stack.append(_known(f"{module} {attribute}"))
             case "BINPERSID":
                 stack.append(self._storage(stack.pop()))
+            case "NEWOBJ":
+                arguments, called = stack.pop(), stack.pop()
+                if not isinstance(called, _Name) or called.what != "nothing":
+                    raise InputError("The checkpoint would make something; nothing of it was executed.")
+                stack.append({})
             case "REDUCE":
                 arguments, called = stack.pop(), stack.pop()
                 stack.append(_made(called, _a(tuple, arguments)))
@@ -243,11 +295,13 @@ class _Machine:
                 raise InputError(f"The checkpoint would run something ({name}); nothing of it was executed.")
 
     def _storage(self, reference: Any) -> tuple[str, str, int]:
-        word, kind, entry, _, count = reference
-        if word != "storage" or not isinstance(kind, _Name) or not re.fullmatch(r"[0-9]{1,9}", str(entry)):
+        word, kind, entry, _, count, *view = reference
+        known = word == "storage" and isinstance(kind, _Name) and re.fullmatch(r"[0-9]{1,20}", str(entry))
+        if not known or any(part is not None for part in view):
             raise ValueError("a storage is not described as torch does")
         name, item = _TYPES[kind.what]
         _whole(count)
+        self.items[str(entry)] = item
         return f"{self._folder}data/{entry}", name, item
 
     def _from_mark(self) -> list[Any]:
@@ -284,6 +338,8 @@ def _made(called: Any, arguments: tuple[Any, ...]) -> Any:
     what = called.what if isinstance(called, _Name) else ""
     if what == "dict" and not arguments:
         return OrderedDict()
+    if what == "nothing":
+        return None
     if what == "parameter" and isinstance(arguments[0], Tensor):
         return arguments[0]
     if what == "tensor":
@@ -317,14 +373,16 @@ def write_safetensors(source: Path, tensors: dict[str, Tensor], stream: Any) -> 
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     stream.write(struct.pack("<Q", len(text)) + text)
-    with zipfile.ZipFile(source) as archive:
+    with ExitStack() as opened:
+        legacy = any(tensor.at is not None for tensor in tensors.values())
+        archive = None if legacy else opened.enter_context(zipfile.ZipFile(source))
         for name in sorted(tensors):
-            _copy(archive, tensors[name], stream)
+            _copy(source, archive, tensors[name], stream)
 
 
-def _copy(archive: zipfile.ZipFile, tensor: Tensor, stream: Any) -> None:
-    with archive.open(tensor.entry) as storage:
-        storage.seek(tensor.offset)
+def _copy(source: Path, archive: zipfile.ZipFile | None, tensor: Tensor, stream: Any) -> None:
+    with source.open("rb") if archive is None else archive.open(tensor.entry) as storage:
+        storage.seek(tensor.offset if tensor.at is None else tensor.at)
         left = tensor.size
         while left:
             piece = storage.read(min(left, PIECE))

@@ -2,7 +2,7 @@
 
 python -m inference.training.face_features inference/training/recipes/face_features.toml --films DIR --out FILE
 
-A film is one person, told from all others by the cosine to a learnt direction with a margin (Wang 2018).
+A film is one person, told from all others by the cosine to a learnt direction with a margin that grows (Wang 2018).
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def train(recipe: dict[str, Any], films: Path) -> tuple[FaceFeatures, dict[str, 
         with torch.autocast("cpu", torch.bfloat16):
             who, how = net.train().heads(images)
         cosine = who.float() @ functional.normalize(people, dim=1).t()
-        cosine = cosine - _MARGIN * functional.one_hot(film, len(people))
+        margin = _MARGIN * min(1.0, 2 * step / recipe["steps"])
+        cosine = cosine - margin * functional.one_hot(film, len(people))
         named = functional.cross_entropy(_SCALE * cosine, film)
         read = (how.float() - values).square().sum(1).mean()
         optimiser.zero_grad()

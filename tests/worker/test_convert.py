@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
 
@@ -38,6 +39,42 @@ def test_tensors_arrive_as_they_were(tmp_path):
     assert set(found) == {f"model.{name}" for name in model} | {"net.weight", "net.bias"}
     for name, tensor in model.items():
         assert torch.equal(found[f"model.{name}"], tensor.detach()), name
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_in_the_layout_of_latent_pose_is_read_past_its_settings(tmp_path, zipped):
+    torch.manual_seed(1)
+    net = torch.nn.Linear(3, 2)
+    shared = torch.arange(10, dtype=torch.float64)
+    checkpoint = {
+        "embedder": net.state_dict(), "running_averages": {"generator": {"constant.constant": torch.ones(1, 2, 4, 4)}},
+        "args": Namespace(experiment_dir=Path("runs") / "one", lr=5e-5, criterions="perceptual, dice", shape=(1, 2)),
+        "optimizer_G": {"state": {0: {"step": 3, "part": shared[2:5], "rest": shared[5:]}}, "param_groups": [{}]},
+    }  # fmt: skip
+    torch.save(checkpoint, tmp_path / "a.pth", pickle_protocol=4, _use_new_zipfile_serialization=zipped)
+    convert(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    found = load_file(tmp_path / "a.safetensors")
+    assert torch.equal(found["embedder.weight"], net.weight.detach())
+    assert found["running_averages.generator.constant.constant"].shape == (1, 2, 4, 4)
+    assert (
+        found["optimizer_G.state.0.part"].tolist() == [2, 3, 4] and found["optimizer_G.state.0.rest"].tolist()[0] == 5
+    )
+    assert not any(name.startswith("args") for name in found)
+
+
+def test_an_old_checkpoint_that_would_run_something_or_is_cut_off_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.ones(2), "b": Fires()}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match=r"nothing of it was executed"):
+        convert(tmp_path / "a.pth", tmp_path / "a.safetensors")
+    torch.save({"a": torch.ones(2000)}, tmp_path / "b.pth", _use_new_zipfile_serialization=False)
+    (tmp_path / "b.pth").write_bytes((tmp_path / "b.pth").read_bytes()[:-100])
+    with pytest.raises(InputError, match="cut off"):
+        convert(tmp_path / "b.pth", tmp_path / "a.safetensors")
+    (tmp_path / "c.pth").write_bytes(b"not a pickle")
+    with pytest.raises(InputError):
+        convert(tmp_path / "c.pth", tmp_path / "a.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pth", "b.pth", "c.pth"]
 
 
 class Fires:
