@@ -8,13 +8,17 @@ import bpy
 
 from ..operators import (
     batch,
+    body,
     calibration,
+    control,
     head,
     jobs,
     live,
     mapping_tools,
     motion,
     pick,
+    poses,
+    reenact,
     reprojection,
     retarget,
     settings,
@@ -27,11 +31,13 @@ from ..operators.reprojection import OVERLAY
 from ..operators.session import SESSION
 from ..operators.thumbnails import THUMBNAILS
 from . import commands, menus, preferences
+from .ui import body as body_panels
 from .ui import calibration as calibration_panels
 from .ui import head as head_panels
 from .ui import jobs as jobs_panels
 from .ui import live as live_panels
 from .ui import motion as motion_panels
+from .ui import reenact as reenact_panels
 from .ui import retarget as retarget_panels
 
 CLASSES = (
@@ -45,6 +51,10 @@ CLASSES = (
     *retarget.CLASSES,
     *live.CLASSES,
     *head.CLASSES,
+    *reenact.CLASSES,
+    *poses.CLASSES,
+    *control.CLASSES,
+    *body.CLASSES,
     *jobs.CLASSES,
     *setup.CLASSES,
     *batch.CLASSES,
@@ -53,6 +63,8 @@ CLASSES = (
     *retarget_panels.CLASSES,
     *live_panels.CLASSES,
     *head_panels.CLASSES,
+    *reenact_panels.CLASSES,
+    *body_panels.CLASSES,
     *jobs_panels.CLASSES,
 )
 

@@ -48,6 +48,20 @@ class Guarded(bpy.types.Operator):
         return not reason
 
 
+class Told:
+    """The progress at the mouse pointer."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+
+    def __enter__(self) -> Any:
+        bpy.context.window_manager.progress_begin(0, self._total)
+        return lambda done, total: bpy.context.window_manager.progress_update(done)  # noqa: ARG005
+
+    def __exit__(self, *error: object) -> None:
+        bpy.context.window_manager.progress_end()
+
+
 def sentence(error: UnderstudyError) -> str:
     """What happened and what to do, in one line."""
     return f"{error.message} {error.hint}".strip()

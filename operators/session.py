@@ -113,8 +113,18 @@ class Job:
         return self.artifact("head_mesh") if self.state == "done" else None
 
     @property
+    def body(self) -> Path | None:
+        """The parameters of a finished body."""
+        return self.artifact("body_parameters") if self.state == "done" else None
+
+    @property
+    def frames(self) -> Path | None:
+        """What a finished job says of the frames that it made."""
+        return self.artifact("reenactment") if self.state == "done" else None
+
+    @property
     def preview(self) -> Path | None:
-        """The newest picture of a head that takes shape; once it has, its portrait."""
+        """The newest picture of what takes shape; of a head, once it has, its portrait."""
         shown = [file for name, file in self.artifacts.items() if name.startswith("preview_")]
         file = self.artifacts.get("portrait") or max(shown, default="")
         return self.folder / file if file else None
@@ -225,6 +235,16 @@ class Session:
     def last_head(self) -> Path | None:
         """The clean mesh of the newest head."""
         return next((job.head for job in self.jobs if job.head), None)
+
+    @property
+    def last_body(self) -> Path | None:
+        """The parameters of the newest body."""
+        return next((job.body for job in self.jobs if job.body), None)
+
+    @property
+    def last_frames(self) -> Path | None:
+        """What is said of the newest frames of a reenactment."""
+        return next((job.frames for job in self.jobs if job.frames), None)
 
     def latest_of(self, task: str) -> Job | None:
         """Give the newest job of one task."""
@@ -360,7 +380,7 @@ def new_folder(stem: str) -> Path:
 
 
 def _stem(request: Any) -> str:
-    names = ("photo", "video", "keypoints")
+    names = ("photo", "source", "video", "keypoints", "capture", "trainee")
     given = [getattr(request, name, None) or () for name in names]
     paths = [path for value in given for path in ([value] if isinstance(value, Path) else value)]
     return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"

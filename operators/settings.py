@@ -19,7 +19,15 @@ from bpy.props import (
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import RequestError
-from ..inference.protocol.requests import CalibrateRequest, HeadRequest, LiveRequest, MotionRequest
+from ..inference.protocol.requests import (
+    BodyRequest,
+    CalibrateRequest,
+    CoachRequest,
+    HeadRequest,
+    LiveRequest,
+    MotionRequest,
+    ReenactRequest,
+)
 from ..inference.protocol.retarget import RetargetSettings
 from .scene.compat import PATH_OPTIONS
 
@@ -88,6 +96,47 @@ HEAD: dict[str, Any] = {
     "asset": BoolProperty(name="Mark as Asset", description="Show the head in the Asset Browser"),
 }
 
+# The options of applying a body, for the panel and the redo panel alike.
+BODY: dict[str, Any] = {
+    "take": StringProperty(name="Name", description="Name of collection, armature and body; empty for the clip's"),
+    "skeleton": EnumProperty(
+        name="Skeleton",
+        description="Which bones the body hangs on",
+        items=(
+            ("anny", "Anny", "All 104 bones of the model"),
+            ("rigify", "Rigify", "Rigify's own human, whose control rig is generated with one click"),
+            ("game-engine", "Game Engine", "The names of Unreal's mannequin"),
+            ("mixamo", "Mixamo", "The names of Mixamo's characters"),
+        ),
+    ),
+    "frame_start": APPLY["frame_start"],
+    "rate": APPLY["rate"],
+    "action": BoolProperty(name="Motion", description="Give the armature the captured motion", default=True),
+    "expressions": BoolProperty(name="Expressions", description="52 shape keys of the face", default=True),
+    "parameters": BoolProperty(
+        name="Shape Parameters", description="A shape key for each parameter of the shape; measures need them",
+        default=True,
+    ),
+    "cameras": APPLY["cameras"],
+    "footage": APPLY["footage"],
+}  # fmt: skip
+
+# The options of putting frames to use, for the panel and the redo panel alike.
+FRAMES: dict[str, Any] = {
+    "take": StringProperty(name="Name", description="Name of what is made; empty for the source's"),
+    "frame_start": IntProperty(
+        name="Start Frame", description="Frame of the scene that shows the first one", default=1
+    ),
+    "match_rate": BoolProperty(
+        name="Match Scene's Rate", description="Keep the driver's speed where the scene has another rate", default=True
+    ),
+    "plane": BoolProperty(name="Plane", description="Frames on a plane, cut out by their alpha", default=True),
+    "strip": BoolProperty(name="Sequencer Strip", description="A strip in the video sequencer"),
+    "sound": BoolProperty(name="Sound", description="The driver's sound beside the strip", default=True),
+    "background": BoolProperty(name="Camera Background", description="A movie clip behind the scene's camera"),
+    "compositor": BoolProperty(name="Compositor", description="Frames over what is rendered, as nodes"),
+}
+
 
 class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
     """One view of the capture: a clip, its keypoints, and who is followed in it."""
@@ -117,7 +166,8 @@ class UNDERSTUDY_PG_view(bpy.types.PropertyGroup):
 # What a number that may be absent shows when it is switched on.
 _SUGGESTED = {
     "height_m": 1.75, "focal_px": 1500.0, "fps": 30.0, "image_size": (1920, 1080), "camera_size": (1280, 720),
-    "stop": 250, "scale": 1.0, "pupil_distance_mm": 63.0, "head_height_m": 0.23,
+    "stop": 250, "scale": 1.0, "pupil_distance_mm": 63.0, "head_height_m": 0.23, "size": 256, "iterations": 125,
+    "reference": 1,
 }  # fmt: skip
 
 
@@ -174,6 +224,87 @@ UNDERSTUDY_PG_head = type(
         },
     },
 )
+
+BodyOptions = type("BodyOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": BODY})
+
+
+class UNDERSTUDY_PG_apply_body(BodyOptions, bpy.types.PropertyGroup):
+    """How a finished body is applied."""
+
+
+UNDERSTUDY_PG_body = type(
+    "UNDERSTUDY_PG_body",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "What a body is asked for.",
+        "__annotations__": {
+            "from_capture": BoolProperty(
+                name="From Last Capture",
+                description="Take clip, keypoints and cameras of the capture that was finished last",
+            ),
+            "apply": PointerProperty(type=UNDERSTUDY_PG_apply_body),
+            **{item.name: _property(item) for item in schema.properties(BodyRequest)},
+        },
+    },
+)
+
+UNDERSTUDY_PG_coach = type(
+    "UNDERSTUDY_PG_coach",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "Whose motion is held against whose.",
+        "__annotations__": {item.name: _property(item) for item in schema.properties(CoachRequest)},
+    },
+)
+
+FramesOptions = type(
+    "FramesOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": FRAMES}
+)
+
+
+class UNDERSTUDY_PG_apply_frames(FramesOptions, bpy.types.PropertyGroup):
+    """How finished frames are put to use."""
+
+
+def _is_head(self: Any, item: bpy.types.Object) -> bool:  # noqa: ARG001
+    return item.type == "MESH" and item.data.shape_keys is not None
+
+
+def _keeps_poses(self: Any, item: bpy.types.Object) -> bool:  # noqa: ARG001
+    return "understudy_poses" in item
+
+
+UNDERSTUDY_PG_reenact = type(
+    "UNDERSTUDY_PG_reenact",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "What frames are asked for.",
+        "__annotations__": {
+            "sources": CollectionProperty(type=UNDERSTUDY_PG_photo),
+            "active_source": IntProperty(name="Source", description="The source whose settings are shown"),
+            "by": EnumProperty(
+                name="Driver",
+                description="Who is followed",
+                items=(
+                    ("FILM", "Film", "A film, or a folder of numbered pictures"),
+                    ("CAMERA", "Camera", "A camera, live, until it is stopped"),
+                    ("HEAD", "Head", "A head of the scene: its shape keys and whatever moves it, rendered as pictures"),
+                    ("POSES", "Kept Poses", "Poses kept from earlier drivers, as they are keyed"),
+                ),
+            ),
+            "head": PointerProperty(
+                name="Head", description="The head that drives; empty for the active or newest one",
+                type=bpy.types.Object, poll=_is_head,
+            ),
+            "poses": PointerProperty(
+                name="Poses", description="The object that keeps poses; empty for the active one",
+                type=bpy.types.Object, poll=_keeps_poses,
+            ),
+            "apply": PointerProperty(type=UNDERSTUDY_PG_apply_frames),
+            **{item.name: _property(item) for item in schema.properties(ReenactRequest)},
+        },
+    },
+)  # fmt: skip
 
 UNDERSTUDY_PG_live = type(
     "UNDERSTUDY_PG_live",
@@ -407,6 +538,9 @@ class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
     motion: PointerProperty(type=UNDERSTUDY_PG_motion)
     apply: PointerProperty(type=UNDERSTUDY_PG_apply)
     head: PointerProperty(type=UNDERSTUDY_PG_head)
+    body: PointerProperty(type=UNDERSTUDY_PG_body)
+    coach: PointerProperty(type=UNDERSTUDY_PG_coach)
+    reenact: PointerProperty(type=UNDERSTUDY_PG_reenact)
     live: PointerProperty(type=UNDERSTUDY_PG_live)
     retarget: PointerProperty(type=UNDERSTUDY_PG_retarget)
     calibration: PointerProperty(type=UNDERSTUDY_PG_calibration)
@@ -420,6 +554,11 @@ CLASSES = (
     UNDERSTUDY_PG_photo,
     UNDERSTUDY_PG_apply_head,
     UNDERSTUDY_PG_head,
+    UNDERSTUDY_PG_apply_body,
+    UNDERSTUDY_PG_body,
+    UNDERSTUDY_PG_coach,
+    UNDERSTUDY_PG_apply_frames,
+    UNDERSTUDY_PG_reenact,
     UNDERSTUDY_PG_live,
     UNDERSTUDY_PG_tuning,
     UNDERSTUDY_PG_bone,
@@ -485,6 +624,42 @@ def head_request(settings: Any, photos: tuple[Path, ...]) -> HeadRequest:
     return schema.from_properties(
         HeadRequest, lambda name: _value(settings, name), photo=photos, face=faces if any(faces) else ()
     )
+
+
+def reenact_request(settings: Any, sources: tuple[Path, ...], **others: Any) -> ReenactRequest:
+    """Make the request of a scene's settings.
+
+    Args:
+        sources: files of the listed ones, in order; `others` takes the place of settings, as the driver.
+
+    Raises:
+        RequestError: a setting is missing or does not fit the others.
+    """
+    faces = tuple(source.face for source in settings.sources)
+    given = {"driver": None, "camera": "", "fps": None, **others}
+    if settings.mode != "relative":
+        given["reference"] = None
+    return schema.from_properties(
+        ReenactRequest, lambda name: _value(settings, name), source=sources, face=faces if any(faces) else (), **given
+    )
+
+
+def body_request(settings: Any, **others: Any) -> BodyRequest:
+    """Make the request of a scene's settings; `others` stand in place of what they say.
+
+    Raises:
+        RequestError: a setting is missing or does not fit the others.
+    """
+    return schema.from_properties(BodyRequest, lambda name: _value(settings, name), **others)
+
+
+def coach_request(settings: Any) -> CoachRequest:
+    """Make the request of a scene's settings.
+
+    Raises:
+        RequestError: somebody is missing.
+    """
+    return schema.from_properties(CoachRequest, lambda name: _value(settings, name))
 
 
 def board_text(settings: Any) -> str:

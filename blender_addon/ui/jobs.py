@@ -14,7 +14,8 @@ _ICONS = {
 }  # fmt: skip
 _TASKS = {
     "motion": "ARMATURE_DATA", "head": "USER", "calibrate": "CAMERA_DATA", "tune": "MODIFIER", "live": "REC",
-    "batch": "PRESET", "setup": "IMPORT", "sync": "TIME",
+    "batch": "PRESET", "body": "OUTLINER_OB_ARMATURE", "coach": "ARROW_LEFTRIGHT", "reenact": "RENDER_ANIMATION",
+    "setup": "IMPORT", "sync": "TIME",
 }  # fmt: skip
 _SHOWN = 8
 _COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them

@@ -19,6 +19,7 @@ from .jobs import draw_job
 _FIRST = ("people", "smoothing", "height_m", "hands", "face", "floor")
 _FIRST_OPTIONS = ("take", "rate")
 _ELSEWHERE = ("calibration", "markers", "image_size", "fps")
+_OTHER_PANELS = ("calibrate", "head", "body", "coach", "reenact")  # tasks whose jobs they show
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)
 
 
@@ -98,7 +99,7 @@ class UNDERSTUDY_PT_capture(Sidebar):
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.start_motion", icon="PLAY")
-        job = next((job for job in SESSION.jobs if job.task not in ("calibrate", "head")), None)
+        job = next((job for job in SESSION.jobs if job.task not in _OTHER_PANELS), None)
         if job is not None:
             draw_job(layout, job)
 

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 
 from .cameras import Camera, project
-from .skeletons import BODY_25_PARENTS, FACE, HAND_21_PARENTS, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
+from .skeletons import BODY, BODY_25_PARENTS, FACE, HAND_21_PARENTS, LEFT_HAND, OPENPOSE_137, RIGHT_HAND
 
 Array = np.ndarray
 Style = Literal["openpose", "stickman"]
 
 _REFERENCE_PX = 512.0  # shorter side of the pictures that the thicknesses below belong to
 _STICK, _DOT, _FINGER, _FACE_DOT = 4.0, 4.0, 1.0, 3.0  # half widths and radii, px of the reference
+_THICKEST = 0.04  # of the size of a part: thinner where people are far away
 _DIMMED = 0.6  # of sticks against dots, as OpenPose blends them
 _RAINBOW = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
@@ -58,24 +59,28 @@ def control_frame(
     width, height = camera.size
     canvas, nearest = np.zeros((height, width, 3), np.float32), np.full((height, width), np.inf, np.float32)
     scale = min(camera.size) / _REFERENCE_PX
-    sticks = _sticks(style, hands=hands, face=face)
+    parts = _parts(style, hands=hands, face=face)
     for points in people:
         pixels, depth = project(camera, points), (points @ camera.rotation.T + camera.translation)[:, 2]
         known = np.isfinite(pixels).all(-1) & (depth > 0)
-        for stick in sticks:
-            if known[stick.start] and known[stick.end]:
-                ends = [stick.start, stick.end]
-                _draw(canvas, nearest, (pixels[ends], depth[ends]), (max(stick.width * scale, 0.5), stick.color))
+        for part, sticks in parts:
+            shown = pixels[part][known[part]]
+            most = _THICKEST * float(np.ptp(shown, axis=0).max()) if len(shown) > 1 else np.inf
+            for stick in sticks:
+                if known[stick.start] and known[stick.end]:
+                    ends, radius = [stick.start, stick.end], max(min(stick.width * scale, most), 0.5)
+                    _draw(canvas, nearest, (pixels[ends], depth[ends]), (radius, stick.color))
     return np.round(canvas).astype(np.uint8)
 
 
-def _sticks(style: Style, *, hands: bool, face: bool) -> list[_Stick]:
-    sticks = list(_body_18() if style == "openpose" else _body_25())
+def _parts(style: Style, *, hands: bool, face: bool) -> list[tuple[slice, list[_Stick]]]:
+    """Keypoints of each part, and what is drawn of it."""
+    parts = [(BODY, list(_body_18() if style == "openpose" else _body_25()))]
     if hands:
-        sticks += [stick for side in (LEFT_HAND, RIGHT_HAND) for stick in _hand(side.start)]
+        parts += [(side, list(_hand(side.start))) for side in (LEFT_HAND, RIGHT_HAND)]
     if face:
-        sticks += [_Stick(i, i, _FACE_DOT, _WHITE) for i in range(FACE.start, FACE.stop)]
-    return sticks
+        parts.append((FACE, [_Stick(i, i, _FACE_DOT, _WHITE) for i in range(FACE.start, FACE.stop)]))
+    return parts
 
 
 def _dimmed(color: Sequence[float]) -> tuple[float, ...]:

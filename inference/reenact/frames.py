@@ -64,7 +64,7 @@ def make_frames(job: ReenactJob, plan: Plan, person: Person, threads: int) -> in
         rgba = make_frame(person, plan.poses[place], float(plan.opacity[place]), plan.size)
         write_picture(path, rgba, key=key)
         made += 1
-        if job.is_time_to_show:
+        if job.is_time_to_show():
             job.show(over_grey(rgba))
     job.progress("frames", len(plan.files), len(plan.files))
     return made

@@ -17,6 +17,7 @@ from ..protocol.requests import ReenactRequest
 
 Array = np.ndarray
 FRAMES = "frames"
+_KEPT = 30  # pictures that are kept
 _SHOWN_S = 2.0  # between two pictures of frames that are being made
 _T = TypeVar("_T")
 
@@ -52,9 +53,9 @@ class ReenactJob(Stages):
         name = f"preview_{self._step:05d}"
         atomic_write_bytes(self.artifacts / f"{name}.png", encode_png(image))
         self.artifact(name, f"artifacts/{name}.png")
+        (self.artifacts / f"preview_{self._step - _KEPT:05d}.png").unlink(missing_ok=True)
         self._step, self._shown_s = self._step + 1, time.monotonic()
 
-    @property
-    def is_time_to_show(self) -> bool:
+    def is_time_to_show(self, every_s: float = _SHOWN_S) -> bool:
         """Whether the last picture was shown long enough ago."""
-        return time.monotonic() - self._shown_s > _SHOWN_S
+        return time.monotonic() - self._shown_s > every_s

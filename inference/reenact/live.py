@@ -21,7 +21,7 @@ from ..sight.faces import Faces
 from ..sight.live_source import Picture, Source, open_camera
 from .crop import Crop, crop_of
 from .drive import FADE_S, region_changes
-from .frames import Plan, make_frame, write_manifest
+from .frames import Plan, make_frame, over_grey, write_manifest
 from .job import ReenactJob
 from .person import Person
 
@@ -29,6 +29,7 @@ Array = np.ndarray
 NEWEST = "live.png"
 _FIRST_FACES = 5  # whose median says how large the crop is
 _STILL = 0.12  # of the side: heads that stay within are seen by a crop that does not move
+_SHOWN_S = 0.25  # between two pictures that a panel shows
 _MOVE_S = 0.25  # in which a crop follows a head that has left it
 
 
@@ -106,8 +107,8 @@ class _Show:
         self.job.frames.mkdir(parents=True, exist_ok=True)
         write_picture(self.job.frames / f"frame_{len(self.times):06d}.{request.format}", rgba)
         write_picture(self.job.artifacts / NEWEST, rgba)
-        if len(self.times) == 1:
-            self.job.artifact("live", f"artifacts/{NEWEST}")
+        if self.job.is_time_to_show(_SHOWN_S):
+            self.job.show(over_grey(rgba))
         self.late_ms.append((clock_ns() - picture.captured_ns) / 1e6)
 
     def _crop(self, found: Crop, time_s: float) -> Crop:

@@ -102,7 +102,15 @@ def read_rig(items: Sequence[bpy.types.Object], scene: bpy.types.Scene) -> Camer
 
 
 def _read(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:
-    item = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    return camera_of(item.evaluated_get(bpy.context.evaluated_depsgraph_get()), scene)
+
+
+def camera_of(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:
+    """Read an evaluated camera, in metres, for the picture that it was calibrated for or that the scene renders.
+
+    Raises:
+        InputError: it is no pinhole.
+    """
     data = item.data
     if data.type != "PERSP":
         raise InputError(f"{item.name} is no perspective camera.", "Set its lens to Perspective.")

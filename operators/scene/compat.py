@@ -118,3 +118,36 @@ def shown_tab(area: bpy.types.Area) -> str:
         return str(getattr(region, "active_panel_category", ""))
     except AttributeError:
         return ""
+
+
+def strips_of(scene: bpy.types.Scene) -> Any:
+    """The strips of a scene's sequencer, which is made where there is none. The second name can go with 4.2."""
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def compositor_nodes(scene: bpy.types.Scene) -> tuple[Any, Any, bool]:
+    """The nodes of a scene's compositor, the node that gives the picture, and whether both were made just now.
+
+    From 5.0 on they are a group of their own; the second branch can go with 4.5.
+    """
+    if hasattr(scene, "compositing_node_group"):
+        tree, is_new = scene.compositing_node_group, scene.compositing_node_group is None
+        if tree is None:
+            tree = bpy.data.node_groups.new(f"{scene.name} Compositor", "CompositorNodeTree")
+            tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+            scene.compositing_node_group = tree
+        kind = "NodeGroupOutput"
+    else:
+        is_new, scene.use_nodes = not scene.use_nodes, True
+        tree, kind = scene.node_tree, "CompositorNodeComposite"
+        if is_new:
+            tree.nodes.clear()
+    output = next((node for node in tree.nodes if node.bl_idname == kind), None) or tree.nodes.new(kind)
+    return tree, output, is_new
+
+
+def over_sockets(node: Any) -> tuple[Any, Any]:
+    """What lies below and what lies above in an Alpha Over node. The names of before can go with 4.5."""
+    named = node.inputs.get("Background"), node.inputs.get("Foreground")
+    return named if all(named) else (node.inputs[1], node.inputs[2])
