@@ -71,7 +71,7 @@ PLAIN = {
     "markers": "inference.core.formats.markers:read_markers",
     "smpl": "inference.core.formats.smpl:read_smpl",
     "mapping": "inference.core.mapping.presets:read_mapping",
-    "photo": "inference.head.photos:read_photo",
+    "photo": "inference.sight.photos:read_photo",
     "weights": "inference.nets:load",
     "gltf": "inference.core.formats.gltf_guard:check_gltf",
 }
