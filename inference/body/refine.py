@@ -7,7 +7,7 @@ over time hold. What is fitted is in one frame, z up; each view's crops see it t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from .represent import Crops
 Array = np.ndarray
 _SCALE = 0.1  # of a joint's miss in a crop, above which it counts less
 _SPACE_M = 0.05  # of a joint's miss in space, likewise
+_CROWN, _SOLE_M = 1.0916, 0.0912  # from the joints of head and ankles to the height; to 5 mm over 4,000 shapes
 _CENTRES = 0.5  # keypoints lie about halfway between skin and joint centre
 
 
@@ -85,20 +86,29 @@ def in_crop(points: Tensor, crops: Crops) -> tuple[Tensor, Tensor]:
     return plane / half[:, None, None], 1 / (middle * half)
 
 
-def fit(start: Body, evidence: Evidence, body: GcBody, prior: PosePrior, how: Fit, report: Reporter) -> Body:
+@dataclass(frozen=True)
+class Known:
+    """What is learnt of bodies, and how these are fitted with it."""
+
+    body: GcBody
+    prior: PosePrior
+    how: Fit
+
+
+def fit(start: Body, evidence: Evidence, known: Known, report: Reporter) -> Body:
     """Take gradient steps from `start`.
 
     Raises:
         Cancelled: somebody asked to stop.
     """
+    how, bare = known.how, replace(known, body=known.body.thinned(0))
     six = six_from_rotation(start.rotations).clone().requires_grad_()
     place = start.place.clone().requires_grad_()
-    shape = start.shape.clone().requires_grad_(requires_grad=how.shape)
+    shape = start.shape.clone().requires_grad_(how.shape)
     groups = [{"params": [six], "lr": how.rate}, {"params": [place], "lr": how.rate}]
     if how.shape:
         groups.append({"params": [shape], "lr": 2 * how.rate})
     optimiser = torch.optim.Adam(groups)
-    bare = body.thinned(0)
     g = torch.Generator().manual_seed(0)
     for step in range(how.steps):
         report.progress("refine", step, how.steps)
@@ -106,7 +116,7 @@ def fit(start: Body, evidence: Evidence, body: GcBody, prior: PosePrior, how: Fi
             group["lr"] = (2 if group["params"][0] is shape else 1) * how.rate * (1 - 0.8 * step / how.steps)
         masked = step >= how.steps - how.masked
         current = Body(shape, rotation_from_six(six), place)
-        loss = energy(current, start, evidence, body if masked else bare, prior, how, g)
+        loss = energy(current, start, evidence, known if masked else bare, g)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -116,14 +126,12 @@ def fit(start: Body, evidence: Evidence, body: GcBody, prior: PosePrior, how: Fi
     return Body(shape.detach(), rotation_from_six(six).detach(), place.detach())
 
 
-def energy(
-    current: Body, start: Body, evidence: Evidence, body: GcBody, prior: PosePrior, how: Fit, g: torch.Generator
-) -> Tensor:
+def energy(current: Body, start: Body, evidence: Evidence, known: Known, g: torch.Generator) -> Tensor:
     """One number: how badly a moving body agrees with what is known; without skin points, masks say nothing."""
-    count = len(current.place)
+    count, body = len(current.place), known.body
     posed = body(current.shape.expand(count, -1), current.rotations)
     keypoints = keypoints_of(body, posed) + current.place[:, None]
-    loss = 0.3 * _unlike_people(current, prior, g) + 0.05 * ((current.shape - start.shape) ** 2).mean()
+    loss = 0.3 * _unlike_people(current, known.prior, g) + 0.05 * ((current.shape - start.shape) ** 2).mean()
     for crops in evidence.crops:
         loss = loss + 4.0 * _off(keypoints, crops) / len(evidence.crops)
         if body.config.points:
@@ -133,14 +141,14 @@ def energy(
     if count > 2:
         moved = posed.joints + current.place[:, None]
         jerk = moved[2:] - 2 * moved[1:-1] + moved[:-2]
-        loss = loss + how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
+        loss = loss + known.how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
     if evidence.height_m is not None:
         loss = loss + 20 * (height(body, current.shape) - evidence.height_m) ** 2
     if evidence.distance_m is not None:
         first = evidence.crops[0]
         at = in_view(current.place, first).norm(dim=-1)
-        known = evidence.distance_m.isfinite()
-        loss = loss + 20 * ((at[known] / evidence.distance_m[known]).log() ** 2).mean()
+        told = evidence.distance_m.isfinite()
+        loss = loss + 20 * ((at[told] / evidence.distance_m[told]).log() ** 2).sum()
     return loss
 
 
@@ -153,10 +161,7 @@ def in_view(places: Tensor, crops: Crops) -> Tensor:
 def height(body: GcBody, shape: Tensor) -> Tensor:
     """Standing height of a shape (S,), metres, from its heels to the crown."""
     joints = body.rest(shape[None])[1][0]
-    return CROWN * (joints[5, 2] - joints[[18, 19], 2].mean()) + SOLE
-
-
-CROWN, SOLE = 1.0, 0.0  # replaced below: how the joints of head and ankles tell the height, by least squares
+    return _CROWN * (joints[5, 2] - joints[[18, 19], 2].mean()) + _SOLE_M
 
 
 def _off(keypoints: Tensor, crops: Crops) -> Tensor:
@@ -221,4 +226,3 @@ def misses(current: Body, evidence: Evidence, body: GcBody) -> Array:
             mean = (off * crops.confidence).sum(1) / np.maximum(total, 1e-6)
             out.append(np.where(total > 0, mean, np.nan))
     return np.stack(out)
-

@@ -37,10 +37,10 @@ class View:
 class Crops:
     """T crops of one view.
 
-    turn (T, 3, 3), shift (T, 3): from the frame that the camera's own rotation and translation speak of to the view
-    frame of a crop's camera; half (T,): half a crop's side at distance one; joints (T, K, 2) in [-1, 1], confidence
-    (T, K), 0 where not seen; masks (T, S, S) float32 and masked (T,), whether there was one. A crop that nobody is in
-    has confidence 0 throughout.
+    turn (T, 3, 3), shift (T, 3): from the frame in which a body is fitted to the view frame of a crop's camera;
+    half (T,): half a crop's side at distance one; joints (T, K, 2) in [-1, 1] and confidence (T, K), 0
+    where not seen; masks (T, S, S) float32 and masked (T,), whether there was one. A crop that nobody is in has
+    confidence 0 throughout.
     """
 
     turn: Array
@@ -60,15 +60,18 @@ class Crops:
         return (self.confidence > 0).sum(1) >= _LEAST
 
 
-def crop(view: View, side: int, min_confidence: float) -> Crops:
-    """Cut the person out of every frame of a view."""
+def crop(view: View, side: int, min_confidence: float, level: Array) -> Crops:
+    """Cut the person out of every frame of a view.
+
+    `level` (3, 3) takes the frame of the camera's rotation and translation to the one in which a body is fitted.
+    """
     index = list(KEYPOINTS)
     points = view.keypoints.positions[:, index]
     sure = np.where(np.isfinite(points).all(-1), view.keypoints.confidence[:, index], 0.0)
     sure = np.where(sure >= min_confidence, sure, 0.0)
     rays = normalise(view.camera, np.nan_to_num(points))
     rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1) @ VIEW_FROM_CAMERA.T
-    view_from_world = VIEW_FROM_CAMERA @ view.camera.rotation
+    view_from_level = VIEW_FROM_CAMERA @ view.camera.rotation @ level.T
     count = len(points)
     out = Crops(
         np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.ones(count), np.zeros((count, len(index), 2)), sure,
@@ -78,15 +81,15 @@ def crop(view: View, side: int, min_confidence: float) -> Crops:
         known = sure[at] > 0
         if known.sum() < _LEAST:
             out.confidence[at] = 0.0
-            out.turn[at], out.shift[at] = view_from_world, VIEW_FROM_CAMERA @ view.camera.translation
+            out.turn[at], out.shift[at] = view_from_level, VIEW_FROM_CAMERA @ view.camera.translation
             continue
         look = _looking_at(rays[at, known])
         turned = rays[at] @ look.T
-        plane = np.stack([turned[:, 0], -turned[:, 2]], -1) / np.maximum(turned[:, 1:], 1e-3)
+        plane = np.stack([turned[:, 0], -turned[:, 2]], -1) / np.maximum(turned[:, 1:2], 1e-3)
         low, high = plane[known].min(0), plane[known].max(0)
         out.half[at] = max(_MARGIN * (high - low).max() / 2, 1e-3)
         out.joints[at] = np.where(known[:, None], plane / out.half[at], 0.0)
-        out.turn[at] = look @ view_from_world
+        out.turn[at] = look @ view_from_level
         out.shift[at] = look @ VIEW_FROM_CAMERA @ view.camera.translation
         mask = view.masks(at)
         if mask is not None:

@@ -47,9 +47,9 @@ class GcConfig:
 
 
 class Seen(NamedTuple):
-    """What is known of one picture: mask (B, S, S) in [0, 1], joints (B, K, 2) and confidence (B, K), half (B,)."""
+    """What is known of pictures: mask (B, S, S) in [0, 1], or None; joints (B, K, 2), confidence (B, K), half (B,)."""
 
-    mask: Tensor
+    mask: Tensor | None
     joints: Tensor
     confidence: Tensor
     half: Tensor
@@ -127,10 +127,10 @@ class Generator(nn.Module):
         self.stem = nn.Conv2d(1, w, 5, 2, 2)
         first = w + len(KEYPOINTS) * config.heat
         self.stages = nn.ModuleList(_Stage(a, b) for a, b in ((first, 2 * w), (2 * w, 4 * w), (4 * w, 8 * w)))
-        features = 8 * w * 2
+        self.features = 8 * w * 2
         known = (3 * len(KEYPOINTS) * config.coordinates) + 1
         self.size = 6 * len(PARTS) + config.shape + 3
-        self.read = nn.Sequential(nn.Linear(features + known, config.hidden), nn.ReLU())
+        self.read = nn.Sequential(nn.Linear(self.features + known, config.hidden), nn.ReLU())
         self.regressor = nn.Sequential(
             nn.Linear(config.hidden + self.size, config.hidden), nn.ReLU(),
             nn.Linear(config.hidden, config.hidden), nn.ReLU(),
@@ -142,13 +142,7 @@ class Generator(nn.Module):
 
     def forward(self, seen: Seen) -> Estimate:
         """See the class."""
-        x = self.stem(seen.mask[:, None])
-        if self.config.heat:
-            x = torch.cat([x, heat_maps(seen.joints, seen.confidence, self.config.side // 2)], 1)
-        for stage in self.stages:
-            x = stage(x)
-        x = functional.relu(x)
-        known = [x.mean((2, 3)), x.amax((2, 3)), seen.half[:, None]]
+        known = [self.look(seen), seen.half[:, None]]
         if self.config.coordinates:
             sure = seen.confidence[..., None]
             known.append(torch.cat([seen.joints.clamp(-2, 2) * (sure > 0), sure], -1).flatten(1))
@@ -157,6 +151,18 @@ class Generator(nn.Module):
         for _ in range(self.config.iterations):
             value = value + self.out(self.regressor(torch.cat([feature, value], 1)))
         return self.split(value)
+
+    def look(self, seen: Seen) -> Tensor:
+        """(B, F) what the CNN makes of mask and heat maps; without masks, nothing."""
+        if seen.mask is None:
+            return seen.joints.new_zeros(len(seen.joints), self.features)
+        x = self.stem(seen.mask[:, None])
+        if self.config.heat:
+            x = torch.cat([x, heat_maps(seen.joints, seen.confidence, self.config.side // 2)], 1)
+        for stage in self.stages:
+            x = stage(x)
+        x = functional.relu(x)
+        return torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
 
     def split(self, value: Tensor) -> Estimate:
         """The parameters (B, D) by their names."""

@@ -46,6 +46,7 @@ class Trainer:
     recipe: dict[str, Any]
     net: Generator
     body: GcBody
+    joints: GcBody  # the same without skin
     prior: PosePrior
     g: torch.Generator
 
@@ -90,8 +91,8 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
     net.begin(*mean_body(prior, body))
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
     step, last = restore(out, net, optimiser), recipe["steps"]
-    thin = body.thinned(recipe["points"]).requires_grad_(requires_grad=False)
-    trainer = Trainer(recipe, net, thin, prior, torch.Generator().manual_seed(recipe["seed"] + step))
+    thin, bare = (body.thinned(points).requires_grad_(requires_grad=False) for points in (recipe["points"], 0))
+    trainer = Trainer(recipe, net, thin, bare, prior, torch.Generator().manual_seed(recipe["seed"] + step))
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     while step < last and not (out / "cancel").exists():
@@ -125,28 +126,39 @@ def mean_body(prior: PosePrior, body: GcBody) -> tuple[Tensor, Tensor]:
 
 
 def losses(trainer: Trainer, bank: Bank, done: float) -> dict[str, Tensor]:
-    """The terms of one step, by the recipe's names for their weights."""
+    """The terms of one step, by the recipe's names for their weights: with masks, and cheaper ones by joints alone."""
     recipe, g = trainer.recipe, trainer.g
-    picked = torch.randint(0, len(bank.half), (recipe["batch"],), generator=g)
-    seen, clean, truth = look(bank, picked, trainer.net.config.side, g)
+    found: dict[str, Tensor] = {}
+    for count, body in ((recipe["batch"], trainer.body), (recipe["joint_batch"], trainer.joints)):
+        picked = torch.randint(0, len(bank.half), (count,), generator=g)
+        side = trainer.net.config.side if body is trainer.body else 0
+        for name, value in terms(trainer, body, look(bank, picked, side, g), done).items():
+            found[name] = found.get(name, torch.zeros(())) + value / 2
+    return found
+
+
+def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], done: float) -> dict[str, Tensor]:
+    """The terms of one batch."""
+    recipe, (seen, clean, truth) = trainer.recipe, looked
     estimate = trainer.net(seen)
-    posed = trainer.body(estimate.shape, estimate.rotations)
     if recipe["regime"] == "paired":
-        return paired(trainer, estimate, truth)
-    joints = project(posed.keypoints, estimate.camera, seen.half)
-    miss = robust(joints - clean.joints) * seen.confidence
+        with torch.no_grad():
+            wanted = body(truth.shape, truth.rotations).joints
+        return {"truth": difference(body, estimate, truth, wanted)}
+    posed = body(estimate.shape, estimate.rotations)
+    miss = robust(project(posed.keypoints, estimate.camera, seen.half) - clean.joints) * seen.confidence
     found = {"joint": miss.sum() / seen.confidence.sum()}
-    mask = splat(project(posed.points, estimate.camera, seen.half), estimate.camera[:, 0], trainer.net.config.side)
-    found["silhouette"] = silhouette_loss(mask, clean.mask)
-    middle = mean_shape(trainer.body)
-    found["shape"] = ((estimate.shape - middle) ** 2).mean()
+    if clean.mask is not None:
+        plane = project(posed.points, estimate.camera, seen.half)
+        found["silhouette"] = silhouette_loss(splat(plane, estimate.camera[:, 0], trainer.net.config.side), clean.mask)
+    found["shape"] = ((estimate.shape - mean_shape(body)) ** 2).mean()
     found["bounds"] = functional.relu((estimate.shape[:, :6] - 0.5).abs() - 0.5).mean()
     if recipe["prior"]:
         found["prior"] = prior_loss(trainer, estimate, done)
     if recipe["cycle"]:
-        some = recipe["batch"] // 2  # reading twice is dear
+        some = len(seen.half) // 2  # reading twice is dear
         half = Estimate(*(part[:some] for part in estimate))
-        found["cycle"] = cycle_loss(trainer, half, seen.half[:some]) * min(1.0, 4 * done)
+        found["cycle"] = cycle_loss(trainer, body, half, seen.half[:some]) * min(1.0, 4 * done)
     return found
 
 
@@ -178,18 +190,17 @@ def prior_loss(trainer: Trainer, estimate: Estimate, done: float) -> Tensor:
     return (weight * (((pose - (pose + correction).detach()) ** 2) / trainer.prior.spread).mean(1)).mean()
 
 
-def cycle_loss(trainer: Trainer, estimate: Estimate, half: Tensor) -> Tensor:
+def cycle_loss(trainer: Trainer, body: GcBody, estimate: Estimate, half: Tensor) -> Tensor:
     """Render the network's own bodies, changed a little and from another side, and read them again."""
-    body, g, net = trainer.body, trainer.g, trainer.net
+    g, net = trainer.g, trainer.net
     with torch.no_grad():
         virtual = varied(trainer, estimate, half)
         posed = body(virtual.shape, virtual.rotations)
-        side = net.config.side
-        mask, joints = render(posed, mixed(posed.keypoints, body.centres(posed), g), virtual.camera, half, side)
-        mask = (mask > 0.5).float()
-        seen = degrade(Seen(mask, joints, torch.ones(joints.shape[:2]), half), g)
-    again = net(seen)
-    return difference(body, again, virtual, posed.joints)
+        keypoints = mixed(posed.keypoints, body.centres(posed), g)
+        mask, joints = render(posed, keypoints, virtual.camera, half, net.config.side)
+        known = (mask > 0.5).float() if body.config.points else None
+        seen = degrade(Seen(known, joints, torch.ones(joints.shape[:2]), half), g)
+    return difference(body, net(seen), virtual, posed.joints)
 
 
 def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
@@ -209,8 +220,7 @@ def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
     shape = estimate.shape + 0.15 * torch.randn(estimate.shape.shape, generator=g)
     shape = torch.cat([shape[:, :6].clamp(0, 1), shape[:, 6:].clamp(-1, 1)], 1)
     camera = estimate.camera.clone()
-    posed = trainer.body(shape, rotations)
-    plane = project(posed.points, camera, half)
+    plane = project(trainer.joints(shape, rotations).keypoints, camera, half)
     low, high = plane.amin(1), plane.amax(1)
     zoom = 1 / (1.05 + 0.3 * torch.rand(count, generator=g)) / ((high - low).amax(1) / 2).clamp(min=0.2)
     middle = (low + high) / 2 + 0.05 * torch.randn(count, 2, generator=g)
@@ -226,13 +236,6 @@ def difference(body: GcBody, found: Estimate, wanted: Estimate, joints: Tensor) 
     shape = ((found.shape - wanted.shape) ** 2).mean()
     camera = (found.camera - wanted.camera).abs().mean()
     return rotation + 5 * off + 0.5 * shape + camera
-
-
-def paired(trainer: Trainer, estimate: Estimate, truth: Estimate) -> dict[str, Tensor]:
-    """The supervised regime."""
-    with torch.no_grad():
-        joints = trainer.body(truth.shape, truth.rotations).joints
-    return {"truth": difference(trainer.body, estimate, truth, joints)}
 
 
 def mixed(skin: Tensor, centres: Tensor, g: torch.Generator) -> Tensor:
@@ -254,11 +257,13 @@ def look(bank: Bank, picked: Tensor, side: int, g: torch.Generator) -> tuple[See
     flat = torch.stack([place[:, 0], -place[:, 2]], 1) / (place[:, 1] * half)[:, None]
     camera = torch.cat([scale[:, None], flat - shift], 1)
     joints = project(keypoints, camera, half)
-    theta = torch.zeros(count, 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = zoom
-    theta[:, :, 2] = shift * zoom[:, None]
-    grid = functional.affine_grid(theta, [count, 1, side, side], align_corners=False)
-    mask = functional.grid_sample(bank.masks[picked][:, None].float(), grid, align_corners=False)[:, 0]
+    mask = None
+    if side:
+        theta = torch.zeros(count, 2, 3)
+        theta[:, 0, 0] = theta[:, 1, 1] = zoom
+        theta[:, :, 2] = shift * zoom[:, None]
+        grid = functional.affine_grid(theta, [count, 1, side, side], align_corners=False)
+        mask = functional.grid_sample(bank.masks[picked][:, None].float(), grid, align_corners=False)[:, 0]
     clean = Seen(mask, joints, torch.ones(joints.shape[:2]), half)
     return degrade(clean, g), clean, Estimate(bank.shape[picked], bank.rotations[picked], camera)
 
@@ -266,7 +271,6 @@ def look(bank: Bank, picked: Tensor, side: int, g: torch.Generator) -> tuple[See
 def degrade(seen: Seen, g: torch.Generator) -> Seen:
     """What detectors get wrong (STRAPS): noise, lost and low-resolution joints, parts and boxes missing from masks."""
     count, keypoints = seen.joints.shape[:2]
-    side = seen.mask.shape[-1]
 
     def chance(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=g)
@@ -277,33 +281,42 @@ def degrade(seen: Seen, g: torch.Generator) -> Seen:
     low = 2 / torch.tensor([256.0, 128.0, 64.0, 32.0])[torch.randint(0, 4, (count,), generator=g)][:, None, None]
     joints = torch.where(chance(count, 1, 1) < 0.3, (joints / low).round() * low, joints)
     kept = (chance(count, keypoints) > 0.05) & (joints.abs().amax(-1) < 1.5)
-    cut = chance(count) < 0.08  # half of the body out of the picture
-    level = torch.where(cut, 0.1 + 0.6 * chance(count), 9.0)
+    level = torch.where(chance(count) < 0.08, 0.1 + 0.6 * chance(count), 9.0)  # the rest is out of the picture
     kept &= joints[..., 1] < level[:, None]
+    sure = kept * (0.6 + 0.4 * chance(count, keypoints))
+    mask = None if seen.mask is None else spoil(seen.mask, seen.joints, level, g)
+    return Seen(mask, joints * kept[..., None], sure, seen.half)
+
+
+def spoil(mask: Tensor, joints: Tensor, level: Tensor, g: torch.Generator) -> Tensor:
+    """Masks (B, S, S) cut off below a level, with boxes and places about joints missing, coarse, wide, or empty."""
+    count, side = mask.shape[:2]
+
+    def chance(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=g)
+
     row = (torch.arange(side) + 0.5) * 2 / side - 1
-    mask = seen.mask * (row[:, None] < level[:, None, None])
+    mask = mask * (row[:, None] < level[:, None, None])
     for _ in range(2):
         middle, size = 1.6 * chance(count, 2) - 0.8, 0.1 + 0.3 * chance(count, 2)
         on = (chance(count) < 0.25)[:, None]
         inside = [((row - middle[:, None, k]).abs() < size[:, None, k] / 1.5) & on for k in (0, 1)]
         mask = mask * ~(inside[1][:, :, None] & inside[0][:, None, :])
-    limb = torch.randint(0, keypoints, (count,), generator=g)
-    spot = seen.joints[torch.arange(count), limb]
+    spot = joints[torch.arange(count), torch.randint(0, joints.shape[1], (count,), generator=g)]
     near = (row[None, :, None] - spot[:, 1, None, None]) ** 2 + (row[None, None, :] - spot[:, 0, None, None]) ** 2
     mask = mask * ~((near < 0.12**2) & (chance(count, 1, 1) < 0.2))
     coarse = functional.avg_pool2d(mask[:, None], 2).repeat_interleave(2, 2).repeat_interleave(2, 3)[:, 0]
     mask = torch.where(chance(count, 1, 1) < 0.25, (coarse > 0.5).float(), mask)
     wide = functional.max_pool2d(mask[:, None], 3, 1, 1)[:, 0]
     mask = torch.where(chance(count, 1, 1) < 0.25, wide, mask)  # clothes
-    mask = torch.where(chance(count, 1, 1) < 0.05, torch.zeros(()), mask)  # none
-    sure = kept * (0.6 + 0.4 * chance(count, keypoints))
-    return Seen(mask, joints * kept[..., None], sure, seen.half)
+    return torch.where(chance(count, 1, 1) < 0.05, torch.zeros(()), mask)
 
 
 @torch.no_grad()
 def measure(net: Generator, body: GcBody, held: Bank, count: int = 1500) -> dict[str, float]:
     """Errors in millimetres and overlap on left-out people, degraded."""
     net.eval()
+    body = body.thinned(600)
     g = torch.Generator().manual_seed(1)
     found: dict[str, list[Tensor]] = {"mpjpe": [], "pa": [], "iou": [], "vertex": []}
     for picked in torch.arange(min(count, len(held.half))).split(100):
@@ -316,6 +329,7 @@ def measure(net: Generator, body: GcBody, held: Bank, count: int = 1500) -> dict
         found["pa"].append((aligned - theirs).norm(dim=-1).mean(1))
         found["vertex"].append((map_points(posed.points) - wanted.points).norm(dim=-1).mean(1))
         mask = splat(project(posed.points, estimate.camera, seen.half), estimate.camera[:, 0], net.config.side)
+        assert clean.mask is not None
         found["iou"].append(soft_iou((mask > 0.5).float(), (clean.mask > 0.5).float()))
     net.train()
     values = {name: torch.cat(parts).mean().item() for name, parts in found.items()}

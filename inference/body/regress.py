@@ -1,0 +1,374 @@
+"""Silhouettes and joints of a clip to one body in motion: GC-SSN, its hypotheses, one shape, and a fit to what is seen.
+
+Every frame is read on its own, as seen and mirrored, and with each limb's depth turned round. Of these, a path over
+time is chosen that agrees with the joints, looks like people, and does not jump (Viterbi 1967). Then one shape is
+found for the clip, and poses are fitted, a stretch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import nets
+from ..core.artifacts import BodyParameters, Keypoints3D
+from ..core.filters import whittaker
+from ..core.rotations import between, continuous, matrix_from_quaternion, quaternion_from_matrix
+from ..nets.gc_body import KEYPOINTS, PARENTS, PARTS, GcBody
+from ..nets.gc_ssn import Estimate, Generator, Seen
+from ..nets.pose_prior import PosePrior
+from ..protocol.errors import InputError
+from ..protocol.events import Reporter
+from ..runtime import weights
+from .model import spread
+from .refine import Body, Evidence, Fit, Known, fit, in_crop, in_view, keypoints_of, misses, overlap
+from .represent import VIEW_FROM_CAMERA, Crops, View, crop
+
+Array = np.ndarray
+_STRETCH = 160  # frames that are fitted at a time
+_LOOKS = 32  # frames that the shape is found from
+_GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
+_GOOD_IOU = 0.55
+_JUMP = 1.5  # cost of a metre of joint travel from a frame to the next
+_OPPOSITE = {"L": "R", "R": "L"}
+_NAMES = [name for name, _, _ in PARTS]
+_MIRROR = [_NAMES.index(n[:-1] + _OPPOSITE[n[-1]]) if n[-2] == "." else k for k, n in enumerate(_NAMES)]
+_SWAPPED = [KEYPOINTS.index({2: 5, 3: 6, 4: 7, 5: 2, 6: 3, 7: 4, 9: 12, 10: 13, 11: 14, 12: 9, 13: 10, 14: 11, 15: 16,
+                             16: 15, 17: 18, 18: 17, 19: 22, 20: 23, 21: 24, 22: 19, 23: 20, 24: 21}.get(k, k))
+            for k in KEYPOINTS]  # fmt: skip
+_LIMBS = [tuple(_NAMES.index(f"{part}.{side}") for part in limb)
+          for limb in (("upperarm", "forearm", "hand"), ("thigh", "shin", "foot")) for side in "LR"]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a clip becomes a body; lengths in metres.
+
+    refine: steps of fitting for each stretch; hypotheses: whether other readings of a frame are weighed; distance_m:
+    between the first view's camera and the pelvis in the first frame that shows it.
+    """
+
+    refine: int = 60
+    smoothing: float = 0.5
+    hypotheses: bool = True
+    min_confidence: float = 0.3
+    height_m: float | None = None
+    distance_m: float | None = None
+    loose_clothes: bool = False
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What is learnt: the generator, the body it speaks of, and the prior over poses."""
+
+    generator: Generator
+    body: GcBody
+    prior: PosePrior
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result for the frames `at` that show somebody; `level` (3, 3) took the artifact's frame to the body's."""
+
+    body: Body
+    at: Array
+    level: Array
+    iou: Array
+    confidence: Array
+    evidence: Evidence
+
+
+def load_networks() -> Networks:
+    """Load the published weights.
+
+    Raises:
+        WeightsError: missing or damaged.
+    """
+    found = [nets.load(weights.locate(name)) for name in ("gc-ssn", "gc-body", "pose-prior")]
+    generator, body, prior = (net.requires_grad_(requires_grad=False) for net in found)
+    assert isinstance(generator, Generator) and isinstance(body, GcBody) and isinstance(prior, PosePrior)
+    return Networks(generator, body.thinned(600), prior)
+
+
+def regress(
+    views: Sequence[View], settings: Settings, report: Reporter, *, keypoints_3d: Keypoints3D | None = None,
+    networks: Networks | None = None,
+) -> BodyParameters:  # fmt: skip
+    """Read a clip of one person.
+
+    The first view is the one that the network reads; others, and joints in space of the same frames, are fitted to.
+
+    Returns:
+        The body in the frame of `keypoints_3d`, else in the first view's camera frame.
+    Raises:
+        InputError: fewer than three frames show the person.
+    """
+    known = networks or load_networks()
+    level = _level(views[0], keypoints_3d)
+    crops = [crop(view, known.generator.config.side, settings.min_confidence, level) for view in views]
+    seen = crops[0].seen
+    times = views[0].keypoints.times
+    if int(seen.sum()) < 3:
+        raise InputError(f"{int(seen.sum())} of {len(seen)} frames show enough of a person; at least 3 are needed.")
+    step_s = float(np.median(np.diff(times))) if len(times) > 1 else 1 / 30
+    at = np.flatnonzero(seen)
+    space, distances = _space(keypoints_3d, level), _distances(settings, seen)
+    evidence = Evidence(crops, *space, settings.height_m, distances, settings.loose_clothes, step_s).part(at)
+    report.progress("regress", 0, 1)
+    start = _read(evidence, known, settings)
+    body = _fitted(start, evidence, known, settings, report)
+    body = _smoothed(body, evidence, settings)
+    ious, miss = overlap(body, evidence, known.body), misses(body, evidence, known.body)
+    confidence = _trust(ious, miss, evidence)
+    found = Found(body, at, level, ious[0], confidence, evidence)
+    return _parameters(views, found, known, keypoints_3d)
+
+
+def _level(view: View, space: Keypoints3D | None) -> Array:
+    """(3, 3) from the frame of the result to one with z up."""
+    floor = None if space is None else space.header.get("floor_from_frame")
+    if floor is not None:
+        return np.array(floor)[:3, :3]
+    if space is not None and space.header.get("frame") == "world":
+        return np.eye(3)
+    return VIEW_FROM_CAMERA @ view.camera.rotation
+
+
+def _space(space: Keypoints3D | None, level: Array) -> tuple[Tensor | None, Tensor | None]:
+    if space is None:
+        return None, None
+    index = list(KEYPOINTS)
+    points = torch.from_numpy(space.positions[:, index] @ level.T).float()
+    return points, torch.from_numpy(np.nan_to_num(space.confidence[:, index])).float()
+
+
+def _distances(settings: Settings, seen: Array) -> Tensor | None:
+    if settings.distance_m is None:
+        return None
+    out = torch.full((len(seen),), torch.nan)
+    out[int(np.flatnonzero(seen)[0])] = settings.distance_m
+    return out
+
+
+@torch.no_grad()
+def _read(evidence: Evidence, known: Networks, settings: Settings) -> Body:
+    """What the network reads of the first view, in the evidence's frame; of several readings, a path over time."""
+    crops = evidence.crops[0]
+    seen = Seen(
+        torch.from_numpy(crops.masks), torch.from_numpy(crops.joints).float(),
+        torch.from_numpy(crops.confidence).float(), torch.from_numpy(crops.half).float(),
+    )  # fmt: skip
+    plain = known.generator(seen)
+    readings = [plain]
+    if settings.hypotheses:
+        readings.append(_mirrored(known.generator, seen))
+    shape = torch.stack([reading.shape for reading in readings]).mean(0)
+    sure = seen.confidence.sum(1, keepdim=True)
+    one = (shape * sure).sum(0) / sure.sum()
+    one = torch.cat([one[:6].clamp(0, 1), one[6:].clamp(-1, 1)])
+    bodies = [_placed(reading, crops, one) for reading in readings]
+    if settings.hypotheses:
+        bodies += [_limb_turned(bodies[0], known.body, crops, limb) for limb in _LIMBS]
+    return _path(bodies, evidence, known) if len(bodies) > 1 else bodies[0]
+
+
+def _mirrored(net: Generator, seen: Seen) -> Estimate:
+    """What the network makes of the mirror image, mirrored back."""
+    assert seen.mask is not None
+    joints = seen.joints[:, _SWAPPED] * torch.tensor([-1.0, 1.0])
+    found = net(Seen(seen.mask.flip(2), joints, seen.confidence[:, _SWAPPED], seen.half))
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    camera = found.camera * torch.tensor([1.0, -1.0, 1.0])
+    return Estimate(found.shape, flip @ found.rotations[:, _MIRROR] @ flip, camera)
+
+
+def _placed(reading: Estimate, crops: Crops, shape: Tensor) -> Body:
+    """An estimate in crops' cameras, in the frame that the crops are seen from."""
+    turn = torch.from_numpy(crops.turn).float()
+    half = torch.from_numpy(crops.half).float()
+    shift = torch.from_numpy(crops.shift).float()
+    scale, x, y = reading.camera.unbind(1)
+    view = torch.stack([x / scale, 1 / (scale * half), -y / scale], 1)
+    place = (turn.transpose(1, 2) @ (view - shift)[..., None])[..., 0]
+    rotations = torch.cat([(turn.transpose(1, 2) @ reading.rotations[:, 0])[:, None], reading.rotations[:, 1:]], 1)
+    return Body(shape, rotations, place)
+
+
+def _limb_turned(body: Body, model: GcBody, crops: Crops, limb: tuple[int, ...]) -> Body:
+    """The same body with one limb as far behind its joint as it was before it: the same picture, nearly."""
+    posed = model(body.shape.expand(len(body.place), -1), body.rotations)
+    away = torch.from_numpy(crops.turn).float()[:, 1]
+    turned = posed.rotations.clone()
+    ends = (*limb[1:], limb[-1] + 2 if _NAMES[limb[-1]].startswith("foot") else limb[-1])
+    for part, end in zip(limb, ends, strict=True):
+        if part == end:  # a hand, which goes where the forearm goes
+            continue
+        along = posed.joints[:, end] - posed.joints[:, part]
+        other = along - 2 * (along * away).sum(1, keepdim=True) * away
+        swing = matrix_from_quaternion(between(along.numpy().astype(float), other.numpy().astype(float)))
+        turned[:, part] = torch.from_numpy(swing).float() @ posed.rotations[:, part]
+    parents = [max(parent, 0) for parent in PARENTS]
+    local = turned[:, parents].transpose(2, 3) @ turned
+    local[:, 0] = turned[:, 0]
+    if _NAMES[limb[-1]].startswith("hand"):
+        local[:, limb[-1]] = body.rotations[:, limb[-1]]
+    return Body(body.shape, local, body.place)
+
+
+def _path(bodies: Sequence[Body], evidence: Evidence, known: Networks) -> Body:
+    """One reading a frame, by how well each agrees with what is seen and with the reading before."""
+    costs, joints = [], []
+    noise = torch.full((len(bodies[0].place),), 0.15)
+    for body in bodies:
+        posed = known.body(body.shape.expand(len(body.place), -1), body.rotations)
+        correction = known.prior.correction(body.rotations, noise)
+        unlike = ((correction**2) / known.prior.spread).mean(1).numpy()
+        cost = np.nan_to_num(np.nanmean(misses(body, evidence, known.body), 0)) + 1.5 * unlike
+        if evidence.space is not None:
+            gap = (keypoints_of(known.body, posed) + body.place[:, None] - evidence.space).norm(dim=-1).numpy()
+            cost = cost + np.nan_to_num(np.nanmean(gap - np.nanmean(gap, 1, keepdims=True), 1))
+        costs.append(cost)
+        joints.append(posed.joints.numpy())
+    cost, where = np.stack(costs, 1), np.stack(joints, 1)  # (T, H), (T, H, 22, 3)
+    best, came = cost[0], []
+    for frame in range(1, len(cost)):
+        travel = np.linalg.norm(where[frame][:, None] - where[frame - 1][None], axis=-1).mean(-1)
+        total = best[None] + _JUMP * travel
+        came.append(total.argmin(1))
+        best = total.min(1) + cost[frame]
+    chosen = [int(best.argmin())]
+    for back in reversed(came):
+        chosen.append(int(back[chosen[-1]]))
+    pick = chosen[::-1]
+    rows = torch.arange(len(pick))
+    rotations = torch.stack([body.rotations for body in bodies])[pick, rows]
+    place = torch.stack([body.place for body in bodies])[pick, rows]
+    return Body(bodies[0].shape, rotations, place)
+
+
+def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings, report: Reporter) -> Body:
+    """Shape from some of the frames, then all poses, a stretch at a time."""
+    count = len(start.place)
+    if not settings.refine:
+        return start
+    if evidence.space is not None:
+        start = _laid_on(start, evidence, known.body)
+    some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
+    smooth = 0.0 if len(some) < count else settings.smoothing
+    steps = max(settings.refine, 40)
+    how = Fit(steps, masked=max(1, steps // 2), shape=True, smooth=smooth)
+    index = torch.from_numpy(some)
+    first = Body(start.shape, start.rotations[index], start.place[index])
+    shape = fit(first, evidence.part(some), Known(known.body, known.prior, how), report).shape
+    if evidence.height_m is None and evidence.distance_m is None and evidence.space is None:
+        start = Body(shape, start.rotations, start.place)
+    else:
+        start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
+    parts = []
+    for begin in range(0, count, _STRETCH):
+        at = np.arange(begin, min(count, begin + _STRETCH))
+        index = torch.from_numpy(at)
+        part = Body(shape, start.rotations[index], start.place[index])
+        how = Fit(settings.refine, masked=min(6, settings.refine), shape=False, smooth=settings.smoothing)
+        parts.append(fit(part, evidence.part(at), Known(known.body, known.prior, how), report))
+        report.progress("regress", int(at[-1]) + 1, count)
+    return Body(shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
+
+
+def _rescaled(body: Body, before: Tensor, evidence: Evidence, model: GcBody) -> Body:
+    """Move bodies along their rays where their size has changed, so that they look as large as they did."""
+    if evidence.space is not None:
+        return body
+    sizes = [model.rest(shape[None])[1][0].norm(dim=-1).sum() for shape in (body.shape, before)]
+    crops = evidence.crops[0]
+    view = in_view(body.place, crops) * (sizes[0] / sizes[1])
+    turn, shift = (torch.from_numpy(getattr(crops, name)).float() for name in ("turn", "shift"))
+    place = (turn.transpose(1, 2) @ (view - shift)[..., None])[..., 0]
+    return Body(body.shape, body.rotations, place)
+
+
+def _laid_on(body: Body, evidence: Evidence, model: GcBody) -> Body:
+    """Turn and move bodies onto the joints in space, rigidly, frame by frame."""
+    assert evidence.space is not None and evidence.space_confidence is not None
+    posed = model(body.shape.expand(len(body.place), -1), body.rotations)
+    mine = keypoints_of(model, posed)
+    known = evidence.space.isfinite().all(-1)
+    weight = (evidence.space_confidence * known)[..., None]
+    enough = known.sum(1) >= 4
+    total = weight.sum(1).clamp(min=1e-6)
+    theirs = evidence.space.nan_to_num()
+    middle, target = (mine * weight).sum(1) / total, (theirs * weight).sum(1) / total
+    cross = ((theirs - target[:, None]) * weight).transpose(1, 2) @ (mine - middle[:, None])
+    u, _, v = torch.linalg.svd(cross)
+    sign = torch.ones(len(u), 3)
+    sign[:, 2] = torch.det(u @ v)
+    turn = torch.where(enough[:, None, None], u @ torch.diag_embed(sign) @ v, torch.eye(3))
+    place = target - (turn @ middle[..., None])[..., 0]
+    rotations = torch.cat([(turn @ body.rotations[:, 0])[:, None], body.rotations[:, 1:]], 1)
+    return Body(body.shape, rotations, torch.where(enough[:, None], place, body.place))
+
+
+def _smoothed(body: Body, evidence: Evidence, settings: Settings) -> Body:
+    """Take out what jitter is left, most where least is seen."""
+    count = len(body.place)
+    if not settings.smoothing or count < 5:
+        return body
+    quaternions = continuous(quaternion_from_matrix(body.rotations.numpy().astype(float)))
+    sure = np.clip(evidence.crops[0].confidence.mean(1), 0.05, 1.0)
+    strength = settings.smoothing * 4.0 * (1 / 30 / evidence.step_s) ** 4
+    turned = whittaker(quaternions, np.repeat(sure[:, None], len(PARTS), 1), strength)
+    turned /= np.linalg.norm(turned, axis=-1, keepdims=True)
+    place = whittaker(body.place.numpy().astype(float)[:, None], sure[:, None], 2 * strength)[:, 0]
+    return Body(body.shape, torch.from_numpy(matrix_from_quaternion(turned)).float(), torch.from_numpy(place).float())
+
+
+def _trust(ious: Sequence[Array], miss: Array, evidence: Evidence) -> Array:
+    """(T,) in [0, 1]: how well a pose agrees with joints and masks, and how much of the person was in sight."""
+    joints = np.exp(-np.nan_to_num(np.nanmean(miss, 0), nan=1.0) / (2 * _GOOD_MISS))
+    masks = np.nanmean(np.stack([*ious, np.full(len(joints), np.nan)]), 0) if len(ious) else joints
+    covered = np.clip(np.nan_to_num(masks, nan=0.8) / (1.4 * _GOOD_IOU), 0, 1)
+    sight = np.max([(crops.confidence > 0).mean(1) for crops in evidence.crops], 0)
+    return np.clip(joints * covered * np.sqrt(sight) * 1.15, 0.0, 1.0)
+
+
+def _parameters(views: Sequence[View], found: Found, known: Networks, space: Keypoints3D | None) -> BodyParameters:
+    """The artifact of all frames: those that showed nobody keep what is between their neighbours."""
+    from .model import load_model
+
+    first, model, body, at = views[0], load_model(), found.body, found.at
+    count = len(first.keypoints.times)
+    posed = known.body(body.shape.expand(len(at), -1), body.rotations)
+    turned = found.level.T @ posed.rotations.numpy().astype(float)
+    pose = continuous(spread(turned, model.bones, model.parents))
+    root = body.place.numpy().astype(float) @ found.level
+    plane, scale = in_crop(body.place[:, None], found.evidence.crops[0])
+    camera = torch.cat([scale[:, None], plane[:, 0] / scale[:, None]], 1).numpy()
+    iou, confidence = np.full(count, np.nan), np.zeros(count)
+    iou[at], confidence[at] = found.iou, found.confidence
+    header = {
+        "unit": "m", "frame": "camera" if space is None else space.header["frame"], "fps": first.keypoints.fps,
+        "skeleton": "anny", "bones": list(model.bones), "shape_names": list(known.body.shape_names), "model": "anny",
+        "image_size": list(first.keypoints.image_size), "cameras": [view.camera.to_header() for view in views],
+        "sources": [view.keypoints.header.get("source", "") for view in views],
+    }  # fmt: skip
+    if space is not None and "floor_from_frame" in space.header:
+        header["floor_from_frame"] = space.header["floor_from_frame"]
+    moving = (_held(values, at, count) for values in (pose, root, camera))
+    pose, root, camera = moving
+    shape = body.shape.numpy().astype(float)
+    return BodyParameters(header, pose, root, shape, confidence, first.keypoints.times, camera, iou)
+
+
+def _held(values: Array, at: Array, count: int) -> Array:
+    """Values of frames `at` for all frames: between two known ones in between, and outside as the nearest."""
+    out = np.empty((count, *values.shape[1:]))
+    flat = values.reshape(len(at), -1)
+    filled = np.stack([np.interp(np.arange(count), at, column) for column in flat.T], 1)
+    out[:] = filled.reshape(out.shape)
+    if values.ndim == 3 and values.shape[-1] == 4:
+        out /= np.linalg.norm(out, axis=-1, keepdims=True)
+    return out
