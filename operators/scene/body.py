@@ -22,6 +22,7 @@ from ...inference.core.timing import Rate
 from ...inference.protocol.errors import InputError
 from . import armature
 from .armature import Placement
+from .compat import registered_properties
 from .mesh import add_shape_keys, mesh_of, shaded
 from .take import TakeOptions, all_or_nothing, create_take, units_per_m
 
@@ -148,11 +149,9 @@ def _mark_for_rigify(rig: bpy.types.Object, types: Mapping[str, str]) -> None:
 
     armature.edit(rig, cut)
     for name, kind in types.items():
-        bone: Any = rig.pose.bones[name]
-        if hasattr(bone, "rigify_type"):
-            bone.rigify_type = kind
-        else:  # Rigify is not switched on: it finds it when it is
-            bone["rigify_type"] = kind
+        registered_properties(rig.pose.bones[name])["rigify_type"] = kind  # Rigify need not be switched on yet
+    for row, group in enumerate(rig.data.collections, 1):
+        registered_properties(group)["rigify_ui_row"] = row
 
 
 def _keep(body: bpy.types.Object, target: BodyMesh, mesh: BodyMesh, unit: float) -> None:

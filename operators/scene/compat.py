@@ -109,6 +109,12 @@ def material_nodes(material: bpy.types.Material) -> bpy.types.NodeTree:
     return material.node_tree
 
 
+def registered_properties(item: Any) -> Any:
+    """Where add-ons' own properties are kept, also of add-ons that are off; apart from a user's from 5.0 on."""
+    own = getattr(item, "bl_system_properties_get", None)
+    return item if own is None else own(do_create=True)
+
+
 def shown_tab(area: bpy.types.Area) -> str:
     """Name of the sidebar's tab that is open in an area; empty where the sidebar is closed, or cannot say (4.2)."""
     region = next((region for region in area.regions if region.type == "UI"), None)

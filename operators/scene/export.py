@@ -14,7 +14,7 @@ from ...inference.protocol.errors import InputError, ResourceError
 from ...inference.protocol.files import storage_error
 from .compat import action_slot, assign_action, curves_in
 
-SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb"}
+SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb", "USD": ".usdc", "USDZ": ".usdz"}
 HEAD_SUFFIXES = {"GLB": ".glb", "FBX": ".fbx", "OBJ": ".obj", "USD": ".usdc"}
 
 
@@ -23,7 +23,7 @@ _Y_UP = Matrix.Rotation(-math.pi / 2, 4, "X")
 
 
 def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene, *, meshes: bool = False) -> Path:
-    """Write one armature and its action; the suffix follows `kind` (BVH, FBX, GLTF).
+    """Write one armature and its action; the suffix follows `kind` (BVH, FBX, GLTF, USD, USDZ).
 
     With `meshes`, what the armature deforms and carries comes along, where the format has meshes. The exporters act
     on a selection, so they get a scene of their own, and the user's stays as it is.
@@ -182,7 +182,16 @@ def _gltf(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
     )  # fmt: skip
 
 
-_EXPORTERS: dict[str, Callable[[str, bpy.types.Action], None]] = {"BVH": _bvh, "FBX": _fbx, "GLTF": _gltf}
+def _usd(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
+    bpy.ops.wm.usd_export(
+        filepath=path, selected_objects_only=True, export_animation=True, export_armatures=True, export_shapekeys=True,
+        export_materials=True, generate_preview_surface=True,
+    )  # fmt: skip
+
+
+_EXPORTERS: dict[str, Callable[[str, bpy.types.Action], None]] = {
+    "BVH": _bvh, "FBX": _fbx, "GLTF": _gltf, "USD": _usd, "USDZ": _usd,
+}  # fmt: skip
 
 
 def _head_glb(path: str) -> None:

@@ -1,0 +1,133 @@
+"""`blender -b -c understudy body ...`: what `python -m inference body` makes, as objects in a .blend and as files."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from ..inference.core.body_measures import MEASURES, check_wanted
+from ..inference.core.body_rigs import RIGS
+from ..inference.protocol import schema
+from ..inference.protocol.errors import EXIT_DONE, RequestError
+from ..inference.protocol.requests import BodyRequest
+from ..operators import body
+from ..operators.session import SESSION, Job
+
+_KINDS = {".fbx": "FBX", ".glb": "GLTF", ".usdc": "USD", ".usdz": "USDZ"}
+
+
+def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]) -> None:
+    """Describe the sub-command; `follow` waits for a job and raises what ended it."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "body",
+        help="make a body of the person in a clip and create its objects",
+        description="Make a skinned body in motion of a filmed person, or apply one that is finished.",
+    )
+    schema.add_flags(parser, BodyRequest)
+    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
+    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
+    parser.add_argument("--finished", type=Path, metavar="JOB", help="apply this finished job instead of making a body")
+    group = parser.add_argument_group("scene")
+    group.add_argument("--save", type=Path, metavar="FILE", help="save the scene with the body here, a .blend")
+    group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
+                       help="write body and motion: .fbx, .glb, .usdc or .usdz; may be repeated")  # fmt: skip
+    group.add_argument("--name", default="", help="name of the body")
+    group.add_argument("--skeleton", choices=RIGS, default="anny", help="whose bones and names (default anny)")
+    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
+    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
+                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    group.add_argument("--measure", action="append", default=[], metavar="NAME=METRES",
+                       help=f"adjust the body to this measure: {', '.join(MEASURES)}; may be repeated")  # fmt: skip
+    group.add_argument("--no-expressions", action="store_true", help="leave the shape keys of the face out")
+    group.add_argument("--no-parameters", action="store_true", help="leave the shape keys of the shape out")
+    group.add_argument("--no-motion", action="store_true", help="leave the body in its rest pose")
+    group.add_argument("--no-cameras", action="store_true", help="create no cameras")
+    group.add_argument("--no-footage", action="store_true", help="show no footage behind the cameras")
+    parser.set_defaults(run=lambda options: _run(options, say, follow))
+
+
+def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
+    options.measure = read_measures(options.measure)
+    _check_names(options)
+    if options.finished is not None:
+        return apply(options, body.body_file(str(options.finished.absolute())), say)
+    request = schema.from_flags(BodyRequest, options)
+    folder = options.out.absolute() if options.out else None
+    job = SESSION.start("body", request, folder=folder, overwrite=options.overwrite)
+    follow(job)
+    say(f"Made {job.folder}")
+    return apply(options, body.body_file(str(job.folder)), say)
+
+
+def read_measures(words: list[str]) -> dict[str, float]:
+    """Read NAME=METRES.
+
+    Raises:
+        RequestError: it is not that.
+        InputError: no body has such a measure.
+    """
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise RequestError(f"{word!r} is not NAME=METRES", "For example height=1.72.", field="measure") from error
+    check_wanted(found)
+    return found
+
+
+def _check_names(options: argparse.Namespace) -> None:
+    """Refuse files of unknown kinds before minutes are spent.
+
+    Raises:
+        RequestError: there is one.
+    """
+    if options.save and options.save.suffix.lower() != ".blend":
+        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    for file in options.export:
+        if file.suffix.lower() not in _KINDS:
+            raise RequestError(f"{file.name} is none of {', '.join(_KINDS)}", field="export")
+    if options.export and options.no_motion:
+        raise RequestError("what is exported moves", "Leave --no-motion out.", field="export")
+    if options.measure and options.no_parameters:
+        raise RequestError("measures need the shape's keys", "Leave --no-parameters out.", field="measure")
+
+
+def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:
+    """Create a finished body's objects; adjust, save and export them."""
+    from ..operators.motion import use_camera
+
+    is_new = not bpy.data.filepath
+    if is_new:
+        bpy.ops.wm.read_homefile(use_empty=True)
+    scene = bpy.context.scene
+    made = body.apply_body(
+        path, scene, take=options.name, skeleton=options.skeleton, frame_start=options.frame_start,
+        rate=options.rate.upper(), cameras=not options.no_cameras, footage=not options.no_footage,
+        expressions=not options.no_expressions, parameters=not options.no_parameters, action=not options.no_motion,
+    )  # fmt: skip
+    for note in made.notes:
+        say(f"Note: {note}")
+    item, rig = bpy.data.objects[made.body], bpy.data.objects[made.rig]
+    if is_new and made.action:
+        scene.frame_start, scene.frame_end = (round(value) for value in rig.animation_data.action.frame_range)
+        if made.cameras:
+            use_camera(bpy.data.objects[made.cameras[0]], scene)
+    say(f"{made.collection}: {made.body} on {made.rig}")
+    if options.measure:
+        from ..operators.scene.body import adjust_body
+
+        found = adjust_body(item, options.measure)
+        say(", ".join(f"{name} {value:.3f} m" for name, value in found.items()))
+    for file in options.export:
+        say(f"Wrote {body.export_body(item, file.absolute(), _KINDS[file.suffix.lower()])}")
+    if options.save:
+        options.save.parent.mkdir(parents=True, exist_ok=True)
+        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
+        say(f"Wrote {options.save}")
+    return EXIT_DONE

@@ -1,0 +1,191 @@
+"""Bodies in the scene: skin that follows bones, skeletons of other programs, measures, and files of other programs."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from dataclasses import fields, replace
+from pathlib import Path
+
+import bpy
+import numpy as np
+import pytest
+from understudy.blender_addon import commands
+from understudy.inference.core.artifacts import BodyMesh, BodyParameters
+from understudy.inference.core.body import Skin, at_rest, place_bones
+from understudy.inference.core.body_measures import MEASURES
+from understudy.inference.core.body_rigs import RIGS
+from understudy.inference.core.mapping.mapper import map_rig
+from understudy.inference.core.rotations import quaternion_from_rotvec
+from understudy.inference.protocol.errors import InputError
+from understudy.operators import body as bodies
+from understudy.operators.scene import body as scene_bodies
+from understudy.operators.scene.body import BodyOptions, adjust_body, create_body
+from understudy.operators.scene.rig import read_character
+
+FRAMES = 12
+
+
+@pytest.fixture(scope="module")
+def mesh() -> BodyMesh:
+    """A whole body with the keys that measures need and two expressions; kept in half precision."""
+    kept = BodyMesh.load(Path(__file__).parents[1] / "golden" / "body_mesh.npz")
+    floats = {item.name: getattr(kept, item.name) for item in fields(kept) if item.name != "header"}
+    return replace(
+        kept, **{name: array.astype(np.float32) for name, array in floats.items() if array.dtype.kind == "f"}
+    )
+
+
+@pytest.fixture(scope="module")
+def parameters(mesh) -> BodyParameters:
+    still, time = at_rest(mesh), np.arange(FRAMES) / 24
+    turns = np.zeros((FRAMES, len(mesh.parents), 3))
+    for bone, axis, angle in (("upperarm01.L", 1, -0.9), ("lowerarm01.R", 2, 1.0), ("upperleg01.R", 0, -0.8),
+                              ("lowerleg01.R", 0, 1.1), ("spine03", 2, 0.5), ("root", 2, 0.7)):  # fmt: skip
+        turns[:, mesh.header["bones"].index(bone), axis] = angle * time / time[-1]
+    header = {**still.header, "frame": "world", "fps": 24.0}
+    root = still.root + np.stack([0.3 * time, np.zeros(FRAMES), np.zeros(FRAMES)], 1)
+    return BodyParameters(header, quaternion_from_rotvec(turns), root, still.shape, np.ones(FRAMES), time)
+
+
+@pytest.fixture
+def job(mesh, parameters, tmp_path):
+    """A finished job's folder."""
+    mesh.save(tmp_path / "job" / "artifacts" / "body_mesh.npz")
+    parameters.save(tmp_path / "job" / "artifacts" / "body_parameters.npz")
+    return tmp_path / "job"
+
+
+def places(item: bpy.types.Object) -> np.ndarray:
+    data = item.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+    out = np.empty(3 * len(data.vertices), np.float32)
+    data.vertices.foreach_get("co", out)
+    return out.reshape(-1, 3)
+
+
+@pytest.mark.parametrize("skeleton", RIGS)
+def test_on_every_skeleton_the_skin_moves_as_the_body_does(mesh, parameters, skeleton):
+    made = create_body(mesh, parameters, BodyOptions("Hero", skeleton=skeleton), bpy.context.scene)
+    bpy.context.scene.frame_set(FRAMES)
+    turns, heads = place_bones(mesh, parameters.pose, parameters.root)
+    wanted = Skin(mesh).vertices(turns[-1], heads[-1])
+    np.testing.assert_allclose(places(bpy.data.objects[made.body]), wanted, atol=2e-5)
+
+
+def test_the_mesh_has_quads_places_of_a_texture_expressions_and_keys_of_its_shape(mesh, parameters):
+    made = create_body(mesh, parameters, BodyOptions("Hero"), bpy.context.scene)
+    data = bpy.data.objects[made.body].data
+    assert all(len(face.vertices) == 4 for face in data.polygons)
+    uv = np.empty(2 * len(data.loops), np.float32)
+    data.uv_layers[0].data.foreach_get("uv", uv)
+    assert uv.min() >= 0 and uv.max() <= 1 and np.ptp(uv) > 0.8
+    names = set(data.shape_keys.key_blocks.keys())
+    assert {"jawOpen", "eyeBlinkLeft", "weight+", "measure-waist-circ-"} <= names
+    assert len(names) == 1 + len(mesh.shape_key_names) + len(mesh.parameter_names)
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "preset"), [("mixamo", "Mixamo"), ("game-engine", "Unreal 4"), ("rigify", "Rigify meta-rig")]
+)
+def test_other_programs_skeletons_are_known_by_their_names(mesh, parameters, skeleton, preset):
+    made = create_body(mesh, parameters, BodyOptions("Hero", skeleton=skeleton), bpy.context.scene)
+    found = map_rig(read_character(bpy.data.objects[made.rig]).rig)
+    assert found.how == "preset" and found.mapping.name.startswith(preset)
+    roles = {"hips", "spine", "neck", "head", "forearm.L", "hand.R", "index.L", "little.R", "shin.R", "toe.L"}
+    assert all(found.mapping.bones[role] for role in roles)
+
+
+def test_rigify_generates_its_controls_from_the_skeleton(mesh, parameters):
+    addons = importlib.import_module("addon_utils")
+    if not addons.check("rigify")[1]:
+        addons.enable("rigify", default_set=True)
+    made = create_body(mesh, None, BodyOptions("Hero", skeleton="rigify"), bpy.context.scene)
+    rig = bpy.data.objects[made.rig]
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.pose.rigify_generate()
+    generated = rig.data.rigify_target_rig
+    assert {"upper_arm_fk.L", "foot_ik.R", "torso", "head", "f_index.01_master.L"} <= set(generated.data.bones.keys())
+    deforming = {name[4:] for name in set(generated.data.bones.keys()) if name.startswith("DEF-")}
+    assert {"thigh.L", "forearm.R", "spine.003"} <= deforming
+
+
+def test_measures_are_shown_and_reached_and_the_bones_go_with_them(mesh, parameters):
+    made = create_body(mesh, parameters, BodyOptions("Hero"), bpy.context.scene)
+    item, rig = bpy.data.objects[made.body], bpy.data.objects[made.rig]
+    shown = scene_bodies.shown_measures(item)
+    assert set(shown) == set(MEASURES)
+    before = rig.data.bones["head"].head_local.z
+    found = adjust_body(item, {"height": shown["height"] - 0.12, "waist": shown["waist"] + 0.08})
+    assert found["height"] == pytest.approx(shown["height"] - 0.12, abs=0.004)
+    assert found["waist"] == pytest.approx(shown["waist"] + 0.08, abs=0.004)
+    assert scene_bodies.shown_measures(item) == pytest.approx(found, abs=1e-4)
+    assert before - rig.data.bones["head"].head_local.z == pytest.approx(0.12, abs=0.02)
+    rig.data.pose_position = "REST"
+    bpy.context.view_layer.update()
+    assert np.ptp(places(item)[:, 2]) == pytest.approx(found["height"], abs=1e-3)
+
+
+def test_impossible_measures_change_nothing(mesh, parameters):
+    made = create_body(mesh, parameters, BodyOptions("Hero"), bpy.context.scene)
+    item = bpy.data.objects[made.body]
+    before = places(item)
+    with pytest.raises(InputError, match="do not go together"):
+        adjust_body(item, {"height": 1.4, "inseam": 1.1})
+    assert np.array_equal(places(item), before)
+
+
+def test_a_scene_in_centimetres_gets_the_same_body(mesh, parameters):
+    bpy.context.scene.unit_settings.scale_length = 0.01
+    made = create_body(mesh, parameters, BodyOptions("Hero"), bpy.context.scene)
+    item = bpy.data.objects[made.body]
+    assert np.ptp(np.array([v.co for v in item.data.vertices])[:, 2]) == pytest.approx(
+        100 * mesh.header["measures_m"]["height"], rel=1e-3
+    )
+    assert scene_bodies.measure_body(item)["waist"] == pytest.approx(mesh.header["measures_m"]["waist"], abs=1e-3)
+
+
+def test_the_operators_apply_adjust_and_export(addon, job, tmp_path):
+    assert bpy.ops.understudy.apply_body(filepath=str(job), take="Hero", skeleton="mixamo") == {"FINISHED"}
+    item = bodies.find_body(bpy.context)
+    assert item is not None and item.name == "Hero Body"
+    item["measure_height"] = item["measure_height"] + 0.05
+    wanted = item["measure_height"]
+    assert bpy.ops.understudy.adjust_body() == {"FINISHED"}
+    assert item["measure_height"] == pytest.approx(wanted, abs=0.003)
+    assert bpy.ops.understudy.export_body(filepath=str(tmp_path / "hero"), format="USDZ") == {"FINISHED"}
+    assert zipfile.is_zipfile(tmp_path / "hero.usdz")
+
+
+def test_what_is_no_body_is_refused_in_a_sentence(addon, job, tmp_path):
+    with pytest.raises(RuntimeError, match=r"holds no body_parameters\.npz"):
+        bpy.ops.understudy.apply_body(filepath=str(tmp_path / "nothing"))
+    (job / "artifacts" / "body_mesh.npz").unlink()
+    with pytest.raises(RuntimeError, match=r"holds no body_mesh\.npz"):
+        bpy.ops.understudy.apply_body(filepath=str(job))
+    assert not bpy.data.meshes and not bpy.data.armatures
+
+
+def test_the_command_applies_measures_and_saves(addon, job, tmp_path, capsys):
+    blend = tmp_path / "hero.blend"
+    flags = ["--finished", str(job), "--skeleton", "game-engine", "--measure", "height=1.70", "--save", str(blend)]
+    assert commands.run(["body", *flags]) == 0
+    assert "height 1.70" in capsys.readouterr().out
+    bpy.ops.wm.open_mainfile(filepath=str(blend))
+    item = bodies.find_body(bpy.context)
+    assert item.find_armature().animation_data.action
+    assert scene_bodies.measure_body(item)["height"] == pytest.approx(1.7, abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--measure", "tall"], "NAME=METRES"),
+        (["--measure", "height=9"], "no body's"),
+        (["--save", "hero.txt"], "no .blend"),
+        (["--export", "hero.stl"], "is none of"),
+        ([], "no clip, no keypoints and no capture"),
+    ],
+)
+def test_a_command_that_cannot_work_says_so_at_once(addon, capsys, flags, said):
+    assert commands.run(["body", *flags]) in (2, 3)
+    assert said in capsys.readouterr().out
