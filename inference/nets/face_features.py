@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 NAME = "face-features"
 SCHEMA = 1
+_CELLS = 4  # a side, of the last maps, that the heads see
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class FaceFeatures(nn.Module):
             levels.append(nn.ModuleList([_unit(inputs, width), _unit(width, width)]))
             inputs = width
         self.levels = nn.ModuleList(levels)
-        self.who = nn.Linear(2 * inputs, config.identity)
-        self.how = nn.Linear(2 * inputs, config.coefficients)
+        self.who = nn.Linear(_CELLS**2 * inputs, config.identity)
+        self.how = nn.Linear(_CELLS**2 * inputs, config.coefficients)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Feature maps after every activation."""
@@ -56,8 +56,7 @@ class FaceFeatures(nn.Module):
 
     def heads(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Who: (B, identity) unit vectors; how: (B, coefficients)."""
-        last = self(images)[-1]
-        pooled = torch.cat([last.mean((2, 3)), last.amax((2, 3))], 1)
+        pooled = functional.adaptive_avg_pool2d(self(images)[-1], _CELLS).flatten(1)
         return functional.normalize(self.who(pooled), dim=1), self.how(pooled)
 
 
