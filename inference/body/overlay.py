@@ -11,7 +11,7 @@ import numpy as np
 from ..protocol.events import Reporter
 from ..runtime.video import read_frames, write_movie
 from .masks import Masks
-from .see import Sight
+from .see import Shown
 from .silhouette import Shadow, overlap
 
 Array = np.ndarray
@@ -37,17 +37,17 @@ def compare(shadow: Shadow, masks: Masks, size: tuple[int, int]) -> Iterator[tup
         yield body, mask, float("nan") if mask is None else overlap(body, mask)
 
 
-def write_overlay(path: Path, sight: Sight, shadow: Shadow, report: Reporter) -> tuple[Array, Array]:
+def write_overlay(path: Path, shown: Shown, shadow: Shadow, report: Reporter) -> tuple[Array, Array]:
     """Write the movie; without footage the background is dark.
 
     Returns:
         (T,) intersection over union, NaN where there is no mask; (H, W, 3) the picture of the median frame.
     """
-    size = picture_size(sight.keypoints.image_size)
+    size = picture_size(shown.keypoints.image_size)
     total, scores, still = len(shadow), [], np.zeros((*size[::-1], 3), np.uint8)
     pictures: list[tuple[float, bytes]] = []
-    with write_movie(path, sight.keypoints.fps, size) as movie:
-        pairs = zip(_background(sight, size, total), compare(shadow, sight.masks, size), strict=False)
+    with write_movie(path, shown.keypoints.fps, size) as movie:
+        pairs = zip(_background(shown, size, total), compare(shadow, shown.masks, size), strict=False)
         for frame, (image, (body, mask, score)) in enumerate(pairs):
             paint(image, body, mask)
             _caption(image, f"frame {frame}", score)
@@ -72,26 +72,26 @@ def paint(image: Array, body: Array, mask: Array | None) -> None:
     cv2.drawContours(image, rims, -1, (255, 255, 255), 1, cv2.LINE_AA)
 
 
-def _background(sight: Sight, size: tuple[int, int], total: int) -> Iterator[Array]:
-    done, source = 0, sight.source
+def _background(shown: Shown, size: tuple[int, int], total: int) -> Iterator[Array]:
+    done, source = 0, shown.source
     if source is not None:
-        for frame in _pictures(sight, source, total):
+        for frame in _pictures(shown, source, total):
             yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
             done += 1
     for _ in range(done, total):
         yield np.full((size[1], size[0], 3), _DARK, np.uint8)
 
 
-def _pictures(sight: Sight, source: Path, total: int) -> Iterator[Array]:
+def _pictures(shown: Shown, source: Path, total: int) -> Iterator[Array]:
     """The picture of each sample, by the numbers that `see` noted."""
-    wanted = np.asarray(sight.frames, int)
-    shown, last = 0, None
+    wanted = np.asarray(shown.frames, int)
+    done, last = 0, None
     for index, _, picture in read_frames(source, start=int(wanted.min()), stop=int(wanted.max()) + 1):
         last = picture
-        while shown < total and wanted[shown] <= index:
+        while done < total and wanted[done] <= index:
             yield picture.copy()
-            shown += 1
-    for _ in range(shown, total if last is not None else shown):
+            done += 1
+    for _ in range(done, total if last is not None else done):
         yield last.copy()  # type: ignore[union-attr]
 
 

@@ -11,13 +11,12 @@ import numpy as np
 
 from ..core.artifacts import BodyMesh, BodyParameters
 from ..core.body_measures import ruler_of
-from ..core.cameras import Camera
 from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..protocol.requests import BodyRequest
 from ..runtime import weights
-from ..runtime.device import choose, set_threads
+from ..runtime.device import set_threads
 from .ground import floor_under
 from .job import BodyJob
 from .overlay import compare, picture_size, write_overlay
@@ -28,7 +27,7 @@ from .silhouette import Shadow
 Array = np.ndarray
 _SCORED_PX = 320  # side at which outlines are compared where no movie is made
 _UNSURE_IOU = 0.6  # below which the outline says that the body is not the person's
-_NETWORKS = ("gc-ssn", "pose-prior")
+_NETWORKS = ("gc-ssn", "gc-body", "pose-prior")
 
 
 def run(request: BodyRequest, folder: Path, report: Reporter) -> dict[str, Any]:
@@ -50,20 +49,18 @@ def run(request: BodyRequest, folder: Path, report: Reporter) -> dict[str, Any]:
     parameters = estimate(job, sight)
     mesh, parameters = embody(job, parameters)
     parameters = stand(sight, mesh, parameters)
-    shadow = Shadow(mesh, parameters, Camera.from_header(parameters.header["cameras"][0]))
     start = time.perf_counter()
-    scores, still = _scored(job, sight, shadow)
+    scores, stills = hold_against(job, sight, mesh, parameters)
     job.seconds["overlay"] = time.perf_counter() - start
     parameters = _with_scores(job, parameters, scores)
     numbers = summary(job, sight, parameters, mesh)
-    write_report(job, numbers, parameters, still)
+    write_report(job, numbers, parameters, stills)
     return numbers
 
 
 def check_doors(request: BodyRequest) -> None:
-    """Refuse what cannot work now, and not after minutes of detection: device, weights, a foreign model."""
+    """Refuse what cannot work now, and not after minutes of detection: weights, a foreign model."""
     set_threads(request.threads)
-    choose("cuda" if request.device == "cuda" else "cpu", request.threads)
     for name in _NETWORKS:
         weights.locate(name)
     if request.model is not None:
@@ -74,22 +71,25 @@ def check_doors(request: BodyRequest) -> None:
 
 def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
     """Read the body out of what is seen."""
-    from .regress import RegressSettings, regress
+    from .regress import Settings, regress
+    from .represent import View
 
-    request = job.request
-    settings = RegressSettings(
-        refine=request.refine, smoothing=request.smoothing, min_confidence=request.min_confidence,
-        height_m=request.height_m, focal_px=request.focal_px, loose_clothes=request.loose_clothes,
-        device="cuda" if request.device == "cuda" else "cpu",
+    request, space = job.request, sight.keypoints_3d
+    settings = Settings(
+        refine=request.refine, smoothing=request.smoothing, hypotheses=request.hypotheses,
+        min_confidence=request.min_confidence, height_m=request.height_m, distance_m=request.distance_m,
+        loose_clothes=request.loose_clothes,
     )  # fmt: skip
-    space = sight.keypoints_3d
-    masks = [file and content_of(file) for file in sight.masks.files]
-    inputs = [settings, sight.keypoints.header["fingerprint"], masks, None if space is None else space.header,
+    seen = [[shown.keypoints.header["fingerprint"], [file and content_of(file) for file in shown.masks.files],
+             shown.camera.to_header()] for shown in sight.views]  # fmt: skip
+    inputs = [settings, seen, None if space is None else space.header,
               [weights.registry()[name].sha256 for name in _NETWORKS]]  # fmt: skip
 
     def make() -> BodyParameters:
-        found = regress(sight.keypoints, sight.masks, settings, job, camera=sight.camera, keypoints_3d=space)
-        return found.with_header(start=int(sight.frames[0]), sources=[str(sight.source or "")])
+        views = [View(shown.keypoints, shown.masks, shown.camera) for shown in sight.views]
+        found = regress(views, settings, job, keypoints_3d=space)
+        sources = [str(shown.source or "") for shown in sight.views]
+        return found.with_header(start=int(sight.views[0].frames[0]), sources=sources)
 
     name = "body_parameters" if request.model is None else "body_parameters_anny"
     return job.stage(BodyParameters, name, "regress", inputs, make)
@@ -115,29 +115,42 @@ def embody(job: BodyJob, parameters: BodyParameters) -> tuple[BodyMesh, BodyPara
 
 def stand(sight: Sight, mesh: BodyMesh, parameters: BodyParameters) -> BodyParameters:
     """Say where the floor is: where the capture found it, else under the soles."""
-    known = parameters.header.get("floor_from_frame")
-    if known is None and sight.floor is not None and parameters.header["frame"] == sight.frame:
+    known, space = parameters.header.get("floor_from_frame"), sight.keypoints_3d
+    if known is None and space is not None and parameters.header["frame"] == space.header["frame"]:
         known = sight.floor
     return parameters.with_header(floor_from_frame=floor_under(mesh, parameters).tolist() if known is None else known)
 
 
-def _scored(job: BodyJob, sight: Sight, shadow: Shadow) -> tuple[Array, Array | None]:
-    """Hold the body against the masks: (T,) overlaps, and a picture of it where a movie is wanted."""
-    if job.request.overlay:
-        scores, still = write_overlay(job.folder / "overlay.mp4", sight, shadow, job)
-        job.artifact("overlay", "overlay.mp4")
-        return scores, still
-    size = picture_size(sight.keypoints.image_size, _SCORED_PX)
-    return np.array([score for _, _, score in compare(shadow, sight.masks, size)]), None
+def hold_against(
+    job: BodyJob, sight: Sight, mesh: BodyMesh, parameters: BodyParameters
+) -> tuple[Array, list[tuple[str, Array]]]:
+    """Hold the body against the masks of every view: (N, T) overlaps, and a picture of each movie, with its name."""
+    scores, stills = [], []
+    for shown in sight.views:
+        shadow = Shadow(mesh, parameters, shown.camera)
+        if not job.request.overlay:
+            size = picture_size(shown.keypoints.image_size, _SCORED_PX)
+            scores.append(np.array([score for _, _, score in compare(shadow, shown.masks, size)]))
+            continue
+        name = "overlay" if len(sight.views) == 1 else f"overlay_{shown.camera.name}"
+        found, still = write_overlay(job.folder / f"{name}.mp4", shown, shadow, job)
+        job.artifact(name, f"{name}.mp4")
+        scores.append(found)
+        stills.append((shown.camera.name if len(sight.views) > 1 else "", still))
+    return np.stack(scores), stills
 
 
 def _with_scores(job: BodyJob, parameters: BodyParameters, scores: Array) -> BodyParameters:
-    """Keep the overlaps with the parameters; say where they deny that this is the person's body."""
+    """Keep the overlaps, mean over views, with the parameters; say where they deny that this is the person's body."""
     known = scores[np.isfinite(scores)]
     if known.size and np.median(known) < _UNSURE_IOU:
         text = f"Body and masks overlap by {np.median(known):.2f} only (intersection over union, median)."
         job.warning("overlap", f"{text} Clothes, a child or somebody else in the mask may be why.")
-    scored = replace(parameters, silhouette_iou=scores)
+    counted = np.isfinite(scores).sum(0)
+    mean = np.where(counted > 0, np.nansum(scores, 0) / np.maximum(counted, 1), np.nan)
+    scored = replace(parameters, silhouette_iou=mean).with_header(
+        iou_of_views=[None if np.isnan(row).all() else round(float(np.nanmean(row)), 4) for row in scores]
+    )
     scored.save(job.artifacts / "body_parameters.npz")
     return scored
 
@@ -159,7 +172,9 @@ def summary(job: BodyJob, sight: Sight, parameters: BodyParameters, mesh: BodyMe
         "confidence": round(float(parameters.confidence.mean()), 4),
         "unseen_frames": int((parameters.confidence == 0).sum()),
         "silhouette_iou": overlap,
-        "masks": sum(file is not None for file in sight.masks.files),
+        "masks": sum(file is not None for shown in sight.views for file in shown.masks.files),
+        "silhouette_iou_of_views": dict(zip([shown.camera.name for shown in sight.views],
+                                            parameters.header["iou_of_views"], strict=True)),
         "joints_in_space": sight.keypoints_3d is not None,
         "mesh": {"vertices": len(mesh.vertices), "faces": len(mesh.faces), "bones": len(mesh.parents),
                  "expressions": len(mesh.shape_keys), "shape_keys": len(mesh.parameter_keys)},

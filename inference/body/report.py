@@ -20,13 +20,11 @@ _LEGEND = "Green: confidence. Blue: overlap with the mask. Both from 0 to 1."
 _CAPTION = "The median frame: orange where the body is beyond the mask, blue where the mask is without body."
 
 
-def write_report(job: BodyJob, numbers: dict[str, Any], parameters: BodyParameters, still: Array | None) -> None:
-    """Write `report.json` and `report.html`; `still` is a picture (H, W, 3) uint8 of the overlay."""
-    shown = (
-        []
-        if still is None
-        else [("The median frame: orange where the body is beyond the mask, blue where no body is", still)]
-    )
+def write_report(
+    job: BodyJob, numbers: dict[str, Any], parameters: BodyParameters, stills: list[tuple[str, Array]]
+) -> None:
+    """Write `report.json` and `report.html`; `stills` are pictures (H, W, 3) uint8 of overlays, by view."""
+    shown = [(f"{name}. {_CAPTION}" if name else _CAPTION, still) for name, still in stills]
     parts = [pictures(shown), heading("Measures"), table(_measures(numbers["measures_m"]))]
     parts += [heading("Over time"), pictures([(_LEGEND, plot(parameters))])]
     parts += [heading("Numbers"), table(_rows(numbers)), heading("Shape"), table(list(numbers["shape"].items()))]

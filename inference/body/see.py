@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
-from ..core.cameras import Camera
+from ..core.cameras import Camera, pinhole
 from ..core.formats.keypoints2d import read_keypoints
 from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS
 from ..core.stages import content_of
 from ..protocol.errors import InputError
 from ..runtime.video import probe
+from ..sight.lift import ASSUMED_FOCAL
 from .job import BodyJob
 from .masks import Masks, judge, keep_mask, kept_masks, read_masks
 
@@ -27,30 +28,30 @@ _SAME_TIME = 0.6  # of a frame, by which samples may differ that are taken to be
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What is known of a clip.
-
-    frames (T,): numbers of the film's; keypoints_3d and camera where somebody knew them; floor: (4, 4) of a capture,
-    from the frame of its joints in space, as a header has it.
-    """
+class Shown:
+    """What one camera shows of the person; frames (T,): numbers of the film's."""
 
     keypoints: Keypoints2D
     masks: Masks
     frames: Array
-    keypoints_3d: Keypoints3D | None = None
-    camera: Camera | None = None
-    floor: list[list[float]] | None = None
-
-    @property
-    def frame(self) -> str:
-        """The frame of the joints in space."""
-        return "camera" if self.keypoints_3d is None else str(self.keypoints_3d.header["frame"])
+    camera: Camera
 
     @property
     def source(self) -> Path | None:
         """The film, where it is known and still there."""
-        source = str(self.keypoints.header.get("source") or "")
-        return Path(source) if source and Path(source).is_file() else None
+        return _footage(None, self.keypoints)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is known of a clip: one view or several, in step, and the same joints in space where somebody had them.
+
+    floor: (4, 4) of a capture, from the frame of its joints in space, as a header has it.
+    """
+
+    views: tuple[Shown, ...]
+    keypoints_3d: Keypoints3D | None = None
+    floor: list[list[float]] | None = None
 
 
 def see(job: BodyJob) -> Sight:
@@ -60,14 +61,17 @@ def see(job: BodyJob) -> Sight:
         InputError: it shows nobody, or its parts do not belong together.
     """
     sight = _of_capture(job, job.request.capture) if job.request.capture is not None else _of_clip(job)
-    _check_person(sight.keypoints, job)
-    masks, faults = judge(sight.masks, sight.keypoints)
-    given = sum(file is not None for file in sight.masks.files)
-    for fault, count in faults.items():
-        job.warning("masks", f"{count} of {given} masks {_SAID.get(fault, fault)}; they are not used.")
-    if not any(masks.files):
+    views = []
+    for shown in sight.views:
+        _check_person(shown.keypoints, job)
+        masks, faults = judge(shown.masks, shown.keypoints)
+        given = sum(file is not None for file in shown.masks.files)
+        for fault, count in faults.items():
+            job.warning("masks", f"{count} of {given} masks {_SAID.get(fault, fault)}; they are not used.")
+        views.append(replace(shown, masks=masks))
+    if not any(any(shown.masks.files) for shown in views):
         job.warning("no-masks", "No mask of the person is usable; the shape comes from the joints alone and is unsure.")
-    return replace(sight, masks=masks)
+    return replace(sight, views=tuple(views))
 
 
 def _of_clip(job: BodyJob) -> Sight:
@@ -89,7 +93,13 @@ def _of_clip(job: BodyJob) -> Sight:
     else:
         masks = kept_masks(job.mask_folder, frames, keypoints.image_size)
     space = None if request.keypoints_3d is None else _in_step(Keypoints3D.load(request.keypoints_3d), keypoints)
-    return Sight(keypoints, masks, frames, space, None if space is None else _camera_of(space, 0))
+    camera = None if space is None else _camera_of(space, 0)
+    return Sight((Shown(keypoints, masks, frames, camera or _assumed(keypoints, request.focal_px)),), space)
+
+
+def _assumed(keypoints: Keypoints2D, focal_px: float | None) -> Camera:
+    """A pinhole of the focal length that was given, or of a usual one."""
+    return pinhole("camera", keypoints.image_size, focal_px or ASSUMED_FOCAL * max(keypoints.image_size))
 
 
 def _detected(job: BodyJob) -> Keypoints2D:
@@ -110,25 +120,26 @@ def _detected(job: BodyJob) -> Keypoints2D:
     return replace(found, times=times).with_header(fps=request.fps)
 
 
-def _found_masks(job: BodyJob, video: Path, frames: Array, size: tuple[int, int]) -> Masks:
+def _found_masks(job: BodyJob, video: Path, frames: Array, size: tuple[int, int], view: str = "") -> Masks:
     """Masks alone, by the detector, of a clip whose keypoints are known; kept from one run to the next."""
     from ..sight.detect import DetectSettings, detect
 
     start, stop = int(frames.min()), int(frames.max()) + 1
-    note = job.mask_folder / "of.txt"
+    folder = job.mask_folder / view
+    note = folder / "of.txt"
     said = job.fingerprint("masks", content_of(video), start, stop, job.request.person)
     if not note.is_file() or note.read_text(encoding="utf-8") != said:
         settings = DetectSettings(face=False, hands=False, person=job.request.person or None, mask=True, start=start,
                                   stop=stop)  # fmt: skip
-        _empty(job.mask_folder)
-        detect(video.resolve(), settings, job, keep_mask=lambda frame, mask: keep_mask(job.mask_folder, frame, mask))
+        _empty(folder)
+        detect(video.resolve(), settings, job, keep_mask=lambda frame, mask: keep_mask(folder, frame, mask))
         note.write_text(said, encoding="utf-8")
-    return kept_masks(job.mask_folder, frames, size)
+    return kept_masks(folder, frames, size)
 
 
 def _empty(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*"):
+    for old in folder.glob("*.*"):
         old.unlink()
 
 
@@ -156,25 +167,30 @@ def _of_capture(job: BodyJob, folder: Path) -> Sight:
     """
     request, artifacts = job.request, folder / "artifacts"
     space = Keypoints3D.load(artifacts / "keypoints_3d.npz")
-    files = sorted(artifacts.glob("keypoints_2d*.npz"))
-    views = [Keypoints2D.load(file) for file in files]
-    names = [str(view.header.get("view", "")) for view in views]
-    order = [str(name) for name in space.header.get("views", names)]
-    wanted = request.view or next((name for name in order if name in names), "")
-    if wanted not in names:
-        hint = f"Its views are {', '.join(names)}." if names else "Capture the clips again."
-        raise InputError(f"{folder.name} holds no keypoints of a view {wanted!r}.", hint)
-    place = order.index(wanted) if wanted in order else 0
-    keypoints, frames = _sampled(views[names.index(wanted)], space, place)
-    footage = _footage(request.video, keypoints)
-    if request.masks is not None:
-        masks = read_masks(request.masks, len(keypoints.times), keypoints.image_size)
+    seen = [Keypoints2D.load(file) for file in sorted(artifacts.glob("keypoints_2d*.npz"))]
+    views = {str(view.header.get("view", "")): view for view in seen}
+    order = [str(name) for name in space.header.get("views", views)]
+    wanted = [name for name in order if name in views and request.view in ("", name)]
+    if not wanted:
+        hint = f"Its views are {', '.join(views)}." if views else "Capture the clips again."
+        raise InputError(f"{folder.name} holds no keypoints of a view {request.view!r}.", hint)
+    shown = [_shown(job, views[name], space, order.index(name)) for name in wanted]
+    return Sight(tuple(shown), space, _floor(artifacts / "body_motion.npz"))
+
+
+def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int) -> Shown:
+    """What one camera of a capture shows, at the times of its joints in space."""
+    keypoints, frames = _sampled(view, space, place)
+    camera = _camera_of(space, place) or _assumed(keypoints, job.request.focal_px)
+    footage = _footage(job.request.video, keypoints)
+    if job.request.masks is not None:
+        masks = read_masks(job.request.masks, len(keypoints.times), keypoints.image_size)
     elif footage is not None:
-        masks = _found_masks(job, footage, frames, keypoints.image_size)
+        masks = _found_masks(job, footage, frames, keypoints.image_size, camera.name)
         keypoints = keypoints.with_header(source=str(footage))
     else:
         masks = Masks((None,) * len(keypoints.times), keypoints.image_size)
-    return Sight(keypoints, masks, frames, space, _camera_of(space, place), _floor(artifacts / "body_motion.npz"))
+    return Shown(keypoints, masks, frames, camera)
 
 
 def _floor(file: Path) -> list[list[float]] | None:

@@ -381,11 +381,15 @@ class BodyRequest:
     capture: Annotated[
         Path | None, About("Job folder of a motion capture: its clips, keypoints and cameras are used.")
     ] = None
-    view: Annotated[str, About("Which of the capture's views, by name; without it, the first.")] = ""
+    view: Annotated[str, About("The only one of the capture's views that is used, by name.")] = ""
     person: Annotated[
         tuple[float, ...], About("Who is followed on the first frame: a point X Y or a box X0 Y0 X1 Y1.", unit="px")
     ] = ()
     height_m: Annotated[float | None, About("Height of the person, where it is known.", 0.4, 2.5, "m")] = None
+    distance_m: Annotated[
+        float | None,
+        About("From the camera to the person's hips at first, where it is known.", 0.2, 100, "m"),
+    ] = None
     focal_px: Annotated[float | None, About("Focal length of the camera, where it is known.", 50, 100_000, "px")] = None
     image_size: Annotated[
         tuple[int, int] | None,
@@ -395,6 +399,7 @@ class BodyRequest:
     start: Annotated[int, About("The first frame that is read.", 0)] = 0
     stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
     min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    hypotheses: Annotated[bool, About("Weigh other readings of a frame, where a limb may be before or behind.")] = True
     refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 60
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
     loose_clothes: Annotated[bool, About("The mask shows clothes that are wider than the body.")] = False
@@ -402,7 +407,6 @@ class BodyRequest:
         Path | None, About("Your own SMPL or SMPL-X model file (.npz) that the body is made of, in place of anny.")
     ] = None
     overlay: Annotated[bool, About("Draw a movie of where body and mask differ, over the footage.")] = True
-    device: Annotated[Literal["auto", "cpu", "cuda"], About("Where the network runs; auto is cpu.")] = "auto"
     threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
 
     def __post_init__(self) -> None:
@@ -415,6 +419,8 @@ class BodyRequest:
             raise RequestError("given beside a capture, which has its own", "Give one or the other.", field=given[0])
         if self.view and self.capture is None:
             raise RequestError("there is no capture whose view it could be", "Give --capture JOB.", field="view")
+        if self.masks is not None and self.capture is not None and not self.view:
+            raise RequestError("a capture may have several views", "Say whose these are: --view NAME.", field="masks")
         if len(self.person) not in (0, 2, 4):
             hint = "A point is X Y, a box is X0 Y0 X1 Y1."
             raise RequestError(f"{len(self.person)} values given, 2 or 4 needed", hint, field="person")
