@@ -24,10 +24,10 @@ MANIFEST = Path("artifacts", "reenactment.json")
 _MAX_SOURCES = 64
 
 
-class UNDERSTUDY_OT_add_sources(Guarded, ImportHelper):
+class UNDERSTUDY_OT_add_shown(Guarded, ImportHelper):
     """Add photos and films of the person to be shown"""
 
-    bl_idname = "understudy.add_sources"
+    bl_idname = "understudy.add_shown"
     bl_label = "Add Sources"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -49,10 +49,10 @@ class UNDERSTUDY_OT_add_sources(Guarded, ImportHelper):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_remove_source(Guarded):
+class UNDERSTUDY_OT_remove_shown(Guarded):
     """Remove the active source from the list; its file stays"""
 
-    bl_idname = "understudy.remove_source"
+    bl_idname = "understudy.remove_shown"
     bl_label = "Remove Source"
     bl_options = {"REGISTER", "UNDO", "INTERNAL"}
 
@@ -266,8 +266,8 @@ def _take_name(path: Path) -> str:
 
 
 CLASSES = (
-    UNDERSTUDY_OT_add_sources,
-    UNDERSTUDY_OT_remove_source,
+    UNDERSTUDY_OT_add_shown,
+    UNDERSTUDY_OT_remove_shown,
     UNDERSTUDY_OT_start_reenact,
     UNDERSTUDY_OT_stop_reenact,
     UNDERSTUDY_OT_apply_frames,

@@ -25,7 +25,7 @@ _FIRST_OPTIONS = ("take", "frame_start", "plane", "strip", "background", "compos
 _PICTURE = 9.0  # of the picture's height, in rows
 
 
-class UNDERSTUDY_UL_sources(bpy.types.UIList):
+class UNDERSTUDY_UL_shown(bpy.types.UIList):
     """Pictures of the person who is shown."""
 
     def draw_item(  # noqa: PLR0913, PLR0917 - Blender's signature
@@ -140,12 +140,12 @@ class UNDERSTUDY_PT_control(Sidebar):
 
 def _draw_sources(layout: bpy.types.UILayout, reenact: Any) -> None:
     row = layout.row()
-    row.template_list("UNDERSTUDY_UL_sources", "", reenact, "sources", reenact, "active_source", rows=2)
+    row.template_list("UNDERSTUDY_UL_shown", "", reenact, "sources", reenact, "active_source", rows=2)
     buttons = row.column(align=True)
-    buttons.operator("understudy.add_sources", text="", icon="FILE_FOLDER")
-    buttons.operator("understudy.remove_source", text="", icon="REMOVE")
+    buttons.operator("understudy.add_shown", text="", icon="FILE_FOLDER")
+    buttons.operator("understudy.remove_shown", text="", icon="REMOVE")
     if not reenact.sources:
-        layout.operator("understudy.add_sources", icon="FILE_IMAGE")
+        layout.operator("understudy.add_shown", icon="FILE_IMAGE")
     elif reenact.active_source < len(reenact.sources):
         source = reenact.sources[reenact.active_source]
         layout.prop(source, "image" if source.image else "path", text="Source")
@@ -181,4 +181,4 @@ PANELS = (
     UNDERSTUDY_PT_reenact_poses,
     UNDERSTUDY_PT_control,
 )
-CLASSES = (UNDERSTUDY_UL_sources, *PANELS)
+CLASSES = (UNDERSTUDY_UL_shown, *PANELS)

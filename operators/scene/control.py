@@ -80,13 +80,13 @@ def hang(motion: BodyMotion, points: Keypoints3D | None = None) -> Hanging:
     for index in range(heads.shape[1]):
         local = _into(positions[looks], heads[looks, index], turns[looks, index])
         known = np.isfinite(local).all(-1)
-        with np.errstate(invalid="ignore"):
-            middle = np.nanmedian(np.where(known.any(0)[:, None], local, 0.0), 0)
-            away = np.nanmean(
-                np.linalg.norm(np.where(known[..., None], local - middle, np.nan), axis=-1), 0, where=True
-            )
-        better = known.any(0) & (away < spread - 1e-6)
-        bone[better], spread[better] = index, away[better]
+        seen = np.flatnonzero(known.any(0))
+        if not len(seen):
+            continue
+        apart = np.linalg.norm(local[:, seen] - np.nanmedian(local[:, seen], 0), axis=-1)
+        away = np.nanmean(apart, 0)
+        better = away < spread[seen] - 1e-6
+        bone[seen[better]], spread[seen[better]] = index, away[better]
     offsets = np.full(positions.shape, np.nan)
     for point, index in enumerate(bone):
         if index >= 0:

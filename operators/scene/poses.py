@@ -14,6 +14,7 @@ import numpy as np
 from ...inference.core.artifacts import PoseDescriptors
 from ...inference.core.descriptors import blend
 from ...inference.protocol.errors import InputError
+from .compat import curves_in
 from .take import scene_fps
 
 Array = np.ndarray
@@ -61,10 +62,24 @@ def pose_names(item: Any) -> list[str]:
 
 
 def key_pose(item: bpy.types.Object, name: str, frame: float) -> None:
-    """Key one pose fully and all others not at all."""
-    for other in pose_names(item):
+    """Key one pose fully and all others not at all; one that was added since is not there at earlier keys."""
+    paths = {other: f'["{bpy.utils.escape_identifier(other)}"]' for other in pose_names(item)}
+    keys = _keys(item)
+    before = {at for path in paths.values() for at in keys.get(path, ())}
+    for other, path in paths.items():
+        for at in before - keys.get(path, set()):
+            item[other] = 0.0
+            item.keyframe_insert(path, frame=at, group="Poses")
+    for other, path in paths.items():
         item[other] = 1.0 if other == name else 0.0
-        item.keyframe_insert(f'["{bpy.utils.escape_identifier(other)}"]', frame=frame, group="Poses")
+        item.keyframe_insert(path, frame=frame, group="Poses")
+
+
+def _keys(item: bpy.types.Object) -> dict[str, set[float]]:
+    """Frames of keys by the path of what is keyed."""
+    action = item.animation_data.action if item.animation_data else None
+    curves = curves_in(action, item) if action is not None else []
+    return {curve.data_path: {float(key.co[0]) for key in curve.keyframe_points} for curve in curves}
 
 
 def keyed_descriptors(item: bpy.types.Object, frames: Sequence[int], scene: bpy.types.Scene) -> PoseDescriptors:
