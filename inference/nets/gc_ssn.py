@@ -18,18 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .gc_body import KEYPOINTS, PARTS, Posed
+from .gc_body import KEYPOINTS, PARENTS, PARTS, Posed
 
 NAME = "gc-ssn"
 SCHEMA = 1
 NEAR = 0.15  # points nearer than this part of the body's distance do not come closer still
-SIGMA_M, SIGMA_PX, DENSITY_M2 = 0.006, 0.25, 0.35  # of a splat; chosen by how splats overlap exact masks
+SIGMA_PX, DENSITY_M2, POWER = 0.45, 0.25, 4  # of a splat at 64 px; chosen by how splats overlap exact silhouettes
 
 
 @dataclass(frozen=True)
 class GcConfig:
     """side: of the crop in pixels; width: channels of the first convolution; shape: length of the shape vector.
 
+    whole: whether the network speaks of parts turned from rest to the view, rather than relative to their parents;
     heat, coordinates: whether the CNN sees the joints as heat maps, and the regressor their coordinates.
     """
 
@@ -38,6 +39,7 @@ class GcConfig:
     hidden: int = 512
     iterations: int = 3
     shape: int = 18
+    whole: bool = True
     heat: bool = True
     coordinates: bool = True
 
@@ -90,20 +92,20 @@ def project(points: Tensor, camera: Tensor, half: Tensor) -> Tensor:
 
 
 def splat(points: Tensor, scale: Tensor, side: int) -> Tensor:
-    """Silhouettes (B, S, S) in [0, 1) of projected skin points (B, N, 2): 1 - exp(-(sum of Gaussians)^2), separable.
+    """Silhouettes (B, S, S) in [0, 1) of projected skin points (B, N, 2): 1 - exp(-(sum of Gaussians)^4), separable.
 
     `scale` (B,) is the camera's: the sum is divided by what it is where points lie as densely as on a body.
     """
     metre = scale * (side / 2)  # in pixels
-    sigma = SIGMA_M * metre + SIGMA_PX
+    sigma = SIGMA_PX * side / 64
     pixel = (points + 1) * (side / 2) - 0.5
     grid = torch.arange(side, device=points.device, dtype=points.dtype)
-    narrow = (-0.5 / sigma**2)[:, None, None]
+    narrow = -0.5 / sigma**2
     # clamped because the exponential is ten times slower where it underflows
     across = torch.exp((narrow * (grid - pixel[..., 0, None]) ** 2).clamp(min=-40.0))
     down = torch.exp((narrow * (grid - pixel[..., 1, None]) ** 2).clamp(min=-40.0))
     usual = points.shape[1] / DENSITY_M2 * (sigma / metre) ** 2
-    return 1 - torch.exp(-((down.transpose(1, 2) @ across / usual[:, None, None]) ** 2))
+    return 1 - torch.exp(-((down.transpose(1, 2) @ across / usual[:, None, None]) ** POWER))
 
 
 def heat_maps(joints: Tensor, confidence: Tensor, side: int) -> Tensor:
@@ -168,10 +170,18 @@ class Generator(nn.Module):
         """The parameters (B, D) by their names."""
         six, shape, camera = value.split([6 * len(PARTS), self.config.shape, 3], 1)
         rotations = rotation_from_six(six.unflatten(1, (len(PARTS), 6)))
+        if self.config.whole:
+            above = rotations[:, PARENTS[1:]].transpose(2, 3)
+            rotations = torch.cat([rotations[:, :1], above @ rotations[:, 1:]], 1)
         return Estimate(shape, rotations, torch.cat([functional.softplus(camera[:, :1]), camera[:, 1:]], 1))
 
     def begin(self, shape: Tensor, rotations: Tensor) -> None:
         """Start from the mean shape (S,) and rotations (22, 3, 3), in the middle of the crop."""
+        if self.config.whole:
+            turned = [rotations[0]]
+            for part, parent in enumerate(PARENTS[1:], 1):
+                turned.append(turned[parent] @ rotations[part])
+            rotations = torch.stack(turned)
         camera = torch.tensor([0.3, 0.0, 0.0])  # softplus: 0.85 crop halves a metre
         self.mean.copy_(torch.cat([six_from_rotation(rotations).flatten(), shape, camera]))
 

@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..protocol.errors import WeightsError
+from .body_regressors import SpinRegressor, StrapsRegressor
 from .latent_pose import Embedder, Generator, LatentPoseConfig
 from .latent_pose_discriminator import Discriminator, DiscriminatorConfig
 from .neus import Background, ColorNet, NeusConfig, SdfNet, Variance
@@ -24,11 +26,12 @@ def import_original(name: str, state: State, **options: Any) -> nn.Module:
 
     Args:
         name: "triangulation-algebraic", "triangulation-volumetric", "pose-resnet", "v2v", "neus-sdf", "neus-color",
-            "neus-variance", "neus-nerf", "latent-pose-embedder", "latent-pose-generator", "latent-pose-discriminator".
+            "neus-variance", "neus-nerf", "latent-pose-embedder", "latent-pose-generator", "latent-pose-discriminator",
+            "spin-regressor", "straps-regressor".
         state: tensors by the original's keys, with or without `module.` before them.
         options: what no key tells: `style` of the residual blocks, `heatmap_multiplier`, `softmax`, `aggregation`,
             `side`, `size`, `volume_multiplier`, `vertical`, `features` of the colour net, `identity` numbers of a
-            generator's first input, `pool` of an embedder's.
+            generator's first input, `pool` of an embedder's, `start` (157,) of STRAPS' passes.
     Raises:
         WeightsError: an unknown name, or keys and shapes that are not the original's.
     """
@@ -181,6 +184,22 @@ def _discriminator(state: State, options: dict[str, Any]) -> nn.Module:
     )  # fmt: skip
 
 
+def _spin(state: State, options: dict[str, Any]) -> nn.Module:  # noqa: ARG001
+    hidden, inputs = state["fc1.weight"].shape
+    known = sum(len(state[f"{name}.weight"]) for name in ("decpose", "decshape", "deccam"))
+    return SpinRegressor(encoder="conv1.weight" in state, features=inputs - known, hidden=hidden)
+
+
+def _straps(state: State, options: dict[str, Any]) -> nn.Module:
+    first = state.get("image_encoder.conv1.weight")
+    outputs, second = state["ief_module.fc3.weight"].shape
+    widths, features = (len(state["ief_module.fc1.weight"]), second), state["ief_module.fc1.weight"].shape[1] - outputs
+    net = StrapsRegressor(inputs=0 if first is None else first.shape[1], widths=widths, features=features)
+    if "start" in options:
+        net.start.copy_(torch.as_tensor(options["start"]))
+    return net
+
+
 _IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
     "triangulation-algebraic": _algebraic,
     "triangulation-volumetric": _volumetric,
@@ -193,4 +212,6 @@ _IMPORTERS: dict[str, Callable[[State, dict[str, Any]], nn.Module]] = {
     "latent-pose-embedder": _embedder,
     "latent-pose-generator": _generator,
     "latent-pose-discriminator": _discriminator,
+    "spin-regressor": _spin,
+    "straps-regressor": _straps,
 }

@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from ..core.rotations import matrix_from_rotvec
 from ..nets import gc_ssn
-from ..nets.gc_body import EVALUATED, GcBody
+from ..nets.gc_body import EVALUATED, GcBody, Posed
 from ..nets.gc_ssn import Estimate, GcConfig, Generator, Seen, project, render, rotation_from_six, soft_iou, splat
 from ..nets.pose_prior import PosePrior, pose_vector
 from . import motions
@@ -143,7 +143,7 @@ def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], d
     estimate = trainer.net(seen)
     if recipe["regime"] == "paired":
         with torch.no_grad():
-            wanted = body(truth.shape, truth.rotations).joints
+            wanted = body(truth.shape, truth.rotations)
         return {"truth": difference(body, estimate, truth, wanted)}
     posed = body(estimate.shape, estimate.rotations)
     miss = robust(project(posed.keypoints, estimate.camera, seen.half) - clean.joints) * seen.confidence
@@ -158,7 +158,7 @@ def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], d
     if recipe["cycle"]:
         some = len(seen.half) // 2  # reading twice is dear
         half = Estimate(*(part[:some] for part in estimate))
-        found["cycle"] = cycle_loss(trainer, body, half, seen.half[:some]) * min(1.0, 4 * done)
+        found["cycle"] = cycle_loss(trainer, body, half, seen.half[:some]) * min(1.0, 20 * done)
     return found
 
 
@@ -200,13 +200,13 @@ def cycle_loss(trainer: Trainer, body: GcBody, estimate: Estimate, half: Tensor)
         mask, joints = render(posed, keypoints, virtual.camera, half, net.config.side)
         known = (mask > 0.5).float() if body.config.points else None
         seen = degrade(Seen(known, joints, torch.ones(joints.shape[:2]), half), g)
-    return difference(body, net(seen), virtual, posed.joints)
+    return difference(body, net(seen), virtual, posed)
 
 
 def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
     """Bodies near the estimated ones: shaken and put right by the prior, turned about, of other builds, recropped."""
     g, count = trainer.g, len(half)
-    noise = 0.02 + 0.5 * torch.rand(count, generator=g)
+    noise = 0.02 + 0.8 * torch.rand(count, generator=g)
     rotations = estimate.rotations
     if trainer.recipe["prior"]:
         pose = trainer.prior.correction(rotations, noise, g)
@@ -229,10 +229,12 @@ def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
     return Estimate(shape, rotations, camera)
 
 
-def difference(body: GcBody, found: Estimate, wanted: Estimate, joints: Tensor) -> Tensor:
+def difference(body: GcBody, found: Estimate, wanted: Estimate, wanted_posed: Posed) -> Tensor:
     """How far bodies are from wanted ones: rotations, joints in metres, shapes, cameras."""
+    posed = body(found.shape, found.rotations)
     rotation = ((found.rotations - wanted.rotations) ** 2).sum((2, 3)).mean()
-    off = (body(found.shape, found.rotations).joints - joints).norm(dim=-1).mean()
+    rotation = (rotation + ((posed.rotations - wanted_posed.rotations) ** 2).sum((2, 3)).mean()) / 2
+    off = (posed.joints - wanted_posed.joints).norm(dim=-1).mean()
     shape = ((found.shape - wanted.shape) ** 2).mean()
     camera = (found.camera - wanted.camera).abs().mean()
     return rotation + 5 * off + 0.5 * shape + camera
