@@ -33,7 +33,7 @@ def compare(shadow: Shadow, masks: Masks, size: tuple[int, int]) -> Iterator[tup
     for frame, body in enumerate(shadow.outlines(size)):
         mask = masks(frame)
         if mask is not None and mask.shape != size[::-1]:
-            mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_AREA) > 0
+            mask = cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
         yield body, mask, float("nan") if mask is None else overlap(body, mask)
 
 

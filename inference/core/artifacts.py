@@ -248,6 +248,34 @@ class BodyMotion(Artifact):
 
 
 @dataclass(frozen=True)
+class FacePoints(Artifact):
+    """What a detector saw of one face.
+
+    positions (T, 478, 3): x, y px, origin at the centre of the top-left pixel, and depth px behind the face's middle,
+    NaN where no face was seen; presence (T,) in [0, 1]; times (T,) seconds.
+    Header adds: image_size, source.
+    """
+
+    kind: ClassVar[str] = "face_points"
+    required_header: ClassVar[tuple[str, ...]] = ("unit", "frame", "fps", "image_size")
+    positions: Array
+    presence: Array
+    times: Array
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        width, height = self.header["image_size"]
+        return int(width), int(height)
+
+    def check(self, name: str) -> None:
+        count = len(self.times)
+        for entry, shape in {"positions": (count, 478, 3), "presence": (count,)}.items():
+            if np.shape(getattr(self, entry)) != shape:
+                raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
+
+
+@dataclass(frozen=True)
 class FaceTrack(Artifact):
     """What a face does: 52 weights, where the head is and where the eyes look.
 
@@ -456,6 +484,45 @@ class BodyParameters(Artifact):
         if len(self.header["bones"]) != bones:
             raise InputError(f"{name}: {len(self.header['bones'])} bone names for {bones} bones.")
         for entry in ("pose", "root", "shape", "confidence"):
+            if not np.isfinite(getattr(self, entry)).all():
+                raise InputError(f"{name}: {entry} holds values that are not finite.")
+
+
+@dataclass(frozen=True)
+class Coaching(Artifact):
+    """A trainee beside a trainer who does the same: in step, in place, joint by joint.
+
+    times (T,): of the trainee; match (T,) float: the trainer's frame of each; angles, goal (T, J) degrees: what a joint
+    shows of the trainee and of the trainer (how far it is bent, or from its place at rest); difference (T, J) degrees:
+    between the two, at least 0; pose (T, B, 4) and root (T, 3): the trainer's motion in the trainee's place, as in
+    BodyParameters, on the trainee's body; places (T, J, 3) metres: of the trainee's joints; confidence (T,) of both.
+    Header adds: joints, joint_bones (the bones that belong to each), bones, tolerance_deg, worst_deg, floor_from_frame,
+    trainee and trainer (their jobs' parameters).
+    """
+
+    kind: ClassVar[str] = "coaching"
+    required_header: ClassVar[tuple[str, ...]] = (
+        *Artifact.required_header, "joints", "joint_bones", "bones", "tolerance_deg", "worst_deg",
+    )  # fmt: skip
+    times: Array
+    match: Array
+    angles: Array
+    goal: Array
+    difference: Array
+    pose: Array
+    root: Array
+    places: Array
+    confidence: Array
+
+    def check(self, name: str) -> None:
+        count, joints, bones = len(self.times), len(self.header["joints"]), len(self.header["bones"])
+        shapes = {
+            "match": (count,), "angles": (count, joints), "goal": (count, joints), "difference": (count, joints),
+            "pose": (count, bones, 4), "root": (count, 3), "places": (count, joints, 3), "confidence": (count,),
+        }  # fmt: skip
+        for entry, shape in shapes.items():
+            if np.shape(getattr(self, entry)) != shape or not count:
+                raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
             if not np.isfinite(getattr(self, entry)).all():
                 raise InputError(f"{name}: {entry} holds values that are not finite.")
 
