@@ -91,7 +91,7 @@ def load_networks() -> Networks:
     found = [nets.load(weights.locate(name)) for name in ("gc-ssn", "gc-body", "pose-prior")]
     generator, body, prior = (net.requires_grad_(requires_grad=False) for net in found)
     assert isinstance(generator, Generator) and isinstance(body, GcBody) and isinstance(prior, PosePrior)
-    return Networks(generator, body.thinned(600), prior)
+    return Networks(generator, body, prior)
 
 
 def regress(
