@@ -293,7 +293,9 @@ class ReenactRequest:
     driver: Annotated[
         Path | None, About("Who is followed: a film, a folder of numbered pictures, or pose descriptors (.npz).")
     ] = None
-    camera: Annotated[str, About("Number or device of a camera that is the driver, live, until it is stopped.")] = ""
+    camera: Annotated[
+        str, About("Number or device of a camera that drives live until it is stopped; a film is played as one.")
+    ] = ""
     frames: Annotated[
         str, About("Frames of the driver that are made: first-last, counted from 1; without it, all of them.")
     ] = ""
@@ -451,6 +453,47 @@ class CoachRequest:
 
 
 @dataclass(frozen=True)
+class FaceRequest:
+    """Film of a face becomes the 52 weights of ARKit's shapes, the turning of the head, and where the eyes look."""
+
+    video: Annotated[Path | None, About("The film.")] = None
+    live_link: Annotated[Path | None, About("A CSV file of Live Link Face, in place of a film.")] = None
+    face: Annotated[
+        int, About("Which face, counted from the left where so many are first seen; 0 is the largest one.", 0, 64)
+    ] = 0
+    start: Annotated[int, About("The first frame that is read.", 0)] = 0
+    stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
+    smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
+    neutral: Annotated[
+        int | None, About("A frame of the film in which the face is neutral: what it shows is taken off all.", 0)
+    ] = None
+    hold_s: Annotated[
+        float, About("How long a face that is not seen keeps its expression before it fades.", 0, 60, "s")
+    ] = 0.5
+    visemes: Annotated[bool, About("Say which viseme the mouth shows, too.")] = False
+    readings: Annotated[int, About("How often each picture is read; more is steadier and slower.", 1, 3)] = 1
+    focal_px: Annotated[float | None, About("Focal length of the camera, where it is known.", 50, 100_000, "px")] = None
+    fps: Annotated[float | None, About("Frames per second, where the file does not say it.", 0.1, 1000)] = None
+    overlay: Annotated[bool, About("Draw a movie of the result over the footage.")] = True
+    export: Annotated[Path | None, About("Write the result as a CSV of Live Link Face, too.")] = None
+    threads: Annotated[int, About("Processor threads; 0 takes this process' share.", 0, 1024)] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are each fine and do not fit together."""
+        if self.video is None and self.live_link is None:
+            raise RequestError("no film", "Give --video FILE, or --live-link FILE.", field="video")
+        if self.video is not None and self.live_link is not None:
+            raise RequestError("given beside a film", "Give one or the other.", field="live_link")
+        if self.stop is not None and self.stop <= self.start:
+            raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
+        if self.neutral is not None and not self.start <= self.neutral < (self.stop or self.neutral + 1):
+            text = f"{self.neutral} is not among the frames {self.start} to {self.stop or 'the end'}"
+            raise RequestError(text, "Choose one that is read.", field="neutral")
+        if self.export is not None and self.export.suffix.lower() != ".csv":
+            raise RequestError(f"{self.export.name} is no .csv", field="export")
+
+
+@dataclass(frozen=True)
 class SelftestRequest:
     """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
 
@@ -482,6 +525,7 @@ TASKS = {
     "tune": Task(TuneRequest, "motion.tune:run"),
     "live": Task(LiveRequest, "motion.live:run"),
     "head": Task(HeadRequest, "head.pipeline:run"),
+    "face": Task(FaceRequest, "face.pipeline:run"),
     "reenact": Task(ReenactRequest, "reenact.pipeline:run"),
     "body": Task(BodyRequest, "body.pipeline:run"),
     "coach": Task(CoachRequest, "body.coaching:run"),

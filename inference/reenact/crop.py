@@ -96,9 +96,18 @@ def crops_of_shot(faces: Array, times: Array) -> list[Crop]:
     still = 0.5 * (middles.min(0) + middles.max(0))
     if np.abs(middles - still).max() < _STILL * side:
         return [Crop(float(still[0]), float(still[1]), side)] * len(middles)
-    weights = np.exp(-0.5 * ((times[:, None] - times[None]) / _SETTLE_S) ** 2)
-    smooth = weights @ middles / weights.sum(1, keepdims=True)
-    return [Crop(float(x), float(y), side) for x, y in smooth]
+    return [Crop(float(x), float(y), side) for x, y in _smoothed(middles, times)]
+
+
+def _smoothed(places: Array, times: Array) -> Array:
+    """Places (T, 2), each on the line that fits its neighbours best, so that the ends do not lag behind."""
+    away = times[None] - times[:, None]
+    weights = np.exp(-0.5 * (away / _SETTLE_S) ** 2)
+    weights /= weights.sum(1, keepdims=True)
+    when, where = (weights * away).sum(1, keepdims=True), weights @ places
+    spread = (weights * (away - when) ** 2).sum(1, keepdims=True)
+    slope = (weights * (away - when)) @ places / np.maximum(spread, 1e-9)
+    return where - slope * when
 
 
 def _bounds(face: Array) -> tuple[Array, Array]:

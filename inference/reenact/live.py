@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import statistics
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..protocol.folder import JobFolder
 from ..protocol.stream import clock_ns
 from ..sight.face_track import FaceTracker
 from ..sight.faces import Faces
-from ..sight.live_source import Picture, Source, open_camera
+from ..sight.live_source import Picture, Source, open_camera, open_film
 from .crop import Crop, crop_of
 from .drive import FADE_S, region_changes
 from .frames import Plan, make_frame, over_grey, write_manifest
@@ -46,7 +48,7 @@ def follow_camera(job: ReenactJob, folder: JobFolder, person: Person) -> dict[st
     for old in job.frames.glob("*"):
         old.unlink()
     show = _Show(job, person)
-    with open_camera(job.request.camera, None) as source, Faces() as faces:
+    with _open(job.request.camera) as source, Faces() as faces:
         tracker = FaceTracker(faces, source.fps, job.request.driver_face, report=job)
         while not source.has_ended and not folder.stop.exists():
             if folder.cancel.exists():  # `progress` looks more seldom
@@ -56,6 +58,12 @@ def follow_camera(job: ReenactJob, folder: JobFolder, person: Person) -> dict[st
             if picture is not None:
                 show.take(picture, tracker)
     return show.finish(source)
+
+
+def _open(camera: str) -> AbstractContextManager[Source]:
+    """A camera, or a film that is played as if it were one."""
+    film = Path(camera)
+    return open_film(film, in_time=True) if film.is_file() else open_camera(camera, None)
 
 
 @dataclass

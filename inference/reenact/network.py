@@ -9,12 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import nets
 from ..nets import latent_pose
-from ..nets.latent_pose import LatentPose, LatentPoseConfig
+from ..nets.latent_pose import Embedder, Generator, LatentPose, LatentPoseConfig
 from ..protocol.errors import WeightsError
 from ..protocol.files import atomic_path
 from ..runtime import weights
@@ -102,16 +103,43 @@ class Network:
 
 
 def load(path: Path | None = None, device: str = "cpu") -> Network:
-    """Read a network, by default the published one.
+    """Read a network, by default the published one; also what `convert-weights` made of the authors' checkpoint.
 
     Raises:
         WeightsError: it is missing, damaged, or another kind of network.
     """
     path = path or weights.locate(WEIGHTS)
-    net = nets.load(path)
+    net = _read_original(path) or nets.load(path)
     if not isinstance(net, LatentPose):
         raise WeightsError(f"{path.name} holds no reenactment network.")
     return Network(net.to(device), device)
+
+
+def _read_original(path: Path) -> LatentPose | None:
+    """The network in a converted checkpoint of the authors', averages where it has them; None if it is none."""
+    try:
+        with safe_open(path, "pt") as file:
+            if "converted_from" not in (file.metadata() or {}):
+                return None
+            tensors = {n: file.get_tensor(n) for n in file.keys() if not n.startswith("optimizer")}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None  # `nets.load` says why
+    parts = {name: _part(tensors, name) for name in ("embedder", "generator")}
+    if not all(parts.values()):
+        raise WeightsError(f"{path.name} was converted from a checkpoint of something else than reenactment.")
+    identity = len(parts["embedder"]["identity_encoder.fc.weight"])
+    embedder = nets.import_original("latent-pose-embedder", parts["embedder"])
+    generator = nets.import_original("latent-pose-generator", parts["generator"], identity=identity)
+    assert isinstance(generator, Generator) and isinstance(embedder, Embedder)
+    return LatentPose.of(embedder, generator)
+
+
+def _part(tensors: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    for prefix in (f"running_averages.{name}.", f"{name}."):
+        found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        if found:
+            return found
+    return {}
 
 
 def new(config: LatentPoseConfig = latent_pose.CPU, seed: int = 0, **changes: object) -> Network:

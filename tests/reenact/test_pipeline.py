@@ -1,0 +1,361 @@
+"""The whole road of frames: what comes out, what is not made twice, and what it says of bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from understudy.tests.motion.roads import ROOT, Road
+from understudy.tests.reenact import clips
+
+from inference.core.artifacts import PoseDescriptors
+from inference.core.formats.pictures import read_picture
+from inference.protocol.errors import RequestError
+from inference.protocol.events import Event
+from inference.protocol.requests import ReenactRequest
+from inference.reenact.person import steps_for
+
+Array = np.ndarray
+TURNS = [0, 3, 6, 9, 6, 3, 0, -3, -6, -3]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a photo, a film and a network."""
+    folder = tmp_path_factory.mktemp("inputs")
+    Image.fromarray(clips.face()).save(folder / "ada.png")
+    clips.film(folder / "driver.mp4", TURNS)
+    clips.network(folder / "net.safetensors")
+    return folder
+
+
+def asked(made: Path, **settings: Any) -> ReenactRequest:
+    given = {"driver": made / "driver.mp4", "iterations": 0, "movie": False, **settings}
+    return ReenactRequest(source=(made / "ada.png",), network=made / "net.safetensors", **given)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory, made: Path) -> Iterator[Road]:
+    """Frames 3 to 8 of the film."""
+    road = Road(tmp_path_factory.mktemp("job"))
+    assert road.run(asked(made, frames="3-8", movie=True)) == 0, road.message
+    yield road
+
+
+def frames(road: Road) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((road.folder.artifacts / "frames").iterdir())}
+
+
+def pictures(road: Road) -> Array:
+    """(T, H, W, 4) float."""
+    return np.stack([read_picture(path) for path in sorted((road.folder.artifacts / "frames").iterdir())])
+
+
+def test_there_is_a_frame_for_each_that_was_asked_for_under_its_number(done: Road) -> None:
+    assert list(frames(done)) == [f"frame_{number:04d}.png" for number in range(3, 9)]
+    manifest = json.loads((done.folder.artifacts / "reenactment.json").read_text())
+    assert manifest["frames"] == list(range(3, 9)) and manifest["fps"] == pytest.approx(25)
+    assert manifest["start_s"] == pytest.approx(2 / 25) and manifest["is_film"]
+    announced = {event["file"] for event in done.events if event.kind == "artifact"}
+    assert {
+        "artifacts/driver.npz",
+        "artifacts/reenactment.json",
+        "artifacts/reenactment.mp4",
+        "report.html",
+    } <= announced
+    assert announced | {"report.json"} <= done.files() and not done.half_written()
+
+
+def test_frames_are_of_the_networks_size_with_alpha_and_move(done: Road) -> None:
+    shown = pictures(done)
+    assert shown.shape == (6, 64, 64, 4) and 0.05 < shown[..., 3].mean() < 0.95
+    assert np.abs(np.diff(shown, axis=0)).max() > 0
+    assert done.report()["driver"] == {"fps": 25.0, "unseen": 0}
+
+
+def test_descriptors_say_which_frames_they_belong_to(done: Road) -> None:
+    driven = PoseDescriptors.load(done.folder.artifacts / "driver.npz")
+    assert driven.frames.tolist() == list(range(3, 9)) and driven.seen.all()
+    assert np.allclose(driven.times, np.arange(2, 8) / 25, atol=1e-3)
+    assert driven.crops is not None and len(np.unique(driven.crops[:, 2])) == 1, "one scale for a shot"
+
+
+def test_a_run_is_not_done_twice(done: Road, made: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done.folder.artifacts / "frames").iterdir()}
+    assert done.run(asked(made, frames="3-8", movie=True)) == 0, done.message
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert done.report()["frames"]["made"] == 0 and "follow" not in done.stages
+
+
+@pytest.mark.parametrize("kept", [0, 1, 4])
+def test_what_a_kill_left_is_gone_on_with_to_the_same_pixels(done: Road, made: Path, tmp_path: Path, kept: int) -> None:
+    expected = frames(done)
+    shutil.copytree(done.folder.path, tmp_path / "job")
+    road = Road(tmp_path / "job")
+    left = sorted((road.folder.artifacts / "frames").iterdir())
+    for path in left[kept:]:
+        path.unlink()
+    (road.folder.artifacts / "frames" / ".frame_0009.png.77.abc.tmp").write_bytes(b"half")
+    if kept:
+        left[0].write_bytes(left[0].read_bytes()[:-30])
+    assert road.run(asked(made, frames="3-8", movie=True)) == 0, road.message
+    assert frames(road) == expected and road.report()["frames"]["made"] == 6 - max(kept - 1, 0)
+
+
+def test_a_killed_process_is_gone_on_with_to_the_same_pixels(made: Path, tmp_path: Path) -> None:
+    words = ["--source", made / "ada.png", "--driver", made / "driver.mp4", "--network", made / "net.safetensors"]
+    words += ["--iterations", "0", "--no-movie", "--size", "512"]
+
+    def start(folder: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "inference", "reenact", *map(str, words), "--out", str(folder)], cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    killed = start(tmp_path / "killed")
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "killed/artifacts/frames").glob("frame_*"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.002)
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL, "it ended before it was killed"
+    road, whole = Road(tmp_path / "killed"), Road(tmp_path / "whole")
+    assert road.run(asked(made, size=512)) == 0 and whole.run(asked(made, size=512)) == 0, road.message
+    assert 0 < road.report()["frames"]["made"] <= 8, "what was whole is not made again"
+    assert frames(road) == frames(whole) and len(frames(whole)) == 10
+
+
+def test_a_cancel_keeps_whole_frames_and_half_ones_do_not_exist(made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+
+    def cancel(event: Event) -> None:
+        if event.kind == "progress" and event["stage"] == "frames":
+            road.folder.ask_to_cancel()
+
+    assert road.run(asked(made, size=1024), cancel) == 130
+    assert road.events[-1].kind == "cancelled" and not road.half_written()
+    assert "report.json" not in road.files() and len(list(road.folder.artifacts.glob("frames/*"))) < 10
+
+
+def test_openexr_holds_the_same_picture(done: Road, made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, frames="3-8", format="exr", size=64)) == 0, road.message
+    assert list(frames(road)) == [f"frame_{number:04d}.exr" for number in range(3, 9)]
+    png, exr = pictures(done), pictures(road)
+    assert np.abs(png[..., 3] - exr[..., 3]).max() < 0.01
+    opaque = png[..., 3] > 0.2
+    assert np.abs(png - exr)[opaque].max() < 0.02
+
+
+def test_other_settings_leave_no_old_frames(done: Road, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(done.folder.path, tmp_path / "job")
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, frames="5-6", size=96)) == 0, road.message
+    assert list(frames(road)) == ["frame_0005.png", "frame_0006.png"] and pictures(road).shape[1] == 96
+
+
+def test_without_strength_the_person_stays_and_the_reference_is_at_rest(made: Path, tmp_path: Path) -> None:
+    still, relative = Road(tmp_path / "still"), Road(tmp_path / "relative")
+    assert still.run(asked(made, frames="1-4", strength=0.0)) == 0, still.message
+    shown = pictures(still)
+    assert (shown == shown[0]).all()
+    assert relative.run(asked(made, frames="1-4", mode="relative", reference=3)) == 0, relative.message
+    moved = pictures(relative)
+    assert np.array_equal(moved[2], shown[0]) and not np.array_equal(moved[0], shown[0])
+
+
+def test_a_region_moves_less_than_all_and_needs_a_network_that_reads(made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, frames="1-4", region="lips")) == 0, road.message
+    clips.network(tmp_path / "plain.safetensors", coefficients=0)
+    plain = ReenactRequest(
+        source=(made / "ada.png",), driver=made / "driver.mp4", network=tmp_path / "plain.safetensors", iterations=0,
+        region="eyes", movie=False,
+    )  # fmt: skip
+    assert road.run(plain) == 4 and "no region" in road.message
+
+
+def test_kept_descriptors_drive_as_the_film_did(done: Road, made: Path, tmp_path: Path) -> None:
+    shutil.copy(done.folder.artifacts / "driver.npz", tmp_path / "kept.npz")
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, driver=tmp_path / "kept.npz", frames="4-6", movie=True)) == 0, road.message
+    assert list(frames(road)) == ["frame_0004.png", "frame_0005.png", "frame_0006.png"]
+    assert np.array_equal(pictures(road), pictures(done)[1:4])
+
+
+def test_numbered_pictures_drive_under_their_own_numbers(made: Path, tmp_path: Path) -> None:
+    for number in (17, 18, 21):
+        Image.fromarray(clips.face(number)).save(tmp_path / f"shot2_{number:04d}.png")
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, driver=tmp_path, fps=12.0)) == 0, road.message
+    assert list(frames(road)) == ["frame_0017.png", "frame_0018.png", "frame_0021.png"]
+    assert PoseDescriptors.load(road.folder.artifacts / "driver.npz").times.tolist() == pytest.approx(
+        [0, 1 / 12, 4 / 12]
+    )
+
+
+def test_frames_without_a_face_hold_the_pose_and_fade_and_are_counted(made: Path, tmp_path: Path) -> None:
+    clips.film(tmp_path / "gone.mp4", [0, 4, *[None] * 12, 0, 2], fps=10.0)
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, driver=tmp_path / "gone.mp4", hold_s=0.3)) == 0, road.message
+    alpha = pictures(road)[..., 3].mean((1, 2))
+    assert np.allclose(alpha[2:5], alpha[1], atol=1e-3) and 0 < alpha[7] < alpha[1] and alpha[10] == 0 < alpha[-1]
+    assert "12 of 16 frames of gone.mp4 show no face" in road.warnings
+    assert json.loads((road.folder.artifacts / "reenactment.json").read_text())["unseen"] == list(range(3, 15))
+
+
+@pytest.mark.parametrize(("fps", "size"), [(4.0, (240, 240)), (120.0, (240, 240)), (25.0, (180, 320))])
+def test_slow_fast_and_upright_films_keep_their_rate_and_count(
+    made: Path, tmp_path: Path, fps: float, size: tuple[int, int]
+) -> None:
+    clips.film(tmp_path / "film.mp4", [0, 2, 4, 2], fps=fps, size=size)
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, driver=tmp_path / "film.mp4", smoothing_s=0.05)) == 0, road.message
+    assert len(frames(road)) == 4 and road.report()["driver"] == {"fps": fps, "unseen": 0}
+
+
+def test_a_camera_drives_until_it_is_stopped(made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+    clips.film(tmp_path / "camera.mp4", TURNS * 20)
+
+    def stop(event: Event) -> None:
+        if event.kind == "progress" and event["stage"] == "live" and event["done"] >= 3:
+            road.folder.ask_to_stop()
+
+    code = road.run(asked(made, driver=None, camera=str(tmp_path / "camera.mp4"), mode="relative"), stop)
+    assert code == 0, road.message
+    count = len(frames(road))
+    assert 3 <= count < 200 and next(iter(frames(road))) == "frame_000001.png"
+    assert (road.folder.artifacts / "live.png").is_file()
+    manifest = json.loads((road.folder.artifacts / "reenactment.json").read_text())
+    assert manifest["frames"] == list(range(1, count + 1)) and manifest["digits"] == 6
+
+
+def refused(road: Road, request: ReenactRequest, code: int = 3) -> str:
+    assert road.run(request) == code, road.message
+    assert not list(road.folder.artifacts.glob("frames/*")) and not road.half_written()
+    return road.message
+
+
+@pytest.mark.parametrize("wanted", ["0-3", "5-11", "12-20"])
+def test_frames_outside_the_film_are_a_sentence_with_numbers(made: Path, tmp_path: Path, wanted: str) -> None:
+    said = refused(Road(tmp_path / "job"), asked(made, frames=wanted), 2)
+    assert wanted in said and "driver.mp4 has frames 1-10" in said
+
+
+@pytest.mark.parametrize("wanted", ["9-3", "a-b", "3-", "-5", "1-2-3", "1.5"])
+def test_what_is_no_range_is_refused_at_the_door(made: Path, wanted: str) -> None:
+    with pytest.raises(RequestError, match="frames"):
+        asked(made, frames=wanted)
+
+
+def test_nobody_several_drivers_and_settings_that_do_not_fit_are_refused_at_the_door(made: Path) -> None:
+    for wrong in (
+        {"driver": None}, {"camera": "0"}, {"driver": None, "camera": "0", "frames": "1-2"}, {"face": (1, 2)},
+        {"reference": 3},
+    ):  # fmt: skip
+        with pytest.raises(RequestError):
+            asked(made, **wrong)
+    with pytest.raises(RequestError, match="source"):
+        ReenactRequest(driver=made / "driver.mp4")
+
+
+def test_driver_and_source_exchanged_are_told_apart(made: Path, tmp_path: Path) -> None:
+    request = ReenactRequest(source=(made / "driver.mp4",), driver=made / "ada.png", network=made / "net.safetensors")
+    assert "exchanged" in refused(Road(tmp_path / "job"), request)
+
+
+def test_a_driver_without_a_face_is_a_sentence(made: Path, tmp_path: Path) -> None:
+    clips.film(tmp_path / "wall.mp4", [None] * 4)
+    said = refused(Road(tmp_path / "job"), asked(made, driver=tmp_path / "wall.mp4"))
+    assert "None of 4 frames of wall.mp4 shows a face" in said
+
+
+def test_a_source_without_a_face_is_left_out_or_refused(made: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((240, 240, 3), 90, np.uint8)).save(tmp_path / "wall.png")
+    network, driver = made / "net.safetensors", made / "driver.mp4"
+    request = ReenactRequest(source=(tmp_path / "wall.png",), driver=driver, network=network, iterations=0)
+    assert "No face was found in wall.png" in refused(Road(tmp_path / "a"), request)
+    both = ReenactRequest(
+        source=(tmp_path / "wall.png", made / "ada.png"), driver=driver, network=network, iterations=0, frames="1-2"
+    )
+    road = Road(tmp_path / "b")
+    assert road.run(both) == 0 and "wall.png shows no face and is left out" in road.warnings
+
+
+def test_of_several_faces_one_can_be_chosen(made: Path, tmp_path: Path) -> None:
+    both = np.concatenate([clips.face(), clips.face()[:, ::-1]], 1)
+    Image.fromarray(both).save(tmp_path / "two.png")
+    road = Road(tmp_path / "job")
+    source, network = (tmp_path / "two.png",), made / "net.safetensors"
+    given = {"source": source, "driver": made / "driver.mp4", "network": network, "iterations": 0, "frames": "1-2"}
+    assert road.run(ReenactRequest(**given)) == 0 and "2 faces" in road.warnings
+    first = frames(road)
+    assert road.run(ReenactRequest(**given, face=(2,))) == 0 and "2 faces" not in road.warnings
+    assert frames(road) != first
+    assert road.run(ReenactRequest(**given, face=(3,))) == 2 and "shows 2 faces" in road.message
+
+
+def test_a_film_that_is_sound_only_or_missing_or_cut_off_is_a_sentence(made: Path, tmp_path: Path) -> None:
+    import wave
+
+    with wave.open(str(tmp_path / "voice.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8000)
+        sound.writeframes(bytes(16000))
+    (tmp_path / "voice.avi").write_bytes((tmp_path / "voice.wav").read_bytes())
+    (tmp_path / "cut.mp4").write_bytes((made / "driver.mp4").read_bytes()[:2000])
+    for name, words in (
+        ("voice.wav", "voice.wav"),
+        ("voice.avi", "voice.avi"),
+        ("cut.mp4", "cut.mp4"),
+        ("no.mp4", "no.mp4"),
+    ):
+        assert words in refused(Road(tmp_path / f"job_{name}"), asked(made, driver=tmp_path / name))
+
+
+def test_a_network_that_is_a_pickle_or_damaged_is_not_run(made: Path, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    hostile = b"cos\nsystem\n(S'touch " + str(trap).encode() + b"'\ntR."
+    (tmp_path / "hostile.safetensors").write_bytes(hostile)
+    damaged = (made / "net.safetensors").read_bytes()
+    (tmp_path / "damaged.safetensors").write_bytes(damaged[: len(damaged) // 2])
+    for name in ("hostile", "damaged", "missing"):
+        request = ReenactRequest(
+            source=(made / "ada.png",), driver=made / "driver.mp4", network=tmp_path / f"{name}.safetensors"
+        )
+        assert name in refused(Road(tmp_path / f"job_{name}"), request, 4)
+    assert not trap.exists()
+
+
+def test_descriptors_of_another_network_are_refused(done: Road, made: Path, tmp_path: Path) -> None:
+    kept = PoseDescriptors.load(done.folder.artifacts / "driver.npz")
+    kept.with_header(network="0" * 64).save(tmp_path / "other.npz")
+    assert "another network" in refused(Road(tmp_path / "job"), asked(made, driver=tmp_path / "other.npz"))
+
+
+def test_a_full_disk_is_a_sentence_and_leaves_whole_frames(made: Path, tmp_path: Path) -> None:
+    road, soft = Road(tmp_path / "job"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60 << 10, soft[1]))
+    try:
+        code = road.run(asked(made, size=2048))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert code == 5 and "could not be written" in road.message and not road.half_written()
+
+
+@pytest.mark.parametrize(("pictures", "steps"), [(1, 125), (30, 230), (200, 230)])
+def test_more_pictures_call_for_more_steps_up_to_a_bound(pictures: int, steps: int) -> None:
+    assert steps_for(pictures) == steps
