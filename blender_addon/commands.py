@@ -18,7 +18,7 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
-from . import batch_command, body_command, calibrate_command, head_command, reenact_command, retarget_command
+from . import batch_command, body_command, calibrate_command, coach_command, head_command, reenact_command, retarget_command
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -87,6 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     calibrate_command.add(commands, _say, _follow)
     head_command.add(commands, _say, _follow)
     body_command.add(commands, _say, _follow)
+    coach_command.add(commands, _say, _follow)
     reenact_command.add(commands, _say, _follow)
     batch_command.add(commands, _say, _run_words)
     return parser

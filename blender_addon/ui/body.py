@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ...inference.protocol import schema
-from ...inference.protocol.requests import BodyRequest
+from ...inference.protocol.requests import BodyRequest, CoachRequest
 from ...operators.body import find_body
 from ...operators.session import SESSION
 from ...operators.settings import BODY
@@ -118,10 +118,35 @@ class UNDERSTUDY_PT_body_measures(Sidebar):
         layout.operator("understudy.fit_body", icon="BONE_DATA")
 
 
+class UNDERSTUDY_PT_coaching(Sidebar):
+    """A trainee beside a trainer."""
+
+    bl_label = "Coaching"
+    bl_parent_id = "UNDERSTUDY_PT_body"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def contents(self, layout: bpy.types.UILayout, context: bpy.types.Context) -> None:
+        """Draw whose bodies are compared, the buttons, and the job while it runs."""
+        coach = context.scene.understudy.coach
+        column = layout.column()
+        column.enabled = SESSION.running is None
+        for item in schema.read(CoachRequest):
+            draw_optional(column, coach, item.name)
+        layout.operator("understudy.start_coaching", icon="PLAY")
+        job = SESSION.latest_of("coach")
+        if job is not None:
+            draw_job(layout, job)
+        layout.operator("understudy.apply_coaching", icon="ARROW_LEFTRIGHT")
+        row = layout.row(align=True)
+        for kind, label in (("GLTF", "glTF"), ("USDZ", "USDZ")):
+            row.operator("understudy.export_coaching", text=label).format = kind
+
+
 CLASSES = (
     UNDERSTUDY_PT_body,
     UNDERSTUDY_PT_body_advanced,
     UNDERSTUDY_PT_body_apply,
     UNDERSTUDY_PT_body_options,
     UNDERSTUDY_PT_body_measures,
+    UNDERSTUDY_PT_coaching,
 )

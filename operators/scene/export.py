@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import bpy
 from mathutils import Matrix
@@ -44,6 +45,45 @@ def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Sc
     ):
         _EXPORTERS[kind](str(path), action)
     return path
+
+
+def export_group(
+    rigs: list[bpy.types.Object], path: Path, kind: str, scene: bpy.types.Scene, actions: Iterable[bpy.types.Action]
+) -> Path:
+    """Write several armatures with all that they deform, and everything's own motion; GLTF, USD or USDZ.
+
+    The frames are those of the `actions`. Colours that move stand still in these files: as viewports show them.
+
+    Raises:
+        ResourceError: the file was not written.
+    """
+    path = path.with_name(path.name.removesuffix(SUFFIXES[kind]) + SUFFIXES[kind])
+    longest = max(actions, key=lambda action: action.frame_range[1] - action.frame_range[0])
+    items = [*rigs, *(skin for rig in rigs for skin in skins(rig))]
+    with _written(path), _alone(items, longest, scene), _still_colours(items):
+        _EXPORTERS[kind](str(path), longest)
+    return path
+
+
+@contextmanager
+def _still_colours(items: Iterable[bpy.types.Object]) -> Iterator[None]:
+    """Give materials whose nodes are animated their viewport's colour for a while."""
+    slots = {slot.material for item in items if item.type == "MESH" for slot in item.material_slots if slot.material}
+    held: list[tuple[Any, Any, Any]] = []
+    for material in slots:
+        animation = material.node_tree.animation_data if material.node_tree else None
+        shader = next((node for node in material.node_tree.nodes if node.type == "BSDF_PRINCIPLED"), None)
+        if animation is None or animation.action is None or shader is None:
+            continue
+        colour = shader.inputs["Base Color"]
+        held.append((animation, animation.action, action_slot(animation)))
+        assign_action(animation, None, None)
+        colour.default_value = material.diffuse_color
+    try:
+        yield
+    finally:
+        for animation, action, slot in held:
+            assign_action(animation, action, slot)
 
 
 def export_head(head: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Scene) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import bpy
 import numpy as np
 import pytest
 from understudy.blender_addon import commands
-from understudy.inference.core.artifacts import BodyMesh, BodyParameters
+from understudy.inference.core.artifacts import BodyMesh, BodyParameters, Coaching
 from understudy.inference.core.body import Skin, at_rest, place_bones
 from understudy.inference.core.body_measures import MEASURES
 from understudy.inference.core.body_rigs import RIGS
@@ -189,3 +190,66 @@ def test_the_command_applies_measures_and_saves(addon, job, tmp_path, capsys):
 def test_a_command_that_cannot_work_says_so_at_once(addon, capsys, flags, said):
     assert commands.run(["body", *flags]) in (2, 3)
     assert said in capsys.readouterr().out
+
+
+@pytest.fixture
+def comparison(mesh, parameters, job, tmp_path):
+    """A finished comparison's folder: the trainer's head is turned 30 degrees more towards the end."""
+    pose = parameters.pose.copy()
+    head = mesh.header["bones"].index("head")
+    pose[:, head] = quaternion_from_rotvec(np.outer(np.linspace(0, np.radians(30), FRAMES), (0.0, 0.0, 1.0)))
+    difference = np.zeros((FRAMES, 2))
+    difference[:, 0] = np.linspace(0, 30, FRAMES)
+    _, heads = place_bones(mesh, parameters.pose, parameters.root)
+    elbow = mesh.header["bones"].index("lowerarm01.L")
+    header = {
+        **parameters.header, "frame": "floor", "joints": ["head", "elbow.L"],
+        "joint_bones": [["neck01", "neck02", "neck03", "head"], ["lowerarm01.L", "lowerarm02.L"]],
+        "tolerance_deg": 5.0, "worst_deg": 30.0, "floor_from_frame": np.eye(4).tolist(),
+        "trainee": str(job / "artifacts" / "body_parameters.npz"), "trainer": "",
+    }  # fmt: skip
+    Coaching(
+        header, parameters.times, np.arange(FRAMES, dtype=float), difference, 0 * difference, difference, pose,
+        parameters.root, heads[:, [head, elbow]], parameters.confidence,
+    ).save(tmp_path / "coach" / "artifacts" / "coaching.npz")  # fmt: skip
+    return tmp_path / "coach"
+
+
+def test_a_comparison_colours_what_differs_and_swells_its_mark(addon, comparison, tmp_path):
+    assert bpy.ops.understudy.apply_coaching(filepath=str(comparison), take="Two") == {"FINISHED"}
+    body, marks = bpy.data.objects["Two Body"], bpy.data.objects["Two Marks"]
+    colours = {}
+    for frame in (1, FRAMES):
+        bpy.context.scene.frame_set(frame)
+        tree = bpy.data.materials["Two Body head"].node_tree
+        colours[frame] = np.array(tree.nodes["Principled BSDF"].inputs[0].default_value)[:3]
+    assert colours[1].min() > 0.7 and colours[FRAMES].max() < 0.3
+    assert body["head"] == pytest.approx(30.0, abs=0.1)
+    sizes = [marks.pose.bones[name].scale.x for name in ("head", "elbow.L")]
+    assert sizes[0] == pytest.approx(1.0, abs=0.01) and sizes[1] < 0.01
+    slots = np.array([face.material_index for face in body.data.polygons])
+    head = body.data.materials.find("Two Body head")
+    high = np.array([face.center.z for face in body.data.polygons])
+    assert high[slots == head].min() > 0.8 * high.max()
+
+
+def test_a_comparison_goes_to_viewers_with_its_motion(addon, comparison, tmp_path):
+    flags = [
+        "--finished",
+        str(comparison),
+        "--export",
+        str(tmp_path / "two.glb"),
+        "--export",
+        str(tmp_path / "two.usdz"),
+    ]
+    assert commands.run(["coach", *flags]) == 0
+    content = (tmp_path / "two.glb").read_bytes()
+    told = json.loads(content[20 : 20 + int.from_bytes(content[12:16], "little")])
+    moved = {told["nodes"][channel["target"]["node"]]["name"] for channel in told["animations"][0]["channels"]
+             if channel["target"]["path"] == "scale"}  # fmt: skip
+    assert {"head", "elbow.L"} <= moved
+    assert len(told["skins"]) == 3
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.ops.wm.usd_import(filepath=str(tmp_path / "two.usdz"))
+    rigs = [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]
+    assert len(rigs) == 3 and all(rig.animation_data.action.frame_range[1] == FRAMES for rig in rigs)
