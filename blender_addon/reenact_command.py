@@ -13,9 +13,10 @@ import bpy
 from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, InputError, RequestError
 from ..inference.protocol.requests import ReenactRequest
-from ..operators import control, poses, reenact
+from ..operators import control, mesh_route, poses, reenact
 from ..operators.session import SESSION, Job
 
+_MESH_PX = 256
 _INTO = ("plane", "strip", "background", "compositor")
 
 
@@ -32,6 +33,8 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
     parser.add_argument("--finished", type=Path, metavar="JOB", help="apply these frames instead of making some")
     parser.add_argument("--driver-head", metavar="OBJECT", help="a head of the opened .blend drives, rendered")
     parser.add_argument("--driver-poses", metavar="OBJECT", help="kept poses of the opened .blend drive, as keyed")
+    parser.add_argument("--mesh-head", metavar="OBJECT",
+                        help="a head of the opened .blend does the same, rendered under the same numbers")  # fmt: skip
     group = parser.add_argument_group("scene")
     group.add_argument("--save", type=Path, metavar="FILE", help="save the scene with the frames here, a .blend")
     group.add_argument("--into", choices=_INTO, action="append", default=[],
@@ -60,9 +63,12 @@ def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callab
         return apply(options, reenact.manifest_file(str(options.finished.absolute())), say)
     request = _request(options)
     folder = options.out.absolute() if options.out else None
+    head = _head(options.mesh_head) if options.mesh_head else None
     job = SESSION.start("reenact", request, folder=folder, overwrite=options.overwrite)
     follow(job)
     say(f"Made {job.folder}")
+    if head is not None:
+        _mesh(request, head, job.folder, say, follow)
     return apply(options, reenact.manifest_file(str(job.folder)), say)
 
 
@@ -84,11 +90,29 @@ def _request(options: argparse.Namespace) -> ReenactRequest:
     if options.driver_poses:
         item = poses.find_poses(bpy.context, options.driver_poses)
         return replace(request, driver=poses.write_keyed_poses(item, scene, span))
-    head = scene.objects.get(options.driver_head)
-    if head is None or head.type != "MESH":
-        raise InputError(f"The opened file has no mesh {options.driver_head!r}.", "Name one of its heads.")
-    folder, fps = reenact.render_driver(head, scene, span)
+    folder, fps = reenact.render_driver(_head(options.driver_head), scene, span)
     return replace(request, driver=folder, fps=fps)
+
+
+def _head(name: str) -> bpy.types.Object:
+    head = bpy.context.scene.objects.get(name)
+    if head is None or head.type != "MESH":
+        raise InputError(f"The opened file has no mesh {name!r}.", "Name one of its heads.")
+    return head
+
+
+def _mesh(
+    request: ReenactRequest, head: bpy.types.Object, folder: Path, say: Callable[[str], None],
+    follow: Callable[[Job], None],
+) -> None:  # fmt: skip
+    """Let a head of the opened file do what the driver does, beside the frames."""
+    if request.driver is None or not request.driver.is_file():
+        raise RequestError("a head follows a film", "Give --driver FILM.", field="mesh-head")
+    asked = mesh_route.face_request(request.driver, request.frames, request.driver_face)
+    job = SESSION.start("face", asked, folder=folder.with_name(f"{folder.name}_mesh"), overwrite=True)
+    follow(job)
+    say(mesh_route.render_route(job.folder, head, bpy.context.scene, request.size or _MESH_PX))
+    say(f"Made {job.folder}")
 
 
 def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:

@@ -12,10 +12,12 @@ from ..operators import (
     calibration,
     coaching,
     control,
+    face,
     head,
     jobs,
     live,
     mapping_tools,
+    mesh_route,
     motion,
     pick,
     poses,
@@ -34,6 +36,7 @@ from ..operators.thumbnails import THUMBNAILS
 from . import commands, menus, preferences
 from .ui import body as body_panels
 from .ui import calibration as calibration_panels
+from .ui import face as face_panels
 from .ui import head as head_panels
 from .ui import jobs as jobs_panels
 from .ui import live as live_panels
@@ -52,7 +55,9 @@ CLASSES = (
     *retarget.CLASSES,
     *live.CLASSES,
     *head.CLASSES,
+    *face.CLASSES,
     *reenact.CLASSES,
+    *mesh_route.CLASSES,
     *poses.CLASSES,
     *control.CLASSES,
     *body.CLASSES,
@@ -65,6 +70,7 @@ CLASSES = (
     *retarget_panels.CLASSES,
     *live_panels.CLASSES,
     *head_panels.CLASSES,
+    *face_panels.CLASSES,
     *reenact_panels.CLASSES,
     *body_panels.CLASSES,
     *jobs_panels.CLASSES,

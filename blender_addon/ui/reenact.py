@@ -61,6 +61,10 @@ class UNDERSTUDY_PT_reenact(Sidebar):
             row.operator("understudy.stop_reenact", icon="SNAP_FACE")
         else:
             row.operator("understudy.start_reenact", icon="PLAY")
+        if reenact.by == "FILM":
+            column = layout.column()
+            column.prop(reenact, "head", text="Compare with")
+            column.operator("understudy.mesh_frames", icon="MESH_MONKEY")
         job = SESSION.latest_of("reenact")
         if job is not None:
             _draw_picture(layout, job)
