@@ -11,11 +11,12 @@ import numpy as np
 from ..core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
 from ..core.cameras import Camera, pinhole
 from ..core.formats.keypoints2d import read_keypoints
-from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS
+from ..core.skeletons import BODY, MIN_FRAMES, MIN_JOINTS, OPENPOSE_137
 from ..core.stages import content_of
 from ..protocol.errors import InputError
+from ..runtime import weights
 from ..runtime.video import probe
-from ..sight.lift import ASSUMED_FOCAL
+from ..sight.lift import ASSUMED_FOCAL, LiftSettings, lift
 from .job import BodyJob
 from .masks import Masks, judge, keep_mask, kept_masks, read_masks
 
@@ -93,8 +94,25 @@ def _of_clip(job: BodyJob) -> Sight:
     else:
         masks = kept_masks(job.mask_folder, frames, keypoints.image_size)
     space = None if request.keypoints_3d is None else _in_step(Keypoints3D.load(request.keypoints_3d), keypoints)
+    if space is None and request.lift:
+        space = _lifted(job, keypoints)
     camera = None if space is None else _camera_of(space, 0)
     return Sight((Shown(keypoints, masks, frames, camera or _assumed(keypoints, request.focal_px)),), space)
+
+
+def _lifted(job: BodyJob, keypoints: Keypoints2D) -> Keypoints3D:
+    """Joints in space by the lifter, as large as the distance to the camera says where that is known."""
+    request = job.request
+    settings = LiftSettings(
+        min_confidence=request.min_confidence, focal_px=request.focal_px, height_m=request.height_m
+    )  # fmt: skip
+    inputs = [settings, keypoints.header["fingerprint"], weights.registry()["lifter"].sha256]
+    found = job.stage(Keypoints3D, "keypoints_3d", "lift", inputs, lambda: lift(keypoints, settings, job))
+    hips = found.positions[:, OPENPOSE_137.index("MidHip")]
+    known = np.flatnonzero(np.isfinite(hips).all(1))
+    if request.distance_m is None or request.height_m is not None or not len(known):
+        return found
+    return replace(found, positions=found.positions * (request.distance_m / float(np.linalg.norm(hips[known[0]]))))
 
 
 def _assumed(keypoints: Keypoints2D, focal_px: float | None) -> Camera:

@@ -401,6 +401,7 @@ class BodyRequest:
     start: Annotated[int, About("The first frame that is read.", 0)] = 0
     stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
     min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
+    lift: Annotated[bool, About("Lift one camera's keypoints to space first, which fixes most of the depth.")] = True
     hypotheses: Annotated[bool, About("Weigh other readings of a frame, where a limb may be before or behind.")] = True
     refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 60
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
