@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy.props import IntProperty
 
-from ..inference.protocol.errors import InputError
+from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.files import atomic_write_bytes
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import FaceRequest, ReenactRequest
-from .base import Guarded, Told
+from .base import Guarded, Told, sentence
 from .face import RESULT, apply_face, describe, notes_of
 from .reenact import MANIFEST, apply_frames, driving_head
 from .session import SESSION, Job
 
+LOG = logging.getLogger("understudy")
 _SHARED = ("frame_start", "match_rate", "plane", "strip", "sound", "background", "compositor")
 _BESIDE = 1.1  # sides of a plane between the two routes
 
@@ -72,8 +74,14 @@ def _finish(job: Job, names: tuple[str, str], size: int) -> None:
     scene, head = bpy.data.scenes.get(names[0]), bpy.data.objects.get(names[1])
     if job.state != "done" or scene is None or head is None:
         return
-    made = render_route(job.folder, head, scene, size)
-    bpy.ops.ed.undo_push(message=made)
+    try:
+        bpy.ops.ed.undo_push(message=render_route(job.folder, head, scene, size))
+    except UnderstudyError as error:
+        text = sentence(error)
+        LOG.info("%s", text)
+        bpy.context.window_manager.popup_menu(
+            lambda menu, _: menu.layout.label(text=text), title="Mesh Route", icon="ERROR"
+        )
 
 
 def render_route(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene, size: int) -> str:

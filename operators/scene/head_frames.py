@@ -17,9 +17,9 @@ from .render import has_opengl
 
 Array = np.ndarray
 _LENS_MM = 85.0
-_WIDER = 1.9  # of the picture over the head's height
+_WIDER = 1.6  # of the picture over the head's height
 _LOOKS = 9  # moments at which it is found out where the head is
-_SAMPLES = 8
+_SAMPLES = 4
 _GREY = (0.45, 0.45, 0.45)
 _KINDS = ("objects", "cameras", "lights", "worlds", "scenes")
 

@@ -10,11 +10,15 @@ import bpy
 import numpy as np
 import pytest
 from understudy.blender_addon import commands
-from understudy.inference.core.artifacts import PoseDescriptors
+from understudy.inference.core.artifacts import FaceTrack, PoseDescriptors
 from understudy.inference.core.descriptors import slerp
+from understudy.inference.core.face_shapes import SHAPES
 from understudy.inference.core.formats.pictures import decode_png
 from understudy.inference.protocol.errors import InputError, RequestError
+from understudy.inference.protocol.folder import JobFolder
+from understudy.inference.protocol.requests import Order
 from understudy.operators import head as heads_operators
+from understudy.operators import mesh_route
 from understudy.operators import poses as pose_operators
 from understudy.operators import reenact as frame_operators
 from understudy.operators.scene.compat import compositor_nodes, set_movie_output, strips_of
@@ -267,6 +271,37 @@ def test_a_head_of_the_scene_is_rendered_with_its_shape_keys_frame_by_frame(tmp_
     middle = pictures[0][8:16, 8:16].mean()
     assert middle > pictures[0][:2].mean() or middle < pictures[0][:2].mean()
     assert (set(bpy.data.scenes.keys()), set(bpy.data.objects.keys())) == before
+
+
+def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addon, tmp_path):
+    scene = bpy.context.scene
+    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
+    folder = JobFolder(tmp_path / "face")
+    folder.prepare(Order("face", mesh_route.face_request(tmp_path / "v.mp4", "7-9", 0), "run"))
+    weights = np.zeros((3, len(SHAPES)))
+    weights[:, SHAPES.index("jawOpen")] = 0.0, 0.5, 1.0
+    still = np.tile([1.0, 0.0, 0.0, 0.0], (3, 1))
+    header = {"unit": "m", "frame": "camera, upright", "fps": 24.0, "shapes": list(SHAPES), "source": "v.mp4"}
+    track = FaceTrack(
+        header,
+        weights,
+        still,
+        np.zeros((3, 3)),
+        np.tile(still[:, None], (1, 2, 1)),
+        np.ones(3),
+        np.arange(3) / 24 + 0.25,
+    )
+    track.save(folder.artifacts / "face_track.npz")
+    for corner in item.data.shape_keys.key_blocks["jawOpen"].data:
+        corner.co[2] -= 0.05
+    said = mesh_route.render_route(folder.path, item, scene, 24)
+    assert "shape keys" in said
+    shown = [_pixels(folder.artifacts / "frames" / f"frame_{number:04d}.png") for number in (7, 8, 9)]
+    assert shown[0][0, 0, 3] == 0 and shown[0][12, 12, 3] == 1
+    assert np.abs(shown[2] - shown[0]).mean() > np.abs(shown[1] - shown[0]).mean() > 0.001
+    assert f"{item.name} Mesh" in bpy.data.objects and bpy.data.objects[f"{item.name} Mesh"].location.x > 0
+    value = json.loads((folder.artifacts / "reenactment.json").read_text())
+    assert value["frames"] == [7, 8, 9] and value["start_s"] == pytest.approx(0.25)
 
 
 def _pixels(path: Path):
