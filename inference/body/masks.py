@@ -21,6 +21,7 @@ _LOOK_PX = 256  # side at which masks are looked at
 _SURE = 0.3  # confidence of a joint that is asked for
 _LEAST_SHARE = 5e-4  # of the picture, of a mask that shows somebody
 _LEAST_INSIDE = 0.5  # of the joints, in a mask that shows this person
+_TRUNK = ((2, 9), (5, 12), (2, 12), (5, 9))  # shoulders and hips, where neck and middle hip are not told
 _NEAR = 0.55  # of the trunk's length: skin, hair and clothes lie so near to bones
 _MOST_FOREIGN = 0.35  # of a mask, farther away than that: two people in one
 
@@ -128,13 +129,14 @@ def doubt(mask: Array | None, points: Array, confidence: Array) -> str:
 def _far_from_bones(shape: tuple[int, ...], points: Array, sure: Array) -> Array | None:
     """(H, W) where no skin of a person is, None where their size is not known."""
     bones = np.full(shape, 255, np.uint8)
-    for child, parent in enumerate(BODY_25_PARENTS):
+    for child, parent in (*enumerate(BODY_25_PARENTS), *_TRUNK):
         if parent >= 0 and sure[child] and sure[parent]:
             ends = np.round(points[[child, parent]]).clip(-9999, 9999).astype(int)
             cv2.line(bones, ends[0].tolist(), ends[1].tolist(), (0,), 1)
-    if not (sure[1] and sure[8]):
+    shoulders, hips = ([joint for joint in pair if sure[joint]] for pair in ((1, 2, 5), (8, 9, 12)))
+    if not shoulders or not hips:
         return None
-    trunk = float(np.linalg.norm(points[1] - points[8]))
+    trunk = float(np.linalg.norm(points[shoulders].mean(0) - points[hips].mean(0)))
     across = [np.linalg.norm(points[a] - points[b]) for a, b in ((10, 11), (13, 14), (9, 10), (12, 13))
               if sure[a] and sure[b]]  # fmt: skip
     size = max([trunk, *across])

@@ -75,20 +75,24 @@ class BodyModel:
         return {name: float(np.clip(value, *limits[name])) for name, value in whole.items()}
 
     def rest(self, shapes: Sequence[Mapping[str, float]]) -> dict[str, Array]:
-        """Bodies of N shapes on the floor: vertices (N, V, 3), heads and tails (N, B, 3), rolls (N, B, 3); metres."""
-        whole = [self.complete(shape) for shape in shapes]
-        phenotypes = torch.tensor([[shape[name] for name in self.phenotypes] for shape in whole])
-        changes = torch.tensor([[shape.get(name, 0.0) for name in self.changes] for shape in whole])
+        """Bodies of N shapes on the floor, metres: vertices (N, V, 3), heads and tails (N, B, 3), axes (N, B, 3, 3)."""
         with torch.no_grad():
-            model = self._model
-            inputs = model.get_tensor_inputs(None, phenotypes, changes, None)
-            found = model.get_rest_model(model._get_phenotype_blendshape_coefficients(*inputs[1:]))
+            found = self._model.get_rest_model(torch.from_numpy(self._coefficients(shapes)))
         vertices, poses = found["rest_vertices"].numpy(), found["rest_bone_poses"].numpy()
         heads, axes = found["rest_bone_heads"].numpy(), poses[..., :3, :3]
         floor = vertices[..., 2].min(1)[:, None] * np.array([0.0, 0.0, 1.0], np.float32)
         vertices, heads = vertices - floor[:, None], heads - floor[:, None]
         tails = np.stack([self._tails(*one) for one in zip(vertices, heads, axes, strict=True)])
-        return {"vertices": vertices, "heads": heads, "tails": tails, "rolls": axes[..., 0]}
+        return {"vertices": vertices, "heads": heads, "tails": tails, "axes": axes}
+
+    def _coefficients(self, shapes: Sequence[Mapping[str, float]]) -> Array:
+        """(N, K) weights of the blend shapes."""
+        whole = [self.complete(shape) for shape in shapes]
+        phenotypes = torch.tensor([[shape[name] for name in self.phenotypes] for shape in whole])
+        changes = torch.tensor([[shape.get(name, 0.0) for name in self.changes] for shape in whole])
+        with torch.no_grad():
+            inputs = self._model.get_tensor_inputs(None, phenotypes, changes, None)
+            return self._model._get_phenotype_blendshape_coefficients(*inputs[1:]).numpy()
 
     def mesh(self, shape: Mapping[str, float], *, keys: bool = True) -> BodyMesh:
         """Give the body of a shape; with `keys` also what expressions and shape parameters do to it.
@@ -106,18 +110,28 @@ class BodyModel:
                   "landmarks": self._landmarks}  # fmt: skip
         made = BodyMesh(
             header, body["vertices"], model.faces.numpy().astype(np.int32), uv.astype(np.float32), self._index,
-            self._weight, self.parents, body["heads"], body["tails"], body["rolls"], *expressions,
+            self._weight, self.parents, body["heads"], body["tails"], body["axes"][..., 0], *expressions,
             **self._parameter_keys(shape, body, keys=keys),
         )  # fmt: skip
         return made.with_header(measures_m=ruler_of(made).measure(made.vertices))
 
     def _parameter_keys(self, shape: Mapping[str, float], body: Mapping[str, Array], *, keys: bool) -> dict[str, Array]:
         ends = self._key_shapes(shape) if keys else {}
-        rows = [self.rest([end]) for end in ends.values()]
+        first, *rest = self._coefficients([shape, *ends.values()])
+        moved = {"vertices": self._model.blendshapes.numpy(), "heads": self._model.bone_heads_blendshapes.numpy()}
+        found: dict[str, list[Array]] = {"vertices": [], "heads": [], "tails": []}
+        for coefficients in rest:
+            change = coefficients - first
+            used = np.flatnonzero(np.abs(change) > 1e-7)
+            new = {name: body[name] + np.tensordot(change[used], by[used], 1) for name, by in moved.items()}
+            floor = np.array([0.0, 0.0, new["vertices"][:, 2].min()])
+            new = {name: value - floor for name, value in new.items()}
+            new["tails"] = self._tails(new["vertices"], new["heads"], body["axes"])
+            for name, rows in found.items():
+                rows.append(new[name] - body[name])
         out: dict[str, Array] = {"parameter_names": np.array(list(ends), "U64")}
         for entry, field in (("vertices", "keys"), ("heads", "heads"), ("tails", "tails")):
-            found = [row[entry][0] - body[entry] for row in rows]
-            out[f"parameter_{field}"] = np.array(found, np.float32).reshape(len(rows), *body[entry].shape)
+            out[f"parameter_{field}"] = np.array(found[entry], np.float32).reshape(len(rest), *body[entry].shape)
         return out
 
     def _key_shapes(self, shape: Mapping[str, float]) -> dict[str, dict[str, float]]:
