@@ -18,7 +18,16 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
-from . import batch_command, body_command, calibrate_command, coach_command, head_command, reenact_command, retarget_command
+from . import (
+    batch_command,
+    body_command,
+    calibrate_command,
+    coach_command,
+    face_command,
+    head_command,
+    reenact_command,
+    retarget_command,
+)
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -86,6 +95,7 @@ def make_parser() -> argparse.ArgumentParser:
     retarget_command.add(commands, _say)
     calibrate_command.add(commands, _say, _follow)
     head_command.add(commands, _say, _follow)
+    face_command.add(commands, _say, _follow)
     body_command.add(commands, _say, _follow)
     coach_command.add(commands, _say, _follow)
     reenact_command.add(commands, _say, _follow)

@@ -118,6 +118,11 @@ class Job:
         return self.artifact("body_parameters") if self.state == "done" else None
 
     @property
+    def face(self) -> Path | None:
+        """The track of a finished face."""
+        return self.artifact("face_track") if self.state == "done" else None
+
+    @property
     def frames(self) -> Path | None:
         """What a finished job says of the frames that it made."""
         return self.artifact("reenactment") if self.state == "done" else None
@@ -240,6 +245,11 @@ class Session:
     def last_body(self) -> Path | None:
         """The parameters of the newest body."""
         return next((job.body for job in self.jobs if job.body), None)
+
+    @property
+    def last_face(self) -> Path | None:
+        """The track of the newest face."""
+        return next((job.face for job in self.jobs if job.face), None)
 
     @property
     def last_frames(self) -> Path | None:

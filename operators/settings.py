@@ -23,6 +23,7 @@ from ..inference.protocol.requests import (
     BodyRequest,
     CalibrateRequest,
     CoachRequest,
+    FaceRequest,
     HeadRequest,
     LiveRequest,
     MotionRequest,
@@ -95,6 +96,46 @@ HEAD: dict[str, Any] = {
     "pack": BoolProperty(name="Pack Textures", description="Keep the textures inside the .blend", default=True),
     "asset": BoolProperty(name="Mark as Asset", description="Show the head in the Asset Browser"),
 }
+
+# The options of applying a face, for the panel and the redo panel alike.
+FACE: dict[str, Any] = {
+    "take": StringProperty(name="Name", description="Name of the action; empty for the film's"),
+    "frame_start": APPLY["frame_start"],
+    "rate": APPLY["rate"],
+    "raw": BoolProperty(name="Unsmoothed", description="Take each frame as it was fitted by itself"),
+    "strength": FloatProperty(
+        name="Strength", description="Of all weights: more exaggerates, as far as the keys' ranges go",
+        default=1.0, min=0.0, max=4.0, soft_max=2.0,
+    ),
+    "head": EnumProperty(
+        name="Head",
+        description="How the head turns",
+        items=(
+            ("RELATIVE", "From the First Frame", "The head turns from how it is held where the face is first seen"),
+            ("ABSOLUTE", "Against the Camera", "The head at rest looks into the camera"),
+            ("NONE", "Not", "The head keeps what it does"),
+        ),
+    ),
+    "eyes": EnumProperty(
+        name="Eyes",
+        description="What turns the eyes",
+        items=(
+            ("AUTO", "Shapes or Bones", "Shape keys where there are some for it, bones where there are none"),
+            ("SHAPES", "Shapes", "Shape keys alone"),
+            ("BONES", "Bones", "Bones alone"),
+            ("BOTH", "Both", "Shape keys move the lids, bones the eyes"),
+            ("NONE", "Nothing", "The eyes stay as they are"),
+        ),
+    ),
+    "join": BoolProperty(
+        name="With the Body",
+        description="The new action holds the keys of the armature's action, too; that action itself stays as it is",
+        default=True,
+    ),
+    "head_bone": StringProperty(name="Head Bone", description="Empty to find it by its name"),
+    "eye_left": StringProperty(name="Left Eye Bone", description="Empty to find it by its name"),
+    "eye_right": StringProperty(name="Right Eye Bone", description="Empty to find it by its name"),
+}  # fmt: skip
 
 # The options of applying a body, for the panel and the redo panel alike.
 BODY: dict[str, Any] = {
@@ -226,6 +267,30 @@ UNDERSTUDY_PG_head = type(
 )
 
 BodyOptions = type("BodyOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": BODY})
+
+
+FaceOptions = type("FaceOptions", (), {"__doc__": "Mixin of everything that holds them.", "__annotations__": FACE})
+
+
+class UNDERSTUDY_PG_apply_face(FaceOptions, bpy.types.PropertyGroup):
+    """How a captured face is applied."""
+
+
+UNDERSTUDY_PG_face = type(
+    "UNDERSTUDY_PG_face",
+    (bpy.types.PropertyGroup,),
+    {
+        "__doc__": "What a face is asked for, and what it moves.",
+        "__annotations__": {
+            "rig": PointerProperty(
+                name="Armature", description="Whose head and eyes turn; empty for that of the active mesh",
+                type=bpy.types.Object, poll=lambda _, item: item.type == "ARMATURE",
+            ),
+            "apply": PointerProperty(type=UNDERSTUDY_PG_apply_face),
+            **{item.name: _property(item) for item in schema.properties(FaceRequest)},
+        },
+    },
+)  # fmt: skip
 
 
 class UNDERSTUDY_PG_apply_body(BodyOptions, bpy.types.PropertyGroup):
@@ -539,6 +604,7 @@ class UNDERSTUDY_PG_scene(bpy.types.PropertyGroup):
     apply: PointerProperty(type=UNDERSTUDY_PG_apply)
     head: PointerProperty(type=UNDERSTUDY_PG_head)
     body: PointerProperty(type=UNDERSTUDY_PG_body)
+    face: PointerProperty(type=UNDERSTUDY_PG_face)
     coach: PointerProperty(type=UNDERSTUDY_PG_coach)
     reenact: PointerProperty(type=UNDERSTUDY_PG_reenact)
     live: PointerProperty(type=UNDERSTUDY_PG_live)
@@ -556,6 +622,8 @@ CLASSES = (
     UNDERSTUDY_PG_head,
     UNDERSTUDY_PG_apply_body,
     UNDERSTUDY_PG_body,
+    UNDERSTUDY_PG_apply_face,
+    UNDERSTUDY_PG_face,
     UNDERSTUDY_PG_coach,
     UNDERSTUDY_PG_apply_frames,
     UNDERSTUDY_PG_reenact,
@@ -642,6 +710,15 @@ def reenact_request(settings: Any, sources: tuple[Path, ...], **others: Any) -> 
     return schema.from_properties(
         ReenactRequest, lambda name: _value(settings, name), source=sources, face=faces if any(faces) else (), **given
     )
+
+
+def face_request(settings: Any) -> FaceRequest:
+    """Make the request of a scene's settings.
+
+    Raises:
+        RequestError: a setting is missing or does not fit the others.
+    """
+    return schema.from_properties(FaceRequest, lambda name: _value(settings, name))
 
 
 def body_request(settings: Any, **others: Any) -> BodyRequest:

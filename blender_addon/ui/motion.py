@@ -19,7 +19,7 @@ from .jobs import draw_job
 _FIRST = ("people", "smoothing", "height_m", "hands", "face", "floor")
 _FIRST_OPTIONS = ("take", "rate")
 _ELSEWHERE = ("calibration", "markers", "image_size", "fps")
-_OTHER_PANELS = ("calibrate", "head", "body", "coach", "reenact")  # tasks whose jobs they show
+_OTHER_PANELS = ("calibrate", "head", "face", "body", "coach", "reenact")  # tasks whose jobs they show
 _NAMES = tuple(item.name for item in schema.read(MotionRequest) if None not in item.shape)
 
 

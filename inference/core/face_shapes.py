@@ -49,6 +49,10 @@ _VISEMES = np.array([
     [0.40, 0.0, 0.0, 0.6, 0.3, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
     [0.15, 0.0, 0.0, 0.4, 0.8, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
 ])  # fmt: skip
+_PREFIXES = frozenset({"def", "org", "bip", "mixamorig", "cc", "base", "rig", "jnt", "joint", "bone", "bn", "ctrl", "j",
+                       "x", "c", "facial", "adj"})  # fmt: skip
+_NO_BONES = frozenset({"lid", "lids", "brow", "end", "top", "nub", "target", "ik", "twist", "mch", "tweak", "aim",
+                       "master", "socket", "lash"})  # fmt: skip
 _SHARP = 24.0  # how clearly the nearest viseme wins over the others
 _SIDES = {"l": "left", "r": "right"}
 # What Live Link Face, MetaHuman, ICT-FaceKit and others write otherwise; as `_plain` gives it.
@@ -88,6 +92,29 @@ def _plain(words: list[str]) -> str:
     if match:  # eyeBlinkL
         text = ("".join(words[:-1]) + match[1]).lower() + _SIDES[match[2].lower()]
     return text
+
+
+def find_bones(names: Iterable[str]) -> dict[str, str]:
+    """Find the bones of the head and of the eyes by their names: "head", "eye.L" and "eye.R" -> a bone.
+
+    Of several that fit, the shortest name is meant: bones of lids, helpers and targets have longer ones.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        last = re.split(r"[:|]", name)[-1]
+        words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+", last)]
+        if not words or _NO_BONES & set(words):
+            continue
+        sides = {"left": "L", "l": "L", "right": "R", "r": "R"}
+        side = next((sides[word] for word in words if word in sides), "")
+        rest = "".join(word for word in words if word not in sides and not word.isdigit() and word not in _PREFIXES)
+        if rest in ("head", "faceneckhead") and not side:
+            found.setdefault("head", []).append(name)
+        elif rest in ("eye", "eyeball", "faceeye") and side:
+            found.setdefault(f"eye.{side}", []).append(name)
+        elif rest in ("lefteye", "leye", "righteye", "reye"):
+            found.setdefault("eye.L" if rest.startswith("l") else "eye.R", []).append(name)
+    return {role: min(fitting, key=len) for role, fitting in found.items()}
 
 
 def match_shapes(names: Iterable[str]) -> dict[str, list[str]]:

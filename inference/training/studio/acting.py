@@ -17,7 +17,7 @@ Array = np.ndarray
 AIM = CENTRE - [0.0, 0.06, 0.045]  # middle of the face
 SECONDS = 1.2  # for which a shape is moved, about
 _TURNED = np.radians([14.0, 9.0, 7.0])  # standard deviations of yaw, pitch and roll
-_MOST = np.radians([38.0, 24.0, 22.0])
+MOST = np.radians([38.0, 24.0, 22.0])
 # What moves by itself: names without sides where both sides exist; then how often, among all of them.
 _UNITS = (
     ("browDown", 1.0), ("browInnerUp", 1.0), ("browOuterUp", 1.0), ("cheekPuff", 0.6), ("cheekSquint", 0.8),
@@ -103,13 +103,18 @@ def _sided(value: float, sides: list[int], rng: np.random.Generator) -> Array:
     return value * np.array([1.0, rng.uniform(0, 0.5)])[:: 1 if rng.random() < 0.5 else -1]
 
 
-def perform(seconds: float, fps: float, rng: np.random.Generator, *, distance_m: float = 0.7) -> Performance:
-    """Act: shapes come and go, eyes jump, lids blink, the head turns, and the face is neutral at times."""
+def perform(
+    seconds: float, fps: float, rng: np.random.Generator, *, distance_m: float = 0.7, busy: float = 2.6
+) -> Performance:
+    """Act: shapes come and go, eyes jump, lids blink, the head turns, and the face is neutral at times.
+
+    busy: movements that begin in a second.
+    """
     count = max(round(seconds * fps), 1)
     times = np.arange(count) / fps
     weights = np.zeros((count, len(SHAPES)))
     odds = np.array([often for _, often in _UNITS])
-    for _ in range(round(seconds * 2.6)):
+    for _ in range(round(seconds * busy)):
         unit = _UNITS[rng.choice(len(_UNITS), p=odds / odds.sum())][0]
         sides, long = sides_of(unit), SECONDS * rng.uniform(0.5, 1.8) * (0.25 if unit == "eyeBlink" else 1.0)
         bump = _bump(times, rng.uniform(-0.5, seconds), long)
@@ -120,7 +125,7 @@ def perform(seconds: float, fps: float, rng: np.random.Generator, *, distance_m:
             weights[:, jaw] = np.maximum(weights[:, jaw], bump * rng.uniform(0.3, 0.8))
     weights = settle(weights)
     look(weights, _jumps(times, rng, 0.8), _jumps(times, rng, 0.6))
-    turned = np.stack([_sway(times, rng, _TURNED[k], _MOST[k]) for k in range(3)], 1)
+    turned = np.stack([_sway(times, rng, _TURNED[k], MOST[k]) for k in range(3)], 1)
     moved = np.stack([_sway(times, rng, size, 3 * size) for size in (0.03, 0.02, 0.04)], 1)
     rotations, translations = place(turned, moved + [0.0, 0.0, distance_m])
     return Performance(weights, rotations, translations, times)

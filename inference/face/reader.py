@@ -1,0 +1,58 @@
+"""Weights read from points whose pose and person are known: what the linear fit cannot see, learnt.
+
+The fit says where the head is and who it is; what is left of the points then is a face held still. A small network
+reads the 52 weights from it. Its guesses, with their errors' covariance, take the place of the points in a bounded
+problem over time (`solve`), and poses follow the weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .fit import Fitted, Fitter, Poses
+from .response import Response, view_features
+from .solve import bounded
+
+Array = np.ndarray
+_SHAPES = 52
+_POSE_STEPS = 2
+
+
+class Reader:
+    """The network of a response."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        self._layers = [(w, b) for w, b in zip(response.reader_weights(), response.reader_biases(), strict=True)]
+
+    def express(self, fitter: Fitter, rays: Array, depth: Array, who: Array, stiff: Array) -> Fitted:
+        """What a known face does in frames that follow each other; arguments as those of `Fitter.express`."""
+        first = fitter.express(rays, depth, who, np.zeros(_SHAPES))
+        guess = self.read(features(fitter, rays, first, who, self.response))
+        count = len(rays)
+        information = np.broadcast_to(self.response.information, (count, _SHAPES, _SHAPES)).copy()
+        wanted = guess @ self.response.information
+        raw = bounded(information, wanted, np.zeros(_SHAPES))
+        weights = bounded(information, wanted, stiff, start=raw) if stiff.any() else raw
+        poses = fitter.posed(rays, weights, who, first.poses, _POSE_STEPS)
+        return Fitted(who, weights, poses, first.misfit, raw)
+
+    def read(self, seen: Array) -> Array:
+        """(T, 52) guesses, from `features` (T, N)."""
+        x = seen
+        for place, (weight, bias) in enumerate(self._layers):
+            x = x @ weight.T + bias
+            if place < len(self._layers) - 1:
+                x = x * 0.5 * (1 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))  # GELU, by tanh
+        return x
+
+
+def features(fitter: Fitter, rays: Array, fitted: Fitted, who: Array, response: Response) -> Array:
+    """(T, N) what the network sees: the points against the person's neutral face, the fit's own weights, the view."""
+    left = fitter.residuals(rays, np.zeros((len(rays), _SHAPES)), fitted.poses, who).reshape(len(rays), -1)
+    coded = (left - response.code_mean) @ response.code.T
+    return np.concatenate([coded, fitted.weights, _views(fitted.poses)], 1)
+
+
+def _views(poses: Poses) -> Array:
+    return 2.0 * view_features(poses.rotations, poses.translations)[:, :2]

@@ -1,0 +1,506 @@
+"""Learn how a detector's points answer to faces, and to read weights from them; from heads that act.
+
+python -m inference.training.face_response cast --data DIR --actors DIR
+python -m inference.training.face_response film --actors DIR --frames DIR [--each N] [--seed S]
+python -m inference.training.face_response learn --frames DIR --out FILE [--recipe FILE]
+
+`cast` makes the actors, `film` shows the detector frames of those who are not held out, `learn` writes the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import tomllib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from ..core.face_shapes import SHAPES
+from ..core.rotations import nearest_rotation
+from ..face.fit import Fitter, spread, upright_of
+from ..face.reader import features
+from ..face.response import VIEWS, Response, save_response, view_features
+from ..head.frame import similarity
+from ..head.template import Template
+from ..head.wrap import load_template
+from ..sight.faces import Faces, square_of
+from . import portraits
+from .studio import acting, actors, heads
+from .studio.portrait import Light
+
+LOG = logging.getLogger("understudy.training")
+Array = np.ndarray
+RECIPE = Path(__file__).parent / "recipes" / "face_response.toml"
+FACE_M = 0.30  # of the head's surroundings that a frame shows
+_POINTS, _SHAPES = 478, 52
+_FOREIGN = "foreign_"
+_MIRRORED = np.array([-1.0, 1.0, 1.0])
+
+
+def is_held_out(name: str) -> bool:
+    """Whether an actor is never trained on."""
+    person = name.removeprefix(_FOREIGN)
+    return person in portraits.HELD_OUT or person in {f"ict_{seed}" for seed in portraits.HELD_OUT_MODEL}
+
+
+def cast(data: Path, out: Path, people: int = 14, *, only_held_out: bool = False) -> None:
+    """Make all actors: avatars, and people of the head model in the template's rig and in the model's own."""
+    import mediapipe
+
+    template, rng = load_template(), np.random.default_rng(0)
+    out.mkdir(parents=True, exist_ok=True)
+    textures: dict[bool, list[Array]] = {True: [], False: []}
+    with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
+        static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
+    ) as finder:
+        for name in heads.valid_names(data):
+            if only_held_out and not is_held_out(name):
+                continue
+            one = actors.wrap_head(template, portraits.make(data, name), finder, zlib.crc32(name.encode()) % 1000)
+            textures[is_held_out(name)].append(one.texture)
+            actors.wrapped(one, template).save(out / f"{name}.npz")
+            LOG.info("%s", name)
+        for seed in (*range(people), *list(portraits.HELD_OUT_MODEL)[:5]):
+            pool = textures[is_held_out(f"ict_{seed}")]
+            bald = heads.make_ict(data, seed, expression=0.0, hair=False).canonical()
+            haired = heads.make_ict(data, seed, expression=0.0).canonical()
+            one = actors.wrap_head(template, bald, finder, seed)
+            has_hair = len(haired.vertices) > len(bald.vertices)
+            shown = replace(one, source=haired if has_hair else bald)
+            texture, other = (pool[k] for k in rng.integers(len(pool), size=2))
+            actors.wrapped(shown, template, texture=texture, hair=has_hair).save(out / f"ict_{seed}.npz")
+            actors.foreign(data, bald, one, other).save(out / f"{_FOREIGN}ict_{seed}.npz")
+            LOG.info("ict_%d", seed)
+
+
+def film(cast_folder: Path, out: Path, each: int, seed: int, side: int = 272) -> None:
+    """Show the detector `each` frames of every actor that is not held out; what is there is not made again."""
+    out.mkdir(parents=True, exist_ok=True)
+    with Faces() as faces:
+        for path in sorted(cast_folder.glob("*.npz")):
+            target = out / f"{path.stem}_{seed}.npz"
+            if is_held_out(path.stem) or target.exists():
+                continue
+            rng = np.random.default_rng([seed, zlib.crc32(path.stem.encode())])
+            seen = list(_filmed(actors.load_actor(path), faces, each, side, rng))
+            if seen:
+                names = ("weights", "R", "t", "f", "points")
+                columns = {name: np.array(value) for name, value in zip(names, zip(*seen, strict=True), strict=True)}
+                temporary = target.with_suffix(".partial")
+                with temporary.open("wb") as stream:
+                    np.savez(stream, side=side, **columns)
+                os.replace(temporary, target)
+            LOG.info("%s: %d of %d frames", path.stem, len(seen), each)
+
+
+def _filmed(
+    actor: actors.Actor, faces: Faces, count: int, side: int, rng: np.random.Generator
+) -> Iterator[tuple[Any, ...]]:  # fmt: skip
+    weights = acting.expressions(count, rng) * actor.moves
+    turned = (rng.normal(size=(count, 3)) * np.radians([16.0, 10.0, 9.0])).clip(-acting.MOST, acting.MOST)
+    light = Light.drawn(rng)
+    for k in range(count):
+        light = Light.drawn(rng) if k % 12 == 0 else light
+        distance = rng.uniform(0.4, 1.3)
+        focal = side * distance / FACE_M * rng.uniform(0.85, 1.15)
+        at = np.array([[rng.normal() * 0.02, rng.normal() * 0.02, distance]])
+        rotation, translation = (value[0] for value in acting.place(turned[k : k + 1], at))
+        camera = acting.a_camera((side, side), focal, rotation, translation)
+        backdrop = acting.a_background((side, side), rng)
+        image = acting.photograph(actor.posed(weights[k]), camera, light, backdrop)
+        square = (side / 2 + rng.normal() * 5, side / 2 + rng.normal() * 5, side * 0.75, 0.0)
+        points = None
+        for step in range(3):
+            if step == 2:
+                square = (square[0], square[1], square[2] * rng.uniform(0.94, 1.06), square[3] + rng.normal() * 0.03)
+            found = faces.read_square(image, square)
+            points = None if found is None or found[1] < 0.5 else found[0]
+            if points is None:
+                break
+            square = square_of(points)
+        if points is not None:
+            yield weights[k], rotation, translation, focal, points.astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames whose truth is known.
+
+    weights (N, 52); camera-from-head rotations (N, 3, 3), translations (N, 3); rays (N, 478, 2), depth (N, 478);
+    actor (N,) into names; clip (N,): frames that are fitted as one person's film.
+    """
+
+    weights: Array
+    rotations: Array
+    translations: Array
+    rays: Array
+    depth: Array
+    actor: Array
+    clip: Array
+    names: tuple[str, ...]
+
+    def __getitem__(self, rows: Array) -> Frames:
+        arrays = {name: getattr(self, name)[rows] for name in (
+            "weights", "rotations", "translations", "rays", "depth", "actor", "clip")}  # fmt: skip
+        return replace(self, **arrays)
+
+    @property
+    def own(self) -> Array:
+        """(N,) bool: frames of the template's rig."""
+        return ~np.array([name.startswith(_FOREIGN) for name in self.names])[self.actor]
+
+
+def read_frames(folders: list[Path]) -> Frames:
+    """Read what `film` wrote."""
+    files = [file for folder in folders for file in sorted(folder.glob("*.npz"))]
+    names = sorted({file.stem.rpartition("_")[0] for file in files})
+    parts: dict[str, list[Array]] = {}
+    for clip, file in enumerate(files):
+        with np.load(file, allow_pickle=False) as a:
+            focal, middle = a["f"][:, None, None], (float(a["side"]) - 1) / 2
+            entry = {
+                "weights": a["weights"], "rotations": a["R"], "translations": a["t"],
+                "rays": (a["points"][..., :2] - middle) / focal, "depth": a["points"][..., 2] / focal[..., 0],
+                "actor": np.full(len(focal), names.index(file.stem.rpartition("_")[0])),
+                "clip": np.full(len(focal), clip),
+            }  # fmt: skip
+        for key, value in entry.items():
+            parts.setdefault(key, []).append(value)
+    return Frames(**{key: np.concatenate(value) for key, value in parts.items()}, names=tuple(names))
+
+
+def levelled(frames: Frames, template: Template) -> Frames:
+    """The same with every actor's frame turned as faces are turned, not as the landmarks of `head.frame` say.
+
+    Those make a head upright by its nose and chin, so that people's frames differ by up to 15 degrees.
+    """
+    mean = template.landmarks(template.vertices)
+    fitter_poses = starts(mean, frames.rays, frames.depth)
+    rotations, translations = frames.rotations.copy(), frames.translations.copy()
+    middle = mean.mean(0)
+    for actor in range(len(frames.names)):
+        rows = np.flatnonzero(frames.actor == actor)
+        off = np.swapaxes(frames.rotations[rows], 1, 2) @ fitter_poses[rows]
+        turn = nearest_rotation(np.median(off, 0))
+        rotations[rows] = frames.rotations[rows] @ turn
+        translations[rows] += (frames.rotations[rows] - rotations[rows]) @ middle
+    return replace(frames, rotations=rotations, translations=translations)
+
+
+def starts(mean: Array, rays: Array, depth: Array) -> Array:
+    """(N, 3, 3) turns of a mean face that lay it on points with their depths."""
+    seen = np.concatenate([rays, depth[..., None]], -1)[:, :468]
+    return np.stack([similarity(mean[:468], one)[1] for one in seen])
+
+
+@dataclass(frozen=True)
+class Linear:
+    """means (K, 478, 3) of actors; shapes (52, 478, 3); views (5, 478, 3); left (N, 478, 2) metres."""
+
+    means: Array
+    shapes: Array
+    views: Array
+    left: Array
+
+
+def linear(frames: Frames, template: Template) -> Linear:
+    """Points of each actor at rest, and what shapes and views add, from frames whose poses are known.
+
+    Each point by itself: where it is in space is linear in its rays (direct linear transform), and where it is on the
+    head is linear in all that is asked for. The template's geometry is what is expected beforehand.
+    """
+    count, people = len(frames.weights), len(frames.names)
+    moves = np.concatenate([frames.weights, view_features(frames.rotations, frames.translations)], 1)
+    who = np.zeros((count, people))
+    who[np.arange(count), frames.actor] = 1
+    known = np.concatenate([who, moves], 1)
+    mean = template.landmarks(template.vertices)
+    expected = np.concatenate([
+        np.broadcast_to(mean, (people, _POINTS, 3)), [template.landmarks(key) for key in template.shape_keys],
+        np.zeros((VIEWS, _POINTS, 3)),
+    ])  # fmt: skip
+    doubt = np.repeat(np.concatenate([np.full(people, 0.006), np.full(_SHAPES, 0.003), np.full(VIEWS, 0.01)]), 3)
+    out, left = np.empty_like(expected), np.empty((count, _POINTS, 2))
+    believed = np.where(frames.own, 1.0, 0.7)
+    for point in range(_POINTS):
+        ray = frames.rays[:, point]
+        slant = frames.rotations[:, :2] - ray[..., None] * frames.rotations[:, 2:]
+        wanted = ray * frames.translations[:, 2:] - frames.translations[:, :2]
+        wanted = wanted - np.einsum("tij,tj->ti", slant, known @ expected[:, point])
+        matrix = np.einsum("tij,tk->tikj", slant, known).reshape(2 * count, -1).astype(np.float32)
+        weight = np.repeat(believed, 2).astype(np.float32)
+        for _ in range(2):
+            weighted = matrix * weight[:, None]
+            normal = (weighted.T @ matrix).astype(float) / 0.0015**2
+            normal[np.diag_indices_from(normal)] += doubt**-2.0
+            found = np.linalg.solve(normal, weighted.T @ wanted.ravel() / 0.0015**2)
+            rest = (wanted.ravel() - matrix @ found).reshape(count, 2)
+            weight = np.repeat(believed / (1 + (rest**2).sum(1) / 0.006**2), 2).astype(np.float32)
+        out[:, point] = expected[:, point] + found.reshape(-1, 3)
+        left[:, point] = rest
+    return Linear(out[:people], out[people : people + _SHAPES], out[people + _SHAPES :], left)
+
+
+def swapped_sides() -> Array:
+    """(52,) the shape that each becomes in a mirror."""
+
+    def other(name: str) -> str:
+        for a, b in (("Left", "Right"), ("Right", "Left")):
+            if name.endswith(a):
+                return name.removesuffix(a) + b
+        return name
+
+    return np.array([SHAPES.index(other(name)) for name in SHAPES])
+
+
+def mirror_points(template: Template) -> Array:
+    """(478,) the point that each becomes in a mirror."""
+    points = template.landmarks(template.vertices)
+    return linear_sum_assignment(cdist(points * _MIRRORED, points))[1]
+
+
+def response_of(frames: Frames, found: Linear, template: Template, recipe: dict[str, Any]) -> Response:
+    """Put a response together; it has no reader yet."""
+    base = template.landmarks(template.vertices)
+    traits = np.stack([template.landmarks(mode) for mode in template.identity])
+    known = np.concatenate([traits, _placements(base)]).reshape(len(traits) + 7, -1)
+    middle = np.median(found.means, 0) - base
+    strange = []
+    for mean in found.means:
+        off = (mean - base - middle).ravel()
+        fitted = np.linalg.solve(known @ known.T / 0.0015**2 + np.eye(len(known)), known @ off / 0.0015**2)
+        strange.append(off - fitted @ known)
+    strange = np.array(strange)
+    bias = strange.mean(0)
+    _, size, rows = np.linalg.svd(strange - bias, full_matrices=False)
+    more = recipe["strange_modes"]
+    modes = (rows[:more] * size[:more, None] / np.sqrt(len(strange))).reshape(more, _POINTS, 3)
+    upright = upright_of(frames.rotations)
+    rest = np.einsum("tij,tpj->tpi", upright, found.left).reshape(len(frames.weights), -1)
+    usual = np.sqrt(np.square(rest).mean(1))
+    rest = rest[usual < np.quantile(usual, 0.97)]
+    rest = rest - rest.mean(0)
+    _, size, rows = np.linalg.svd(rest, full_matrices=False)
+    many = recipe["noise_modes"]
+    noise = rows[:many] * size[:many, None] / np.sqrt(len(rest))
+    floor = np.sqrt(np.square(rest - rest @ rows[:many].T @ rows[:many]).mean(0) + recipe["floor_m"] ** 2)
+    shapes = found.shapes.copy()
+    shapes[SHAPES.index("tongueOut")] = 0.0  # no point is on it
+    none = np.zeros
+    return Response(
+        base + middle + bias.reshape(-1, 3), np.concatenate([traits, modes]), shapes, found.views, noise, floor,
+        _precision(recipe["precision"], recipe["symmetry"]), np.full(_SHAPES, recipe["sparse"]), _agility(recipe),
+        eye_turns(template), none((1, 2 * _POINTS)), none(2 * _POINTS), none((1, 1)), none(1), none((1, 1)), none(1),
+        none((_SHAPES, 1)), none(_SHAPES), np.eye(_SHAPES),
+    )  # fmt: skip
+
+
+def _placements(points: Array) -> Array:
+    """(7, 478, 3) small motions and a growth of points: they are no traits of a person."""
+    from_middle = points - points.mean(0)
+    moves = [np.broadcast_to(0.003 * axis, points.shape) for axis in np.eye(3)]
+    turns = [0.05 * np.cross(axis, from_middle) for axis in np.eye(3)]
+    return np.stack([*moves, *turns, 0.05 * from_middle])
+
+
+def _precision(each: float, symmetry: float) -> Array:
+    """(52, 52) prior of weights: small, and mostly the same on both sides; eyes look the same way."""
+    out = each * np.eye(_SHAPES)
+
+    def tie(a: str, b: str, strength: float) -> None:
+        i, j = SHAPES.index(a), SHAPES.index(b)
+        out[[i, j], [i, j]] += strength
+        out[i, j] -= strength
+        out[j, i] -= strength
+
+    for name in SHAPES:
+        if name.endswith("Left") and not name.startswith("eyeLook") and name not in ("jawLeft", "mouthLeft"):
+            tie(name, name.removesuffix("Left") + "Right", symmetry)
+    for a, b in (("OutLeft", "InRight"), ("InLeft", "OutRight"), ("UpLeft", "UpRight"), ("DownLeft", "DownRight")):
+        tie(f"eyeLook{a}", f"eyeLook{b}", 3 * symmetry)
+    return out
+
+
+def _agility(recipe: dict[str, Any]) -> Array:
+    quick = np.array([name.startswith(("eyeBlink", "eyeLook")) for name in SHAPES])
+    return np.where(quick, recipe["agility_eyes"], recipe["agility"])
+
+
+def eye_turns(template: Template) -> Array:
+    """(2, 4) rad that the left and right eye turn in, out, up and down at weight 1."""
+    out = np.zeros((2, 4))
+    for row, side in enumerate(("Left", "Right")):
+        rows = template.vertices_of(f"eye.{side[0]}")
+        ball = template.vertices[rows].astype(float)
+        start = ball[0] - (ball[0] + ball[-1]) / 2
+        for column, way in enumerate(("In", "Out", "Up", "Down")):
+            end = start + template.key(f"eyeLook{way}{side}")[rows[0]]
+            cosine = start @ end / np.linalg.norm(start) / np.linalg.norm(end)
+            out[row, column] = np.arccos(np.clip(cosine, -1, 1))
+    return out
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the reader learns from.
+
+    left (N, 956): what is left of points, metres; weights (N, 52) fitted, truth (N, 52); views (N, 2); actor (N,).
+    """
+
+    left: Array
+    weights: Array
+    views: Array
+    truth: Array
+    actor: Array
+
+
+def samples(frames: Frames, response: Response) -> Samples:
+    """What the reader sees of frames: each clip is fitted as a person's film."""
+    fitter, parts = Fitter(response), []
+    for clip in np.unique(frames.clip):
+        part = frames[frames.clip == clip]
+        if len(part.weights) < 8:
+            continue
+        some = spread(part.rays)
+        who = fitter.identity(part.rays[some], part.depth[some])
+        fitted = fitter.express(part.rays, part.depth, who, np.zeros(_SHAPES))
+        left = fitter.residuals(part.rays, np.zeros_like(part.weights), fitted.poses, who).reshape(len(part.rays), -1)
+        seen = features(fitter, part.rays, fitted, who, response)
+        parts.append((left, fitted.weights, seen[:, -2:], part.weights, part.actor))
+    return Samples(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def mirrored(one: Samples, mirror: Array) -> Samples:
+    """The same faces in a mirror."""
+    left = one.left.reshape(len(one.left), _POINTS, 2)[:, mirror] * [-1.0, 1.0]
+    swap = swapped_sides()
+    return Samples(
+        left.reshape(one.left.shape), one.weights[:, swap], one.views * [-1.0, 1.0], one.truth[:, swap], one.actor
+    )
+
+
+def joined(parts: list[Samples]) -> Samples:
+    """Several as one."""
+    names = ("left", "weights", "views", "truth", "actor")
+    return Samples(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def code_of(one: Samples, size: int) -> tuple[Array, Array]:
+    """(C, 956) and (956,): principal components of what is left, to variance 1 and less for weak ones."""
+    mean = one.left.mean(0)
+    _, scale, rows = np.linalg.svd(one.left - mean, full_matrices=False)
+    scale = scale / np.sqrt(len(one.left))
+    return rows[:size] / (scale[:size, None] + 0.3e-3), mean
+
+
+def learn_reader(train: Samples, code: Array, mean: Array, recipe: dict[str, Any]) -> list[tuple[Array, Array]]:
+    """Matrices and biases of the three layers."""
+    torch.manual_seed(recipe["seed"])
+    seen = np.concatenate([(train.left - mean) @ code.T, train.weights, train.views], 1)
+    x, y = torch.tensor(seen, dtype=torch.float32), torch.tensor(train.truth, dtype=torch.float32)
+    wide, narrow = recipe["wide"], recipe["narrow"]
+    net = torch.nn.Sequential(
+        torch.nn.Dropout(0.05), torch.nn.Linear(x.shape[1], wide), torch.nn.GELU("tanh"), torch.nn.Dropout(0.3),
+        torch.nn.Linear(wide, narrow), torch.nn.GELU("tanh"), torch.nn.Dropout(0.2), torch.nn.Linear(narrow, _SHAPES),
+    )  # fmt: skip
+    optimiser = torch.optim.AdamW(net.parameters(), recipe["rate"], weight_decay=recipe["decay"])
+    steps = recipe["epochs"] * (len(x) // recipe["batch"])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe["rate"], total_steps=steps + 1, pct_start=0.1)
+    coded = len(code)
+    for step in range(steps):
+        rows = torch.randint(len(x), (recipe["batch"],))
+        inputs = x[rows].clone()
+        inputs[:, :coded] += recipe["noise"] * torch.randn(len(rows), coded)
+        loss = (net(inputs) - y[rows]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step % 1000 == 0:
+            LOG.info("step %d of %d: %.5f", step, steps, float(loss.detach()))
+    linears = [layer for layer in net if isinstance(layer, torch.nn.Linear)]
+    return [(one.weight.detach().numpy().astype(float), one.bias.detach().numpy().astype(float)) for one in linears]
+
+
+def with_reader(response: Response, code: Array, mean: Array, layers: list[tuple[Array, Array]]) -> Response:
+    """The same response with a reader."""
+    (first, a), (second, b), (third, c) = layers
+    return replace(
+        response, code=code, code_mean=mean, first=first, first_bias=a, second=second, second_bias=b, third=third,
+        third_bias=c,
+    )  # fmt: skip
+
+
+def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
+    """The whole: two responses, each of half of the actors, show the reader the other half as strangers."""
+    from ..face.reader import Reader
+
+    template = load_template()
+    mirror = mirror_points(template)
+    frames = levelled(frames, template)
+    parts = []
+    people = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) % 2 for name in frames.names])
+    for half in (0, 1):
+        known, strange = frames[people[frames.actor] == half], frames[people[frames.actor] != half]
+        used = np.unique(known.actor)
+        known = replace(known, actor=np.searchsorted(used, known.actor), names=tuple(frames.names[k] for k in used))
+        response = response_of(known, linear(known, template), template, recipe)
+        parts.append(samples(strange, response))
+        LOG.info("half %d: %d frames of strangers", half, len(parts[-1].truth))
+    whole = joined(parts)
+    code, mean = code_of(whole, recipe["code"])
+    everything = joined([whole, mirrored(whole, mirror)]) if recipe["mirror"] else whole
+    fold = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) // 2 % 4 for name in frames.names])[
+        everything.actor
+    ]
+    tried = fold == 0
+    if "samples" in recipe:
+        np.savez(recipe["samples"], **vars(whole), fold=fold[whole.actor], code=code, code_mean=mean, mirror=mirror)
+    layers = learn_reader(_rows(everything, ~tried), code, mean, recipe)
+    trial = Reader(with_reader(response, code, mean, layers))
+    unseen = _rows(whole, fold[whole.actor] == 0)
+    wrong = trial.read(np.concatenate([(unseen.left - mean) @ code.T, unseen.weights, unseen.views], 1)) - unseen.truth
+    spread_of = wrong.T @ wrong / len(wrong) + recipe["least_error"] ** 2 * np.eye(_SHAPES)
+    LOG.info("strangers' weights: mean absolute error %.4f", np.abs(wrong).mean())
+    layers = learn_reader(everything, code, mean, recipe)
+    response = response_of(frames, linear(frames, template), template, recipe)
+    return replace(with_reader(response, code, mean, layers), information=np.linalg.inv(spread_of))
+
+
+def _rows(one: Samples, rows: Array) -> Samples:
+    return Samples(*(getattr(one, name)[rows] for name in ("left", "weights", "views", "truth", "actor")))
+
+
+def main() -> None:
+    """Do one of the three steps."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=("cast", "film", "learn"))
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--actors", type=Path)
+    parser.add_argument("--frames", type=Path, action="append")
+    parser.add_argument("--each", type=int, default=36)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    if options.step == "cast":
+        cast(options.data, options.actors)
+    elif options.step == "film":
+        film(options.actors, options.frames[0], options.each, options.seed)
+    else:
+        recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+        save_response(options.out, learn(read_frames(options.frames), recipe))
+
+
+if __name__ == "__main__":
+    main()
