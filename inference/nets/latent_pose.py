@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .mobilenet import MobileNetV2
+from .plain_encoder import PlainEncoder
 from .resnext import ResidualEncoder
 from .spectral import SpectralConv2d, SpectralLinear
 
@@ -33,9 +34,11 @@ class LatentPoseConfig:
 
     size, pose_size: sides of the pictures that the generator makes and the pose encoder sees, px; width, widest:
     channels at the output and at most, doubling with each halving of the size; identity, pose: numbers of the
-    descriptors; encoder, encoder_width, pose_width, fine: of the encoders (`nets/resnext.py`, `nets/mobilenet.py`; fine
-    for small pictures); pool: how the descriptors of several pictures of a person meet; mask: whether a foreground is
-    predicted; personal: the generator has an identity of its own; coefficients: numbers that a head reads from the
+    descriptors; encoder, encoder_width, pose_encoder, pose_width, fine: kind and width of the encoders
+    (`nets/resnext.py`, `nets/mobilenet.py`; `nets/plain_encoder.py` and fine for small pictures); pool: how the
+    descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
+    has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
+    generator begins as a short training wants it (`Generator.begin`); coefficients: numbers that a head reads from the
     pose descriptor, 0 for no head.
     """
 
@@ -54,6 +57,7 @@ class LatentPoseConfig:
     pool: str = "mean"
     mask: bool = True
     personal: bool = False
+    gain: float = 1.0
     coefficients: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,13 +92,20 @@ class Embedder(nn.Module):
 
     def __init__(self, config: LatentPoseConfig) -> None:
         super().__init__()
-        self.pool = config.pool
-        self.identity_encoder = ResidualEncoder(
-            config.encoder, config.identity, width=config.encoder_width, fine=config.fine
-        )
+        self.config, self.pool = config, config.pool
+        self.identity_encoder: nn.Module
+        self.pose_encoder: nn.Module
+        if config.encoder == "plain":
+            self.identity_encoder = PlainEncoder(config.identity, size=config.size, width=config.encoder_width)
+        else:
+            self.identity_encoder = ResidualEncoder(
+                config.encoder, config.identity, width=config.encoder_width, fine=config.fine
+            )
         if config.pose_encoder == "mobilenet":
             self.pose_encoder = MobileNetV2(config.pose, width=config.pose_width, stride=1 if config.fine else 2)
-        else:  # as large as the identity encoder: what the original advises against
+        elif config.pose_encoder == "plain":
+            self.pose_encoder = PlainEncoder(config.pose, size=config.pose_size, width=int(64 * config.pose_width))
+        else:  # as large as an identity encoder: what the original advises against
             self.pose_encoder = ResidualEncoder(
                 config.pose_encoder, config.pose, width=config.encoder_width, fine=config.fine
             )
@@ -153,7 +164,7 @@ class Generator(nn.Module):
         blocks += [DecoderBlock(a, b, up=True) for a, b in itertools.pairwise(widths)]
         self.channels = [n for block in blocks for n in (block.norms if isinstance(block, DecoderBlock) else ())]
         self.channels.append(widths[-1])
-        self.mask = config.mask
+        self.config, self.mask = config, config.mask
         self.decoder_blocks = nn.ModuleDict({str(k): block for k, block in enumerate(blocks)})
         self.decoder_blocks[str(len(blocks) + 2)] = SpectralConv2d(widths[-1], 3 + config.mask, 3)
         joint = config.identity + config.pose
@@ -163,6 +174,20 @@ class Generator(nn.Module):
         })  # fmt: skip
         if config.personal:
             self.identity_embedding = nn.Parameter(torch.zeros(1, config.identity))
+        if config.gain != 1:
+            self.begin()
+
+    @torch.no_grad()
+    def begin(self) -> None:
+        """Begin for a short training: the constant as noise, which tells places apart, and weights of AdaIN about 1.
+
+        The original begins with ones, and needs tens of thousands of steps before left and right differ.
+        """
+        nn.init.normal_(self.constant.constant)
+        bias = torch.cat([torch.tensor([0.0, 1.0]).repeat_interleave(channels) for channels in self.channels])
+        last = self.affine_params_projector["2"]
+        assert isinstance(last, SpectralLinear) and last.bias is not None
+        last.bias.copy_(bias)
 
     def forward(self, identity: Tensor | None, pose: Tensor) -> Picture:
         """Identity (B, 512), None for the generator's own, and pose (B, D)."""
@@ -181,7 +206,7 @@ class Generator(nn.Module):
     def _affine(self, joint: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         """Bias and weight of each normalisation in turn; the weight is used as it is."""
         first, second = self.affine_params_projector.values()
-        parts = second(torch.relu(first(joint))).split(
+        parts = second(torch.relu(first(self.config.gain * joint))).split(
             [n for channels in self.channels for n in (channels, channels)], 1
         )
         return iter(list(zip(parts[::2], parts[1::2], strict=True)))
@@ -199,6 +224,14 @@ class LatentPose(nn.Module):
             self.reader = nn.Sequential(
                 nn.Linear(config.pose, 256), nn.ReLU(), nn.Linear(256, config.coefficients)
             )  # fmt: skip
+
+    @classmethod
+    def of(cls, embedder: Embedder, generator: Generator) -> LatentPose:
+        """Put together what was made apart."""
+        config = generator.config
+        net = cls(replace(config, pose_size=config.size, pool=embedder.pool))
+        net.embedder, net.generator = embedder, generator
+        return net.eval()
 
     def forward(self, images: Tensor, driver: Tensor) -> Picture:
         """Pictures (B, K, 3, S, S) of people, each driven by one picture (B, 3, S, S)."""

@@ -38,7 +38,7 @@ class MobileNetV2(nn.Module):
             for index in range(depth):
                 layers.append(InvertedResidual(inputs, _rounded(channels * width), 1 if index else first, expand))
                 inputs = _rounded(channels * width)
-        last = _rounded(_LAST * max(width, 1.0)) if width >= 1 else _rounded(_LAST * width)
+        last = _rounded(_LAST * width)
         self.features = nn.Sequential(*layers, _unit(inputs, last, 1, 1))
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, outputs))
 

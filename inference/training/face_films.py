@@ -53,7 +53,7 @@ class Poses:
         weights = np.stack([_expression(rng) for _ in range(count)])
         spread, most = np.radians([25.0, 12.0, 8.0]), np.radians([60.0, 30.0, 20.0])
         angles = np.clip(rng.normal(size=(count, 3)) * spread, -most, most)  # yaw, pitch, roll
-        return Poses(weights, _turns(angles))
+        return Poses(weights, turns_of(angles))
 
     @staticmethod
     def smooth(count: int, rng: np.random.Generator) -> Poses:
@@ -64,7 +64,7 @@ class Poses:
             for other in (name, name.replace("Left", "Right")):
                 weights[:, SHAPES.index(other)] = curve
         angles = np.stack([_wander(count, rng) for _ in range(3)], 1) * np.radians([40.0, 15.0, 8.0])
-        return Poses(weights, _turns(angles))
+        return Poses(weights, turns_of(angles))
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _expression(rng: np.random.Generator) -> Array:
     return weights
 
 
-def _turns(angles: Array) -> Array:
+def turns_of(angles: Array) -> Array:
     """(T, 3, 3) of yaw, pitch and roll (T, 3) rad, about z, x and y."""
     return matrix_from_euler(angles[:, [1, 2, 0]], "XYZ")
 
@@ -244,8 +244,26 @@ def packed(films: list[Film]) -> dict[str, Array]:
     return {name: a if a.dtype == np.uint8 else a.astype(np.float16) for name, a in arrays.items()}
 
 
-def main() -> None:
+def shoot_all(data: Path, out: Path, *, films: int, size: int) -> None:
     """Cast, and shoot what is missing."""
+    trained, left_out = cast_all(data, out / "casts")
+    layout = Layout(load_template())
+    drawn, moving = Poses.drawn(32, np.random.default_rng(10)), Poses.smooth(75, np.random.default_rng(11))
+    work = {
+        "held_out": lambda: shoot_held_out(left_out, layout, size, drawn, 2),
+        "smooth": lambda: shoot_held_out(left_out[::4], layout, size, moving, 1),
+        "films": lambda: shoot(trained, layout, films, size),
+    }
+    for name, make in work.items():
+        path = out / f"{name}.npz"
+        if not path.exists():
+            partial = path.with_suffix(".partial.npz")
+            np.savez(partial, **make())  # type: ignore[arg-type]
+            os.replace(partial, path)
+
+
+def main() -> None:
+    """Read the arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -253,20 +271,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    trained, left_out = cast_all(options.data, options.out / "casts")
-    layout = Layout(load_template())
-    drawn, moving = Poses.drawn(32, np.random.default_rng(10)), Poses.smooth(75, np.random.default_rng(11))
-    work = {
-        "held_out": lambda: shoot_held_out(left_out, layout, options.size, drawn, 2),
-        "smooth": lambda: shoot_held_out(left_out[::4], layout, options.size, moving, 1),
-        "films": lambda: shoot(trained, layout, options.films, options.size),
-    }
-    for name, make in work.items():
-        path = options.out / f"{name}.npz"
-        if not path.exists():
-            partial = path.with_suffix(".partial.npz")
-            np.savez(partial, **make())  # type: ignore[arg-type]
-            os.replace(partial, path)
+    shoot_all(options.data, options.out, films=options.films, size=options.size)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ COEFFICIENTS = len(SHAPES) + 6  # weights, then the first two rows of the head's
 _MIRRORED = [SHAPES.index(n.replace("Left", "?").replace("Right", "Left").replace("?", "Right")) for n in SHAPES]
 _FLIP = np.diag([-1.0, 1.0, 1.0])
 _BACKGROUNDS = 256
+_WARM_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,15 @@ def coefficients_of(weights: Array, rotations: Array) -> Array:
 
 def background(size: int, rng: np.random.Generator) -> Array:
     """(S, S, 3) uint8 of soft noise at several scales, sometimes with bars and boxes."""
-    picture = np.broadcast_to(rng.random(3), (size, size, 3)).astype(np.float32).copy()
+    tone = rng.random() + rng.normal(size=3) * 0.15
+    picture = np.broadcast_to(tone, (size, size, 3)).astype(np.float32).copy()
     for cells in (2, 4, 8, 16, 32):
-        noise = rng.normal(size=(cells, cells, 3 if rng.random() < 0.5 else 1)).astype(np.float32)
-        grown = cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC).reshape(size, size, -1)
-        picture += grown * rng.uniform(0, 0.25) * (rng.random() < 0.6)
+        noise = rng.normal(size=(cells, cells, 1)) + 0.3 * rng.normal(size=(cells, cells, 3))
+        grown = cv2.resize(noise.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+        picture += grown * rng.uniform(0, 0.6 / cells**0.5) * (rng.random() < 0.6)
     for _ in range(rng.integers(0, 5)):
-        x, y, w, h = rng.integers(0, size, 4)
-        cv2.rectangle(picture, (int(x), int(y)), (int(x + w), int(y + h)), rng.random(3).tolist(), -1)
+        (x, y, w, h), box = rng.integers(0, size, 4).tolist(), tone + rng.normal(size=3) * 0.2
+        cv2.rectangle(picture, (x, y), (x + w, y + h), box.tolist(), -1)
     return (picture.clip(0, 1) * 255).astype(np.uint8)
 
 
@@ -200,10 +202,13 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
     bank, held = load(films / "films.npz"), load(films / "held_out.npz")
     run, steps = Run(recipe, len(bank.images)), recipe["steps"]
     beta = recipe["beta"]
-    made = torch.optim.Adam(run.net.parameters(), recipe["lr"], (beta, 0.999), 1e-5)
+    made = torch.optim.Adam(run.net.parameters(), recipe["lr"], (beta, 0.999))
     told = torch.optim.Adam(run.discriminator.parameters(), recipe["lr_discriminator"], (0.0, 0.999), 1e-5)
     step = restore(out, run, made, told)
     rng = np.random.default_rng([recipe["seed"], step])
+    if step == 0:
+        _warm_up(run.net, bank, recipe, rng)
+        run.average.load_state_dict(run.net.state_dict())
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     while step < steps and not (out / "cancel").exists():
@@ -228,21 +233,45 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
     return run.average
 
 
+def _warm_up(net: LatentPose, bank: Bank, recipe: dict[str, Any], rng: np.random.Generator) -> None:
+    """Let the pose encoder and its head learn alone, which costs a small part of what pictures cost."""
+    if not recipe["warm_up"]:
+        return
+    parts = [*net.embedder.pose_encoder.parameters(), *net.reader.parameters()]
+    optimiser = torch.optim.Adam(parts, 2 * recipe["lr"])
+    for step in range(recipe["warm_up"]):
+        batch = draw(bank, _WARM_BATCH // 2, 1, rng, augmented=recipe.get("augmented", True))
+        _, found = _read(net.train(), batch, recipe["weights"])
+        for group in optimiser.param_groups:
+            group["lr"] = 2 * recipe["lr"] * min(1.0, (step + 1) / 20, (recipe["warm_up"] - step) / 200)
+        optimiser.zero_grad()
+        torch.stack([recipe["weights"][name] * value for name, value in found.items()]).sum().backward()
+        optimiser.step()
+        if step % 50 == 49:
+            LOG.info("warm-up %d %s", step + 1, {name: round(value.item(), 3) for name, value in found.items()})
+
+
+def _read(net: LatentPose, batch: Batch, weights: dict[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Descriptors (B, D), and how far they are from telling poses, and those of twins from each other."""
+    pose, found = net.embedder.pose(batch.driver.contiguous(memory_format=torch.channels_last)), {}
+    if weights["coefficients"]:
+        off = (net.reader(pose) - batch.coefficients) * _importance()
+        found["coefficients"] = off.square().sum(1).mean()
+    if weights["twins"]:
+        other = pose.roll(len(pose) // 2, 0)
+        found["twins"] = (pose - other).square().sum(1).mean() / pose.var(0).sum().clamp_min(1e-9)
+    return pose, found
+
+
 def _step(  # noqa: PLR0917 - what a step works on
     run: Run, features: FaceFeatures, batch: Batch, recipe: dict[str, Any], step: int,
     made: torch.optim.Optimizer, told: torch.optim.Optimizer,
 ) -> dict[str, float]:  # fmt: skip
     """One step of the generator and, late, one of the discriminator on the same pictures; gives the losses."""
     weights, net, against = recipe["weights"], run.net.train(), step >= recipe["adversarial_after"]
-    found: dict[str, Tensor] = {}
-    pose = net.embedder.pose(batch.driver.contiguous(memory_format=torch.channels_last))
-    if weights["coefficients"]:
-        off = (net.reader(pose) - batch.coefficients) * _importance()
-        found["coefficients"] = off.square().sum(1).mean()
+    pose, found = _read(net, batch, weights)
     if weights["twins"]:
-        other = pose.roll(len(pose) // 2, 0)
-        found["twins"] = (pose - other).square().sum(1).mean() / pose.var(0).sum().detach().clamp_min(1e-6)
-        pose = torch.where(torch.rand(len(pose), 1) < 0.5, pose, other)
+        pose = torch.where(torch.rand(len(pose), 1) < 0.5, pose, pose.roll(len(pose) // 2, 0))
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe["bfloat16"]):
         who = net.embedder.identity(batch.identity)
         picture = net.generator(who.float(), pose)

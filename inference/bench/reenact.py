@@ -1,0 +1,278 @@
+"""Figures of reenactment on rendered people who were left out.
+
+python -m inference bench reenact --data DIR [--films DIR] [--weights FILE] [--compare NAME=FILE ...] [--out FILE]
+
+`--films` keeps the films between runs (`training.face_films` shoots those of people left out, and `films.npz`, on
+which the linear probes learn); `--compare` adds networks that were trained another way.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.stats import rankdata
+
+from .. import nets
+from ..core.face_shapes import SHAPES
+from ..nets import latent_pose
+from ..nets.face_features import FaceFeatures
+from ..reenact import network
+from ..reenact.network import Network
+from ..training import face_films
+from ..training.reenactment import background, coefficients_of
+from . import reenact_measures as measures
+from .table import Table, write
+
+LOG = logging.getLogger("understudy.bench")
+Array = np.ndarray
+IDENTITY = Path(__file__).with_name("face_identity.safetensors")  # a network of our own that no training has seen
+_SHOWN = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "mouthPucker", "browInnerUp")
+_SOURCES = 8  # frames that say who somebody is
+_STEPS = 9  # between two descriptors
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Films of people left out: images (people, shots, T, S, S, 3) in [0, 1] times masks (people, shots, T, S, S).
+
+    drivers: before some background; coefficients (T, 58); landmarks (people, shots, T, 478, 2) true, px.
+    """
+
+    images: Array
+    masks: Array
+    drivers: Array
+    coefficients: Array
+    landmarks: Array
+
+
+def read(path: Path, shots: int) -> Seen:
+    """Read films of people left out."""
+    with np.load(path, allow_pickle=False) as arrays:
+        images, masks = arrays["images"] / np.float32(255), arrays["masks"] / np.float32(255)
+        coefficients = coefficients_of(arrays["weights"], arrays["rotations"])
+        landmarks = arrays["landmarks"].astype(np.float32)
+    rng = np.random.default_rng(3)
+    drivers = np.empty_like(images)
+    for film, (image, mask) in enumerate(zip(images, masks, strict=True)):  # one background a film
+        drivers[film] = image + (background(image.shape[1], rng) / np.float32(255)) * (1 - mask[..., None])
+    parts = [part.reshape(-1, shots, *part.shape[1:]) for part in (images, masks, drivers, coefficients, landmarks)]
+    return Seen(parts[0], parts[1], parts[2], parts[3], parts[4])
+
+
+def descriptors(net: Network, images: Array) -> Array:
+    """(..., D) of pictures (..., S, S, 3)."""
+    flat = images.reshape(-1, *images.shape[-3:])
+    return net.pose(flat).reshape(*images.shape[:-3], -1)
+
+
+def disentanglement(named: dict[str, Network], seen: Seen, films: Path, detected: Array) -> list[Table]:
+    """What linear probes read from descriptors, and whether the same pose is found on other people."""
+    people, shots, poses = seen.images.shape[:3]
+    who = np.broadcast_to(np.arange(people)[:, None, None], (people, shots, poses)).ravel()
+    learnt = np.broadcast_to(np.arange(poses) % 2 == 0, (people, shots, poses)).ravel()
+    table = Table(
+        f"Disentanglement: {people} people left out, {poses} poses, chance {100 / people:.1f} %",
+        ["what", "person named, %", "R2 turn", "R2 all shapes", *(f"R2 {n}" for n in _SHOWN), "R2 lips, lids",
+         "found, %"],
+        note="Found: the nearest frame of another person is the one in the same pose.",
+    )  # fmt: skip
+    with np.load(films, allow_pickle=False) as arrays:
+        trained, known = arrays["images"][:, ::2], arrays["masks"][:, ::2, ..., None] / np.float32(255)
+        wanted = coefficients_of(arrays["weights"][:, ::2], arrays["rotations"][:, ::2]).reshape(-1, 58)
+        opened = measures.openings(arrays["landmarks"][:, ::2].astype(np.float32)).reshape(-1, 2)
+    rng = np.random.default_rng(4)
+    behind = np.stack([background(trained.shape[2], rng) for _ in range(len(trained))])[:, None]
+    trained = (trained + behind * (1 - known)).astype(np.uint8)
+    truth, open_truth = seen.coefficients.reshape(-1, 58), measures.openings(seen.landmarks).reshape(-1, 2)
+    moving = truth[:, :52].std(0) > 0.02
+    for name, net in named.items():
+        found, basis = descriptors(net, seen.drivers), descriptors(net, trained)
+        flat, basis = found.reshape(-1, found.shape[-1]), basis.reshape(-1, found.shape[-1])
+        scores = measures.linear_probe(basis, wanted, flat, truth)
+        lips = measures.linear_probe(basis, opened, flat, open_truth)
+        pooled = _pooled(scores[:52], truth[:, :52], moving)
+        same = measures.retrieval(found[:, 0])
+        table.add(
+            name, 100 * measures.identity_probe(flat, who, learnt), _pooled(scores[52:], truth[:, 52:]), pooled,
+            *(float(scores[SHAPES.index(n)]) for n in _SHOWN), f"{lips[0]:.2f}, {lips[1]:.2f}", 100 * same,
+        )  # fmt: skip
+    blanks: list[None] = [None] * (len(_SHOWN) + 4)
+    table.add(
+        "landmarks, detected and normalised", *blanks, 100 * measures.retrieval(measures.normalised(detected[:, 0]))
+    )
+    table.add(
+        "landmarks, true and normalised", *blanks, 100 * measures.retrieval(measures.normalised(seen.landmarks[:, 0]))
+    )
+    table.add("wanted", f"<= {200 / people:.0f}", ">= 0.8", ">= 0.8", *blanks[:6], "best")
+    return [table]
+
+
+def _pooled(scores: Array, truth: Array, chosen: Array | None = None) -> float:
+    """One R2 of many, each weighed by its variance."""
+    weight = truth.var(0) * (1.0 if chosen is None else chosen)
+    return float((scores * weight).sum() / weight.sum())
+
+
+def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector: measures.Detector) -> Table:
+    """Identity and pose errors where every person is driven by one other; the truth is the person in the same pose."""
+    people = len(seen.images)
+    true_who = _who(judge, seen.images[:, 0])
+    average = true_who.mean(1) / np.linalg.norm(true_who.mean(1), axis=-1, keepdims=True)
+    table = Table(
+        "Driving by another person: errors of identity (1 - cosine) and of pose (landmarks over the eyes' distance)",
+        ["what", "identity", "pose, aligned", "pose", "identity, own frames", "pose, own frames", "no face found, %"],
+    )
+    every = slice(None, None, 2)
+    targets = np.stack([detector.landmarks(seen.images[a, 1, every]) for a in range(people)])
+    for name, net in named.items():
+        cross, own, missing = [], [], []
+        for a in range(people):
+            who = net.identity(seen.drivers[a, 0, :_SOURCES])
+            for b, rows in (((a + 7) % people, cross), (a, own)):
+                rgb, _ = net.frame(who, net.pose(seen.drivers[b, 1, every]))
+                marks = detector.landmarks(rgb)
+                missing.append(np.isnan(marks[:, 0, 0]).mean())
+                identity = float(1 - (_who(judge, rgb[None])[0] @ average[a]).mean())
+                pose = [measures.landmark_error(marks, targets[a], aligned=way) for way in (True, False)]
+                rows.append([identity, *pose])
+        (c, ca, cp), (o, oa, _) = np.nanmean(cross, 0), np.nanmean(own, 0)
+        table.add(name, float(c), float(ca), float(cp), float(o), float(oa), 100 * float(np.mean(missing)))
+    copied, truth = [], []
+    for a in range(people):
+        still = np.repeat(seen.images[a, 0, :1], len(targets[a]), 0)
+        marks = np.repeat(detector.landmarks(still[:1]), len(still), 0)
+        errors = [measures.landmark_error(marks, targets[a], aligned=way) for way in (True, False)]
+        copied.append([1 - (true_who[a, :1] @ average[a]).mean(), *errors])
+        truth.append(1 - (_who(judge, seen.images[a, 1:])[0] @ average[a]).mean())
+    c, ca, cp = np.nanmean(copied, 0)
+    table.add("copying the source", float(c), float(ca), float(cp), None, None, None)
+    table.add("the true person in another film", float(np.mean(truth)), 0.0, 0.0, None, None, None)
+    others = average @ average.T
+    far = float(1 - others[~np.eye(people, dtype=bool)].mean())
+    table.note = f"Two different people are {far:.2f} apart by the same measure."
+    return table
+
+
+@torch.no_grad()
+def _who(judge: FaceFeatures, images: Array) -> Array:
+    """(..., T, 128) unit vectors of pictures (..., T, S, S, 3) before black."""
+    tensor = torch.from_numpy(np.ascontiguousarray(images.reshape(-1, *images.shape[-3:]))).permute(0, 3, 1, 2)
+    found = torch.cat([judge.heads(part.float())[0] for part in tensor.split(64)])
+    return found.numpy().reshape(*images.shape[:-3], -1)
+
+
+def between(net: Network, moving: Seen, detector: measures.Detector) -> Table:
+    """Whether what lies between two descriptors lies between in turn of the head and opening of the jaw."""
+    table = Table("Between two descriptors (slerp), rank correlation with the way gone", ["person", "turn", "jaw"])
+    jaw = SHAPES.index("jawOpen")
+    for person in range(len(moving.images)):
+        found = descriptors(net, moving.drivers[person, 0])
+        who = net.identity(moving.drivers[person, 0, ::10])
+        turns = measures.turned(moving.landmarks[person, 0])
+        weights = moving.coefficients[person, 0, :, jaw] - 0.3 * np.abs(turns)  # of faces that look ahead
+        row = []
+        for order, measure in ((np.argsort(turns), measures.turned), (np.argsort(weights), _jaw)):
+            first, last = found[order[1]], found[order[-2]]
+            if measure is _jaw:
+                first = found[np.argmin(moving.coefficients[person, 0, :, jaw] + np.abs(turns - turns[order[-2]]))]
+            steps = np.linspace(0, 1, _STEPS)
+            path = np.stack([slerped(first, last, t) for t in steps])
+            values = measure(detector.landmarks(net.frame(who, path)[0]))
+            known = np.isfinite(values)
+            row.append(_rank_correlation(steps[known], values[known]) if known.sum() > 4 else float("nan"))
+        table.add(f"{person + 1}", *(abs(value) for value in row))
+    rows = np.array([row[1:] for row in table.rows], float)
+    table.add("mean", *np.nanmean(rows, 0).tolist())
+    table.add("wanted", ">= 0.95", ">= 0.95")
+    return table
+
+
+def _rank_correlation(a: Array, b: Array) -> float:
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
+
+
+def _jaw(landmarks: Array) -> Array:
+    return measures.openings(landmarks)[..., 0]
+
+
+def slerped(first: Array, last: Array, t: float) -> Array:
+    """A descriptor between two, on the arc between their directions, of a length between theirs."""
+    lengths = np.linalg.norm(first), np.linalg.norm(last)
+    a, b = first / lengths[0], last / lengths[1]
+    angle = float(np.arccos(np.clip(a @ b, -1, 1)))
+    if angle < 1e-4:
+        return first + t * (last - first)
+    way = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
+    return way * ((1 - t) * lengths[0] + t * lengths[1])
+
+
+def smoothness(named: dict[str, Network], moving: Seen, detector: measures.Detector) -> Table:
+    """How rough descriptors of a smooth motion are in time, beside landmarks."""
+    table = Table("Roughness in time (second difference over spread); less is smoother", ["what", "roughness"])
+    films = moving.drivers[:, 0]
+    for name, net in named.items():
+        table.add(name, float(np.mean([measures.roughness(net.pose(film)) for film in films])))
+    marks = [measures.normalised(detector.landmarks(film)) for film in films]
+    table.add("landmarks, detected and normalised", float(np.mean([measures.roughness(one) for one in marks])))
+    true = [measures.roughness(measures.normalised(film)) for film in moving.landmarks[:, 0]]
+    table.add("landmarks, true and normalised", float(np.mean(true)))
+    return table
+
+
+def speed(net: Network) -> Table:
+    """Milliseconds on one core."""
+    torch.set_num_threads(1)
+    table = Table("Speed, one core, ms (the quietest of 15)", ["what", "ms", "wanted"])
+    paper = network.new(latent_pose.PAPER).net.embedder.eval()
+    picture = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        table.add("pose encoder, paper, 256 px", _quietest(lambda: paper.pose(picture)), "<= 20")
+        small, pose = torch.rand(1, 3, net.pose_size, net.pose_size), torch.zeros(1, net.pose_numbers)
+        who = torch.zeros(1, net.net.config.identity)
+        table.add(f"pose encoder, published, {net.pose_size} px", _quietest(lambda: net.net.embedder.pose(small)), None)
+        table.add(f"generator, published, {net.size} px", _quietest(lambda: net.net.generator(who, pose)), "<= 25")
+    return table
+
+
+def _quietest(work: object) -> float:
+    times = []
+    for _ in range(15):
+        began = time.perf_counter()
+        work()  # type: ignore[operator]
+        times.append(time.perf_counter() - began)
+    return 1e3 * min(times)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(
+        prog="bench reenact", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--films", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--compare", nargs="*", default=[], metavar="NAME=FILE")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    with tempfile.TemporaryDirectory() as temporary:
+        films = options.films or Path(temporary)
+        face_films.shoot_all(options.data, films, films=120, size=64)
+        named = {"ours": network.load(options.weights)}
+        named |= {name: network.load(Path(file)) for name, file in (text.split("=", 1) for text in options.compare)}
+        judge = nets.load(IDENTITY)
+        assert isinstance(judge, FaceFeatures)
+        seen, moving, detector = read(films / "held_out.npz", 2), read(films / "smooth.npz", 1), measures.Detector()
+        detected = np.stack([[detector.landmarks(shot) for shot in one[:1]] for one in seen.drivers])
+        tables = [*disentanglement(named, seen, films / "films.npz", detected), driving(named, seen, judge, detector)]
+        tables += [between(named["ours"], moving, detector), smoothness(named, moving, detector), speed(named["ours"])]
+        write(tables, options.out)
+    return 0
