@@ -144,11 +144,6 @@ def energy(current: Body, start: Body, evidence: Evidence, known: Known, g: torc
         loss = loss + known.how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
     if evidence.height_m is not None:
         loss = loss + 20 * (height(body, current.shape) - evidence.height_m) ** 2
-    if evidence.distance_m is not None:
-        first = evidence.crops[0]
-        at = in_view(current.place, first).norm(dim=-1)
-        told = evidence.distance_m.isfinite()
-        loss = loss + 20 * ((at[told] / evidence.distance_m[told]).log() ** 2).sum()
     return loss
 
 

@@ -8,7 +8,7 @@ found for the clip, and poses are fitted, a stretch at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
 from .model import spread
-from .refine import Body, Evidence, Fit, Known, fit, in_crop, in_view, keypoints_of, misses, overlap
+from .refine import Body, Evidence, Fit, Known, fit, height, in_crop, in_view, keypoints_of, misses, overlap
 from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
@@ -255,6 +255,8 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     count = len(start.place)
     if not settings.refine:
         return start
+    if evidence.height_m is not None:
+        start = _sized(start, evidence.height_m, evidence, known.body)
     if evidence.space is not None:
         start = _laid_on(start, evidence, known.body)
     some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
@@ -263,11 +265,20 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     how = Fit(steps, masked=max(1, steps // 2), shape=True, smooth=smooth)
     index = torch.from_numpy(some)
     first = Body(start.shape, start.rotations[index], start.place[index])
-    shape = fit(first, evidence.part(some), Known(known.body, known.prior, how), report).shape
-    if evidence.height_m is None and evidence.distance_m is None and evidence.space is None:
-        start = Body(shape, start.rotations, start.place)
-    else:
-        start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
+    found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
+    if evidence.distance_m is not None and evidence.space is None:
+        # What is seen fixes distance over height, and so a distance gives the height.
+        ratio = evidence.distance_m[index] / in_view(found.place, evidence.part(some).crops[0]).norm(dim=-1)
+        tall = float(ratio[ratio.isfinite()].mean() * height(known.body, found.shape))
+        sized = replace(evidence, height_m=tall)
+        found = fit(
+            _sized(found, tall, sized.part(some), known.body),
+            sized.part(some),
+            Known(known.body, known.prior, how),
+            report,
+        )
+    shape = found.shape
+    start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
     parts = []
     for begin in range(0, count, _STRETCH):
         at = np.arange(begin, min(count, begin + _STRETCH))
@@ -277,6 +288,18 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
         parts.append(fit(part, evidence.part(at), Known(known.body, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
     return Body(shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
+
+
+def _sized(body: Body, tall: float, evidence: Evidence, model: GcBody) -> Body:
+    """The same body `tall` metres high, or as near as its parameter of height takes it, and as large to the eye."""
+    row = model.shape_names.index("height")
+    tried = torch.linspace(0, 1, 21)
+    shapes = body.shape.repeat(21, 1)
+    shapes[:, row] = tried
+    heights = np.array([float(height(model, shape)) for shape in shapes])
+    shape = body.shape.clone()
+    shape[row] = float(np.interp(tall, heights, tried.numpy()))
+    return _rescaled(Body(shape, body.rotations, body.place), body.shape, evidence, model)
 
 
 def _rescaled(body: Body, before: Tensor, evidence: Evidence, model: GcBody) -> Body:

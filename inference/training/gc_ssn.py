@@ -151,7 +151,7 @@ def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], d
     if clean.mask is not None:
         plane = project(posed.points, estimate.camera, seen.half)
         found["silhouette"] = silhouette_loss(splat(plane, estimate.camera[:, 0], trainer.net.config.side), clean.mask)
-    found["shape"] = ((estimate.shape - mean_shape(body)) ** 2).mean()
+    found["shape"] = (((estimate.shape - mean_shape(body)) / usual_spread(body)) ** 2).mean()
     found["bounds"] = functional.relu((estimate.shape[:, :6] - 0.5).abs() - 0.5).mean()
     if recipe["prior"]:
         found["prior"] = prior_loss(trainer, estimate, done)
@@ -166,6 +166,13 @@ def mean_shape(body: GcBody) -> Tensor:
     """(S,) the shape that nothing speaks against."""
     rest = torch.zeros(len(body.config.changes))
     return torch.cat([torch.tensor([0.67 if name == "age" else 0.5 for name in body.config.phenotypes]), rest])
+
+
+def usual_spread(body: GcBody) -> Tensor:
+    """(S,) how much people differ: without it a child close by is as good as a grown man far away."""
+    named = {"gender": 0.4, "age": 0.12}
+    changes = torch.full((len(body.config.changes),), 0.25)
+    return torch.cat([torch.tensor([named.get(name, 0.22) for name in body.config.phenotypes]), changes])
 
 
 def robust(difference: Tensor) -> Tensor:
