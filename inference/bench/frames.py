@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import random
 import signal
 import subprocess
 import sys
@@ -18,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ..runtime.video import probe, read_frames, write_movie
 from .table import Table, write
@@ -80,8 +81,8 @@ def main(arguments: Sequence[str]) -> int:
         whole, broken = folder / "whole", folder / "broken"
         table = Table(f"{options.frames} frames, killed {options.kills} times", ["what", "figure", "wanted"])
         assert start(words, whole).wait() == 0
-        stops = sorted(random.Random(0).sample(range(1, options.frames), options.kills))
-        left = [kill_at(words, broken, stop) for stop in stops]
+        stops = sorted(np.random.default_rng(0).choice(options.frames - 1, options.kills, replace=False) + 1)
+        left = [kill_at(words, broken, int(stop)) for stop in stops]
         assert start(words, broken).wait() == 0
         first, second = frames(whole), frames(broken)
         same = sum(first[name] == second.get(name) for name in first)
