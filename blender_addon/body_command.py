@@ -9,8 +9,6 @@ from typing import Any
 
 import bpy
 
-from ..inference.core.body_measures import MEASURES, check_wanted
-from ..inference.core.body_rigs import RIGS
 from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, RequestError
 from ..inference.protocol.requests import BodyRequest
@@ -36,12 +34,14 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
     group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
                        help="write body and motion: .fbx, .glb, .usdc or .usdz; may be repeated")  # fmt: skip
     group.add_argument("--name", default="", help="name of the body")
-    group.add_argument("--skeleton", choices=RIGS, default="anny", help="whose bones and names (default anny)")
+    group.add_argument(
+        "--skeleton", choices=body.SKELETONS, default="anny", help="whose bones (default anny)"
+    )
     group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
     group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
                        help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
     group.add_argument("--measure", action="append", default=[], metavar="NAME=METRES",
-                       help=f"adjust the body to this measure: {', '.join(MEASURES)}; may be repeated")  # fmt: skip
+                       help=f"adjust to a measure: {', '.join(body.MEASURES)}; may be repeated")  # fmt: skip
     group.add_argument("--no-expressions", action="store_true", help="leave the shape keys of the face out")
     group.add_argument("--no-parameters", action="store_true", help="leave the shape keys of the shape out")
     group.add_argument("--no-motion", action="store_true", help="leave the body in its rest pose")
@@ -51,7 +51,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    options.measure = read_measures(options.measure)
+    options.measure = body.read_measures(options.measure)
     _check_names(options)
     if options.finished is not None:
         return apply(options, body.body_file(str(options.finished.absolute())), say)
@@ -61,24 +61,6 @@ def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callab
     follow(job)
     say(f"Made {job.folder}")
     return apply(options, body.body_file(str(job.folder)), say)
-
-
-def read_measures(words: list[str]) -> dict[str, float]:
-    """Read NAME=METRES.
-
-    Raises:
-        RequestError: it is not that.
-        InputError: no body has such a measure.
-    """
-    found: dict[str, float] = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        try:
-            found[name.strip()] = float(value)
-        except ValueError as error:
-            raise RequestError(f"{word!r} is not NAME=METRES", "For example height=1.72.", field="measure") from error
-    check_wanted(found)
-    return found
 
 
 def _check_names(options: argparse.Namespace) -> None:

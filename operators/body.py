@@ -9,7 +9,7 @@ import bpy
 from bpy.props import EnumProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..inference.protocol.errors import InputError
+from ..inference.protocol.errors import InputError, RequestError
 from . import settings as scene_settings
 from .base import Guarded, file_name
 from .scene.compat import PATH_OPTIONS
@@ -18,6 +18,8 @@ from .session import SESSION
 RESULT = Path("artifacts", "body_parameters.npz")
 MESH = "body_mesh.npz"  # beside it
 SOURCE = "understudy_body"  # custom property of our bodies: where they came from
+MEASURES = ("height", "chest", "waist", "hips", "inseam")
+SKELETONS = tuple(item[0] for item in scene_settings.SKELETONS)
 _FORMATS = (
     ("FBX", "FBX", "For game engines and other animation programs"),
     ("GLTF", "glTF", "One .glb file with skin, shape keys and motion, for engines and the web"),
@@ -165,8 +167,7 @@ class UNDERSTUDY_OT_adjust_body(Guarded):
         from .scene.body import adjust_body, changed_measures
 
         body = _named_body(context, self.body)
-        names = ("height", "chest", "waist", "hips", "inseam")
-        wanted = {name: getattr(self, name) for name in names if getattr(self, name) > 0}
+        wanted = {name: getattr(self, name) for name in MEASURES if getattr(self, name) > 0}
         found = adjust_body(body, wanted or changed_measures(body))
         self.report({"INFO"}, ", ".join(f"{name} {100 * value:.1f} cm" for name, value in found.items()))
         return {"FINISHED"}
@@ -235,6 +236,26 @@ def export_body(body: bpy.types.Object, path: Path, kind: str) -> Path:
     if rig is None:
         raise InputError(f"{body.name} has no armature.", "Undo, or apply the body again.")
     return export_rig(rig, path, kind, bpy.context.scene, meshes=True)
+
+
+def read_measures(words: list[str]) -> dict[str, float]:
+    """Read NAME=METRES.
+
+    Raises:
+        RequestError: it is not that.
+        InputError: no body has such a measure.
+    """
+    from ..inference.core.body_measures import check_wanted
+
+    found: dict[str, float] = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError as error:
+            raise RequestError(f"{word!r} is not NAME=METRES", "For example height=1.72.", field="measure") from error
+    check_wanted(found)
+    return found
 
 
 def find_body(context: bpy.types.Context, name: str = "") -> bpy.types.Object | None:

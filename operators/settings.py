@@ -137,18 +137,20 @@ FACE: dict[str, Any] = {
     "eye_right": StringProperty(name="Right Eye Bone", description="Empty to find it by its name"),
 }  # fmt: skip
 
+SKELETONS = (
+    ("anny", "Anny", "All 104 bones of the model"),
+    ("rigify", "Rigify", "Rigify's own human, whose control rig is generated with one click"),
+    ("game-engine", "Game Engine", "The names of Unreal's mannequin"),
+    ("mixamo", "Mixamo", "The names of Mixamo's characters"),
+)
+
 # The options of applying a body, for the panel and the redo panel alike.
 BODY: dict[str, Any] = {
     "take": StringProperty(name="Name", description="Name of collection, armature and body; empty for the clip's"),
     "skeleton": EnumProperty(
         name="Skeleton",
         description="Which bones the body hangs on",
-        items=(
-            ("anny", "Anny", "All 104 bones of the model"),
-            ("rigify", "Rigify", "Rigify's own human, whose control rig is generated with one click"),
-            ("game-engine", "Game Engine", "The names of Unreal's mannequin"),
-            ("mixamo", "Mixamo", "The names of Mixamo's characters"),
-        ),
+        items=SKELETONS,
     ),
     "frame_start": APPLY["frame_start"],
     "rate": APPLY["rate"],

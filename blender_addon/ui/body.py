@@ -6,7 +6,7 @@ import bpy
 
 from ...inference.protocol import schema
 from ...inference.protocol.requests import BodyRequest, CoachRequest
-from ...operators.body import find_body
+from ...operators.body import MEASURES, find_body
 from ...operators.session import SESSION
 from ...operators.settings import BODY
 from .jobs import draw_job
@@ -16,7 +16,6 @@ _FIRST = ("height_m", "loose_clothes")
 _CLIP = ("video", "keypoints", "masks", "keypoints_3d", "capture", "view")
 _NAMES = tuple(item.name for item in schema.read(BodyRequest) if None not in item.shape)
 _FIRST_OPTIONS = ("take", "skeleton")
-_MEASURES = ("height", "chest", "waist", "hips", "inseam")
 
 
 class UNDERSTUDY_PT_body(Sidebar):
@@ -111,7 +110,7 @@ class UNDERSTUDY_PT_body_measures(Sidebar):
             return
         layout.label(text=body.name, icon="OUTLINER_OB_MESH")
         column = layout.column(align=True)
-        for name in _MEASURES:
+        for name in MEASURES:
             if f"measure_{name}" in body:
                 column.prop(body, f'["measure_{name}"]', text=name.capitalize())
         layout.operator("understudy.adjust_body", icon="CHECKMARK")
