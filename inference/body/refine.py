@@ -86,6 +86,24 @@ def in_crop(points: Tensor, crops: Crops) -> tuple[Tensor, Tensor]:
     return plane / half[:, None, None], 1 / (middle * half)
 
 
+class Adam:
+    """Adam (Kingma 2015) over some tensors. Torch's own imports its compiler first, which takes seconds."""
+
+    def __init__(self, values: Sequence[Tensor], beta: tuple[float, float] = (0.9, 0.999)) -> None:
+        self._values, self._beta, self._count = values, beta, 0
+        self._mean, self._square = ([torch.zeros_like(value) for value in values] for _ in range(2))
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rates: Sequence[float]) -> None:
+        """Move each value against its gradient."""
+        self._count += 1
+        first, second = (1 - beta**self._count for beta in self._beta)
+        for k, (value, gradient) in enumerate(zip(self._values, gradients, strict=True)):
+            self._mean[k].lerp_(gradient, 1 - self._beta[0])
+            self._square[k].lerp_(gradient**2, 1 - self._beta[1])
+            value.sub_(rates[k] / first * self._mean[k] / ((self._square[k] / second).sqrt() + 1e-8))
+
+
 @dataclass(frozen=True)
 class Known:
     """What is learnt of bodies, and how these are fitted with it."""
@@ -105,21 +123,18 @@ def fit(start: Body, evidence: Evidence, known: Known, report: Reporter) -> Body
     six = six_from_rotation(start.rotations).clone().requires_grad_()
     place = start.place.clone().requires_grad_()
     shape = start.shape.clone().requires_grad_(how.shape)
-    groups = [{"params": [six], "lr": how.rate}, {"params": [place], "lr": how.rate}]
+    values, faster = [six, place], [1.0, 1.0]
     if how.shape:
-        groups.append({"params": [shape], "lr": 2 * how.rate})
-    optimiser = torch.optim.Adam(groups)
+        values, faster = [*values, shape], [*faster, 2.0]
+    adam = Adam(values)
     g = torch.Generator().manual_seed(0)
     for step in range(how.steps):
         report.progress("refine", step, how.steps)
-        for group in groups:
-            group["lr"] = (2 if group["params"][0] is shape else 1) * how.rate * (1 - 0.8 * step / how.steps)
         masked = step >= how.steps - how.masked
         current = Body(shape, rotation_from_six(six), place)
         loss = energy(current, start, evidence, known if masked else bare, g)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        rate = how.rate * (1 - 0.8 * step / how.steps)
+        adam.step(torch.autograd.grad(loss, values), [rate * factor for factor in faster])
         with torch.no_grad():
             shape[:6].clamp_(0, 1)
             shape[6:].clamp_(-1, 1)

@@ -30,7 +30,8 @@ from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
 _STRETCH = 160  # frames that are fitted at a time
-_LOOKS = 32  # frames that the shape is found from
+_MASKED = 3  # of the steps of a stretch, with fewer points of the skin than those that find the shape
+_LOOKS = 16  # frames that the shape is found from
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
 _JUMP = 1.5  # cost of a metre of joint travel from a frame to the next
@@ -52,7 +53,7 @@ class Settings:
     between the first view's camera and the pelvis in the first frame that shows it.
     """
 
-    refine: int = 60
+    refine: int = 30
     smoothing: float = 0.5
     hypotheses: bool = True
     min_confidence: float = 0.3
@@ -262,7 +263,7 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
     smooth = 0.0 if len(some) < count else settings.smoothing
     steps = max(settings.refine, 40)
-    how = Fit(steps, masked=max(1, steps // 2), shape=True, smooth=smooth)
+    how = Fit(steps, masked=16, shape=True, smooth=smooth)
     index = torch.from_numpy(some)
     first = Body(start.shape, start.rotations[index], start.place[index])
     found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
@@ -279,13 +280,13 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
         )
     shape = found.shape
     start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
-    parts = []
+    parts, thin = [], known.body.thinned(600)
     for begin in range(0, count, _STRETCH):
         at = np.arange(begin, min(count, begin + _STRETCH))
         index = torch.from_numpy(at)
         part = Body(shape, start.rotations[index], start.place[index])
-        how = Fit(settings.refine, masked=min(6, settings.refine), shape=False, smooth=settings.smoothing)
-        parts.append(fit(part, evidence.part(at), Known(known.body, known.prior, how), report))
+        how = Fit(settings.refine, masked=min(_MASKED, settings.refine), shape=False, smooth=settings.smoothing)
+        parts.append(fit(part, evidence.part(at), Known(thin, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
     return Body(shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
 
