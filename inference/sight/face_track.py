@@ -13,7 +13,7 @@ import numpy as np
 
 from ..protocol.errors import InputError, RequestError
 from ..protocol.events import Reporter, SilentReporter
-from .faces import WIDER, Box, Faces, Square, overlap, square_of
+from .faces import WIDER, Box, Faces, Square, square_of
 
 Array = np.ndarray
 _SURE = 0.5  # presence from which on a face is there
@@ -23,6 +23,7 @@ _PATIENCE_S = 1.0  # after which it may be anywhere
 _CHOOSING_S = 2.0  # in which a chosen face must appear
 _LOOK_S = 0.1  # between two looks for a lost face
 _RIVAL = 0.5  # of the followed face's size
+_ONE_FACE = 0.4  # of the smaller of two boxes, from which on they show one face
 _JITTER = ((0.04, 1.05), (-0.04, 0.96))  # further readings: turned by radians, side times
 
 
@@ -93,7 +94,7 @@ class FaceTracker:
 
     def _look(self, rgb: Array) -> Square | None:
         """Find the face anew."""
-        boxes = self.faces.boxes(rgb)
+        boxes = _apart(self.faces.boxes(rgb))
         if self.started:
             boxes = [box for box in boxes if self._may_be(box)]
             return _around(boxes[0]) if boxes else None
@@ -158,9 +159,20 @@ def _size(box: Box) -> float:
     return max(box[2] - box[0], box[3] - box[1])
 
 
-def _from_left(boxes: list[Box]) -> list[Box]:
+def _apart(boxes: list[Box]) -> list[Box]:
+    """The surest box of each face: two detectors may give two of one face, of which one holds much of the other."""
     kept: list[Box] = []
     for box in boxes:
-        if all(overlap(box, other) < 0.3 for other in kept):
+        if all(_shared(box, other) < _ONE_FACE for other in kept):
             kept.append(box)
-    return sorted(kept, key=lambda box: box[0] + box[2])
+    return kept
+
+
+def _shared(a: Box, b: Box) -> float:
+    """Divide the intersection of two boxes by the smaller one."""
+    both = max(min(a[2], b[2]) - max(a[0], b[0]), 0.0) * max(min(a[3], b[3]) - max(a[1], b[1]), 0.0)
+    return both / max(min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)), 1e-9)
+
+
+def _from_left(boxes: list[Box]) -> list[Box]:
+    return sorted(boxes, key=lambda box: box[0] + box[2])

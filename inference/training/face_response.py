@@ -218,36 +218,51 @@ def linear(frames: Frames, template: Template) -> Linear:
     Each point by itself: where it is in space is linear in its rays (direct linear transform), and where it is on the
     head is linear in all that is asked for. The template's geometry is what is expected beforehand.
     """
-    count, people = len(frames.weights), len(frames.names)
-    moves = np.concatenate([frames.weights, view_features(frames.rotations, frames.translations)], 1)
-    who = np.zeros((count, people))
-    who[np.arange(count), frames.actor] = 1
-    known = np.concatenate([who, moves], 1)
+    order = np.argsort(frames.actor, kind="stable")
+    starts_at = np.searchsorted(frames.actor[order], np.arange(len(frames.names)))
+    sorted_frames = frames[order]
+    count, people = len(order), len(frames.names)
+    moves = np.concatenate(
+        [sorted_frames.weights, view_features(sorted_frames.rotations, sorted_frames.translations)], 1
+    )
     mean = template.landmarks(template.vertices)
-    expected = np.concatenate([
-        np.broadcast_to(mean, (people, _POINTS, 3)), [template.landmarks(key) for key in template.shape_keys],
-        np.zeros((VIEWS, _POINTS, 3)),
-    ])  # fmt: skip
-    doubt = np.repeat(np.concatenate([np.full(people, 0.006), np.full(_SHAPES, 0.003), np.full(VIEWS, 0.01)]), 3)
-    out, left = np.empty_like(expected), np.empty((count, _POINTS, 2))
-    believed = np.where(frames.own, 1.0, 0.7)
+    expected = np.concatenate([[template.landmarks(key) for key in template.shape_keys], np.zeros((VIEWS, _POINTS, 3))])
+    doubt = np.repeat(np.concatenate([np.full(_SHAPES, 0.003), np.full(VIEWS, 0.01)]), 3)
+    means, out, left = np.empty((people, _POINTS, 3)), np.empty_like(expected), np.empty((count, _POINTS, 2))
+    believed = np.where(sorted_frames.own, 1.0, 0.7)
     for point in range(_POINTS):
-        ray = frames.rays[:, point]
-        slant = frames.rotations[:, :2] - ray[..., None] * frames.rotations[:, 2:]
-        wanted = ray * frames.translations[:, 2:] - frames.translations[:, :2]
-        wanted = wanted - np.einsum("tij,tj->ti", slant, known @ expected[:, point])
-        matrix = np.einsum("tij,tk->tikj", slant, known).reshape(2 * count, -1).astype(np.float32)
-        weight = np.repeat(believed, 2).astype(np.float32)
+        ray = sorted_frames.rays[:, point]
+        slant = sorted_frames.rotations[:, :2] - ray[..., None] * sorted_frames.rotations[:, 2:]
+        wanted = ray * sorted_frames.translations[:, 2:] - sorted_frames.translations[:, :2]
+        wanted = wanted - np.einsum("tij,tj->ti", slant, mean[point] + moves @ expected[:, point])
+        matrix = np.einsum("tij,tk->tikj", slant, moves).reshape(count, 2, -1)
+        weight = believed
         for _ in range(2):
-            weighted = matrix * weight[:, None]
-            normal = (weighted.T @ matrix).astype(float) / 0.0015**2
-            normal[np.diag_indices_from(normal)] += doubt**-2.0
-            found = np.linalg.solve(normal, weighted.T @ wanted.ravel() / 0.0015**2)
-            rest = (wanted.ravel() - matrix @ found).reshape(count, 2)
-            weight = np.repeat(believed / (1 + (rest**2).sum(1) / 0.006**2), 2).astype(np.float32)
-        out[:, point] = expected[:, point] + found.reshape(-1, 3)
-        left[:, point] = rest
-    return Linear(out[:people], out[people : people + _SHAPES], out[people + _SHAPES :], left)
+            own, shared = _solve_people(slant, matrix, wanted, weight / 0.0015**2, (starts_at, doubt))
+            rest = wanted - np.einsum("tij,tj->ti", slant, own[sorted_frames.actor]) - matrix @ shared
+            weight = believed / (1 + (rest**2).sum(1) / 0.006**2)
+        means[:, point] = mean[point] + own
+        out[:, point] = expected[:, point] + shared.reshape(-1, 3)
+        left[order, point] = rest
+    return Linear(means, out[:_SHAPES], out[_SHAPES:], left)
+
+
+def _solve_people(
+    slant: Array, matrix: Array, wanted: Array, weight: Array, known: tuple[Array, Array]
+) -> tuple[Array, Array]:  # fmt: skip
+    """Least squares of what each person (K, 3) and what all share (M,); frames are sorted by person."""
+    starts_at, doubt = known
+    heavy = slant * weight[:, None, None]
+    own = np.add.reduceat(np.swapaxes(heavy, 1, 2) @ slant, starts_at) + np.eye(3) / 0.006**2
+    cross = np.add.reduceat(np.swapaxes(heavy, 1, 2) @ matrix, starts_at)
+    right = np.add.reduceat(np.einsum("tij,ti->tj", heavy, wanted), starts_at)
+    flat = matrix.reshape(-1, matrix.shape[-1])
+    scaled = flat * np.repeat(weight, 2)[:, None]
+    normal = flat.T @ scaled + np.diag(doubt**-2.0)
+    both = np.linalg.solve(own, np.concatenate([cross, right[..., None]], 2))
+    normal -= np.einsum("kim,kin->mn", cross, both[..., :-1], optimize=True)
+    shared = np.linalg.solve(normal, scaled.T @ wanted.ravel() - np.einsum("kim,ki->m", cross, both[..., -1]))
+    return both[..., -1] - both[..., :-1] @ shared, shared
 
 
 def swapped_sides() -> Array:

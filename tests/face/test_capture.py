@@ -39,16 +39,24 @@ class Told(SilentReporter):
         self.said.append(f"{code}: {text}")
 
 
-def acted(count: int = 60):
+@cache
+def fitter():
+    """Of what is shipped."""
+    return Fitter(response())
+
+
+def acted(count: int = 36):
     """Weights, poses and points of a jaw that opens and closes, a blink and a head that turns."""
-    fitter, t = Fitter(response()), np.arange(count) / FPS
+    t = np.arange(count) / FPS
     weights = np.zeros((count, 52))
     weights[:, SHAPES.index("jawOpen")] = 0.35 - 0.35 * np.cos(4 * t)
-    weights[:, [SHAPES.index("eyeBlinkLeft"), SHAPES.index("eyeBlinkRight")]] = np.exp(-(((t - 1) / 0.1) ** 2))[:, None]
+    weights[:, [SHAPES.index("eyeBlinkLeft"), SHAPES.index("eyeBlinkRight")]] = np.exp(-(((t - 0.6) / 0.1) ** 2))[
+        :, None
+    ]
     turned = np.stack([0.1 * np.sin(2 * t), 0.05 * np.sin(t), 0.3 * np.sin(1.5 * t)], 1)
     poses = Poses(FACING @ matrix_from_rotvec(turned), np.tile([0.02, 0.0, 0.6], (count, 1)))
     who = np.random.default_rng(0).normal(size=len(response().modes)) * 0.5
-    placed, _ = fitter.placed(weights, poses, who)
+    placed, _ = fitter().placed(weights, poses, who)
     points = placed[..., :2] / placed[..., 2:] * FOCAL + (np.array(SIZE) - 1) / 2
     depth = (placed[..., 2:] - placed[:, :1, 2:]) / placed[..., 2:] * FOCAL
     return weights, poses, np.concatenate([points, depth], -1)
@@ -70,10 +78,9 @@ def as_points(values, fps: float = FPS) -> FacePoints:
 
 def test_the_fit_finds_what_its_own_points_do():
     weights, poses, points = acted()
-    fitter = Fitter(response())
     rays, depth = (points[..., :2] - (np.array(SIZE) - 1) / 2) / FOCAL, points[..., 2] / FOCAL
     rows = spread(rays)
-    fitted = fitter.express(rays, depth, fitter.identity(rays[rows], depth[rows]), np.zeros(52))
+    fitted = fitter().express(rays, depth, fitter().identity(rays[rows], depth[rows]), np.zeros(52))
     jaw = SHAPES.index("jawOpen")
     assert np.corrcoef(fitted.weights[:, jaw], weights[:, jaw])[0, 1] > 0.98
     apart = np.swapaxes(poses.rotations, 1, 2) @ fitted.poses.rotations
