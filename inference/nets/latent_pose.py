@@ -38,8 +38,9 @@ class LatentPoseConfig:
     (`nets/resnext.py`, `nets/mobilenet.py`; `nets/plain_encoder.py` and fine for small pictures); pool: how the
     descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
     has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
-    generator begins as a short training wants it (`Generator.begin`); coefficients: numbers that a head reads from the
-    pose descriptor, 0 for no head.
+    generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
+    itself, which the original's do not; coefficients: numbers that a head reads from the pose descriptor, 0 for no
+    head.
     """
 
     size: int = 256
@@ -58,6 +59,7 @@ class LatentPoseConfig:
     mask: bool = True
     personal: bool = False
     gain: float = 1.0
+    dense: bool = False
     coefficients: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -174,6 +176,10 @@ class Generator(nn.Module):
         })  # fmt: skip
         if config.personal:
             self.identity_embedding = nn.Parameter(torch.zeros(1, config.identity))
+        if config.dense:
+            self.start = nn.Linear(joint, self.constant.constant.numel())
+            nn.init.zeros_(self.start.weight)
+            nn.init.zeros_(self.start.bias)
         if config.gain != 1:
             self.begin()
 
@@ -194,8 +200,11 @@ class Generator(nn.Module):
         if identity is None:
             identity = self.identity_embedding.expand(len(pose), -1)
         *blocks, last = self.decoder_blocks.values()
-        affine = self._affine(torch.cat([identity, pose], 1))
+        joint = torch.cat([identity, pose], 1)
+        affine = self._affine(joint)
         x = self.constant.constant.expand(len(pose), -1, -1, -1)
+        if self.config.dense:
+            x = x + self.start(joint).reshape(x.shape)
         for block in blocks:
             x = block(x, affine)
         out = torch.tanh(last(torch.relu(_adain(x, *next(affine)))))

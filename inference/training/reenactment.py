@@ -42,6 +42,10 @@ Array = np.ndarray
 COEFFICIENTS = len(SHAPES) + 6  # weights, then the first two rows of the head's rotation
 _MIRRORED = [SHAPES.index(n.replace("Left", "?").replace("Right", "Left").replace("?", "Right")) for n in SHAPES]
 _FLIP = np.diag([-1.0, 1.0, 1.0])
+_IMPORTANCE = (
+    ("tongue", 0.2), ("eyeLook", 0.5), ("jawOpen", 2.0), ("eyeBlink", 1.5), ("mouthSmile", 1.5), ("mouthPucker", 1.5),
+    ("browInnerUp", 1.5),
+)  # fmt: skip
 _BACKGROUNDS = 256
 _WARM_BATCH = 64
 
@@ -216,7 +220,11 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
         for group in made.param_groups:
             group["lr"] = recipe["lr"] * rate
         batch = draw(bank, recipe["batch"] // 2, recipe["sources"], rng, augmented=recipe.get("augmented", True))
-        for name, value in _step(run, features, batch, recipe, step, made, told).items():
+        more = None
+        if recipe["poses"]:
+            more = draw(bank, recipe["poses"] // 2, 1, rng, augmented=recipe.get("augmented", True))
+        against = step >= recipe["adversarial_after"]
+        for name, value in _step(run, features, batch, recipe, (made, told), against=against, more=more).items():
             running[name] = running.get(name, 0.0) + value
         follow(run.average, run.net, min(recipe["average"], (1 + step) / (10 + step)))
         step += 1
@@ -263,13 +271,19 @@ def _read(net: LatentPose, batch: Batch, weights: dict[str, float]) -> tuple[Ten
     return pose, found
 
 
-def _step(  # noqa: PLR0917 - what a step works on
-    run: Run, features: FaceFeatures, batch: Batch, recipe: dict[str, Any], step: int,
-    made: torch.optim.Optimizer, told: torch.optim.Optimizer,
+def _step(
+    run: Run, features: FaceFeatures, batch: Batch, recipe: dict[str, Any],
+    optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer], *, against: bool, more: Batch | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """One step of the generator and, late, one of the discriminator on the same pictures; gives the losses."""
-    weights, net, against = recipe["weights"], run.net.train(), step >= recipe["adversarial_after"]
+    """One step of the generator and, late, one of the discriminator on the same pictures; gives the losses.
+
+    The pose encoder also reads `more`, of which no pictures are made.
+    """
+    weights, net, (made, told) = recipe["weights"], run.net.train(), optimisers
     pose, found = _read(net, batch, weights)
+    if more is not None:
+        _, further = _read(net, more, weights)
+        found = {name: 0.5 * (value + further[name]) for name, value in found.items()}
     if weights["twins"]:
         pose = torch.where(torch.rand(len(pose), 1) < 0.5, pose, pose.roll(len(pose) // 2, 0))
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe["bfloat16"]):
@@ -307,8 +321,8 @@ def _step(  # noqa: PLR0917 - what a step works on
 
 
 def _importance() -> Tensor:
-    """(58,) of coefficients: a turn of the head counts more than one of many shapes, gaze and tongue less."""
-    values = [0.2 if name.startswith("tongue") else 0.5 if name.startswith("eyeLook") else 1.0 for name in SHAPES]
+    """(58,) of coefficients: turns of the head and what is seen best in a face count more, gaze and tongue less."""
+    values = [next((value for start, value in _IMPORTANCE if name.startswith(start)), 1.0) for name in SHAPES]
     return torch.tensor([*values, *[2.0] * 6])
 
 

@@ -16,7 +16,8 @@ from inference.training import face_films, reenactment
 from inference.training.reenactment import Bank, coefficients_of, draw, mirrored
 
 RECIPE = {
-    "seed": 1, "steps": 4, "warm_up": 2, "batch": 4, "sources": 2, "lr": 1e-3, "beta": 0.9, "warmup": 2, "cooldown": 2,
+    "seed": 1, "steps": 4, "warm_up": 2, "batch": 4, "poses": 6, "sources": 2, "lr": 1e-3, "beta": 0.9, "warmup": 2,
+    "cooldown": 2,
     "clip": 5.0, "average": 0.9, "bfloat16": False, "adversarial_after": 2, "lr_discriminator": 2e-4,
     "discriminator_blocks": 4, "checkpoint_minutes": 10,
     "net": {
