@@ -32,6 +32,8 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
     parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
     parser.add_argument("--finished", type=Path, metavar="JOB", help="apply these frames instead of making some")
     parser.add_argument("--driver-head", metavar="OBJECT", help="a head of the opened .blend drives, rendered")
+    parser.add_argument("--driver-track", type=Path, metavar="FILE",
+                        help="a face_track.npz or Live Link CSV moves that head first")  # fmt: skip
     parser.add_argument("--driver-poses", metavar="OBJECT", help="kept poses of the opened .blend drive, as keyed")
     parser.add_argument("--mesh-head", metavar="OBJECT",
                         help="a head of the opened .blend does the same, rendered under the same numbers")  # fmt: skip
@@ -79,6 +81,8 @@ def _request(options: argparse.Namespace) -> ReenactRequest:
         UnderstudyError: a setting does not fit, or there is no such object.
     """
     given = [name for name in ("driver_head", "driver_poses") if getattr(options, name)]
+    if options.driver_track and not options.driver_head:
+        raise RequestError("a track moves a head", "Give --driver-head, too.", field="driver-track")
     if not given:
         return schema.from_flags(ReenactRequest, options)
     if len(given) > 1 or hasattr(options, "driver") or hasattr(options, "camera"):
@@ -90,7 +94,10 @@ def _request(options: argparse.Namespace) -> ReenactRequest:
     if options.driver_poses:
         item = poses.find_poses(bpy.context, options.driver_poses)
         return replace(request, driver=poses.write_keyed_poses(item, scene, span))
-    folder, fps = reenact.render_driver(_head(options.driver_head), scene, span)
+    head = _head(options.driver_head)
+    if options.driver_track is not None:
+        mesh_route.perform(options.driver_track.absolute(), head, scene, span[0])
+    folder, fps = reenact.render_driver(head, scene, span)
     return replace(request, driver=folder, fps=fps)
 
 

@@ -109,15 +109,12 @@ def render_mesh(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene, si
         UnderstudyError: the head has none of the shapes, or a frame was not written.
     """
     from ..inference.core.artifacts import FaceTrack
-    from .scene.face import find_faces
     from .scene.head_frames import HeadFrames, render_head
 
     track = FaceTrack.load(folder / RESULT)
     first = _first_number(folder)
     last = first + len(track.times) - 1
-    rig = head.find_armature() or (head.parent if head.parent and head.parent.type == "ARMATURE" else None)
-    meshes = find_faces([head, *head.children_recursive])
-    made = apply_face(folder / RESULT, scene, meshes, rig, frame_start=first, rate="FRAMES", take=f"{head.name} Face")
+    made = perform(folder / RESULT, head, scene, first)
     with Told(last - first + 1) as told:
         wishes = HeadFrames((first, last), size, transparent=True)
         files = render_head(head, (folder / MANIFEST).with_name("frames"), wishes, scene, told=told)
@@ -129,6 +126,19 @@ def render_mesh(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene, si
     path = folder / MANIFEST
     atomic_write_bytes(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
     return path, "; ".join([describe(made), *notes_of(made)])
+
+
+def perform(path: Path, head: bpy.types.Object, scene: bpy.types.Scene, first: int) -> Any:
+    """Let a head, what hangs on it and the armature that it hangs on do what a face did, from a frame on.
+
+    Raises:
+        InputError: the file is no face, or the head has none of the shapes.
+    """
+    from .scene.face import find_faces
+
+    rig = head.find_armature() or (head.parent if head.parent and head.parent.type == "ARMATURE" else None)
+    meshes = find_faces([head, *head.children_recursive])
+    return apply_face(path, scene, meshes, rig, frame_start=first, rate="FRAMES", take=f"{head.name} Face")
 
 
 def _first_number(folder: Path) -> int:

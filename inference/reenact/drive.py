@@ -48,7 +48,11 @@ def _kept(request: ReenactRequest, network: Network, base: str) -> PoseDescripto
     """Read descriptors that were made before, or were keyed."""
     path = request.driver
     assert path is not None
-    kept = PoseDescriptors.load(path)
+    try:
+        kept = PoseDescriptors.load(path)
+    except InputError as error:
+        hint = "A face track drives by way of a head: see --driver-head and --driver-track of the command in Blender."
+        raise InputError(error.message, hint if "'face_track'" in error.message else error.hint) from error
     if kept.header["network"] != base or kept.descriptors.shape[1] != network.pose_numbers:
         text = f"{path.name} holds {kept.descriptors.shape[1]} numbers a frame of another network"
         raise InputError(f"{text}; this one has {network.pose_numbers}.", "Make them again with this network.")

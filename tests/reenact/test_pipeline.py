@@ -20,7 +20,8 @@ from PIL import Image
 from understudy.tests.motion.roads import ROOT, Road
 from understudy.tests.reenact import clips
 
-from inference.core.artifacts import PoseDescriptors
+from inference.core.artifacts import FaceTrack, PoseDescriptors
+from inference.core.face_shapes import SHAPES
 from inference.core.formats.pictures import read_picture
 from inference.protocol.errors import RequestError
 from inference.protocol.events import Event
@@ -359,3 +360,14 @@ def test_a_full_disk_is_a_sentence_and_leaves_whole_frames(made: Path, tmp_path:
 @pytest.mark.parametrize(("pictures", "steps"), [(1, 125), (30, 230), (200, 230)])
 def test_more_pictures_call_for_more_steps_up_to_a_bound(pictures: int, steps: int) -> None:
     assert steps_for(pictures) == steps
+
+
+def test_a_face_track_as_driver_says_which_way_it_goes(made: Path, tmp_path: Path) -> None:
+    still = np.tile([1.0, 0.0, 0.0, 0.0], (2, 1))
+    header = {"unit": "m", "frame": "camera, upright", "fps": 24.0, "shapes": list(SHAPES)}
+    track = FaceTrack(
+        header, np.zeros((2, len(SHAPES))), still, np.zeros((2, 3)), np.tile(still[:, None], (1, 2, 1)), np.ones(2),
+        np.arange(2) / 24,
+    )  # fmt: skip
+    track.save(tmp_path / "face_track.npz")
+    assert "--driver-head" in refused(Road(tmp_path / "job"), asked(made, driver=tmp_path / "face_track.npz"))
