@@ -63,21 +63,24 @@ def _solve(hessians: Array, gradients: Array, stiff: Array, held: Array, values:
     """(T, N) the minimum where what is `held` (T, N) has its values."""
     count, size = gradients.shape
     free = ~held
-    bands = min(2 * size, (count - 1) * size) if count > 2 else size - 1
-    upper = np.zeros((count, size, max(bands, size - 1) + 1))  # [t, i, k]: the entry k to the right of the diagonal
+    if not stiff.any() or count <= 2:
+        alone = hessians * (free[:, :, None] & free[:, None, :])
+        alone[:, np.arange(size), np.arange(size)] += held
+        right = np.where(free, -_slope(hessians, gradients, stiff, np.where(held, values, 0.0)), 0.0)
+        return np.where(free, np.linalg.solve(alone, right[..., None])[..., 0], values)
+    upper = np.zeros((count, size, 2 * size + 1))  # [t, i, k]: the entry k to the right of the diagonal
     right = -_slope(hessians, gradients, stiff, np.where(held, values, 0.0))
     inner = hessians * (free[:, :, None] & free[:, None, :])
     for k in range(size):
         upper[:, : size - k, k] = np.diagonal(inner, k, 1, 2)
-    if count > 2:
-        ties = np.zeros((3, count, size))
-        for a, first in ((0, 1.0), (1, -2.0), (2, 1.0)):
-            for b, second in ((0, 1.0), (1, -2.0), (2, 1.0)):
-                if b >= a:
-                    ties[b - a, a : count - 2 + a] += first * second * stiff
-        upper[:, :, 0] += ties[0] * free
-        upper[:-1, :, size] += ties[1, :-1] * (free[:-1] & free[1:])
-        upper[:-2, :, 2 * size] += ties[2, :-2] * (free[:-2] & free[2:])
+    ties = np.zeros((3, count, size))
+    for a, first in ((0, 1.0), (1, -2.0), (2, 1.0)):
+        for b, second in ((0, 1.0), (1, -2.0), (2, 1.0)):
+            if b >= a:
+                ties[b - a, a : count - 2 + a] += first * second * stiff
+    upper[:, :, 0] += ties[0] * free
+    upper[:-1, :, size] += ties[1, :-1] * (free[:-1] & free[1:])
+    upper[:-2, :, 2 * size] += ties[2, :-2] * (free[:-2] & free[2:])
     upper[:, :, 0] = np.where(free, upper[:, :, 0], 1.0)
     right = np.where(free, right, 0.0)
     lower = upper.reshape(count * size, -1).T  # LAPACK's lower form has the same layout
