@@ -228,10 +228,10 @@ def _path(bodies: Sequence[Body], evidence: Evidence, known: Networks) -> Body:
         posed = known.body(body.shape.expand(len(body.place), -1), body.rotations)
         correction = known.prior.correction(body.rotations, noise)
         unlike = ((correction**2) / known.prior.spread).mean(1).numpy()
-        cost = np.nan_to_num(np.nanmean(misses(body, evidence, known.body), 0)) + 1.5 * unlike
+        cost = np.nan_to_num(_mean(misses(body, evidence, known.body))) + 1.5 * unlike
         if evidence.space is not None:
             gap = (keypoints_of(known.body, posed) + body.place[:, None] - evidence.space).norm(dim=-1).numpy()
-            cost = cost + np.nan_to_num(np.nanmean(gap - np.nanmean(gap, 1, keepdims=True), 1))
+            cost = cost + np.nan_to_num(_mean((gap - _mean(gap.T)[:, None]).T))
         costs.append(cost)
         joints.append(posed.joints.numpy())
     cost, where = np.stack(costs, 1), np.stack(joints, 1)  # (T, H), (T, H, 22, 3)
@@ -350,10 +350,16 @@ def _smoothed(body: Body, evidence: Evidence, settings: Settings) -> Body:
     return Body(body.shape, torch.from_numpy(matrix_from_quaternion(turned)).float(), torch.from_numpy(place).float())
 
 
+def _mean(values: Array) -> Array:
+    """Mean over the first axis of what is known, NaN where nothing is."""
+    count = np.isfinite(values).sum(0)
+    return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
+
+
 def _trust(ious: Sequence[Array], miss: Array, evidence: Evidence) -> Array:
     """(T,) in [0, 1]: how well a pose agrees with joints and masks, and how much of the person was in sight."""
-    joints = np.exp(-np.nan_to_num(np.nanmean(miss, 0), nan=1.0) / (2 * _GOOD_MISS))
-    masks = np.nanmean(np.stack([*ious, np.full(len(joints), np.nan)]), 0) if len(ious) else joints
+    joints = np.exp(-np.nan_to_num(_mean(miss), nan=1.0) / (2 * _GOOD_MISS))
+    masks = _mean(np.stack(ious)) if len(ious) else joints
     covered = np.clip(np.nan_to_num(masks, nan=0.8) / (1.4 * _GOOD_IOU), 0, 1)
     sight = np.max([(crops.confidence > 0).mean(1) for crops in evidence.crops], 0)
     return np.clip(joints * covered * np.sqrt(sight) * 1.15, 0.0, 1.0)

@@ -1,0 +1,171 @@
+"""The road from files to a body: people made up with known joints and outlines, usual ones and unusual ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from understudy.tests.body.bodies import parameters_of
+
+from inference import nets
+from inference.body.model import load_model, spread
+from inference.body.pipeline import run
+from inference.body.silhouette import Shadow
+from inference.core.artifacts import BodyMesh, BodyParameters, Keypoints2D
+from inference.core.body import place_bones
+from inference.core.cameras import Camera, project
+from inference.core.rotations import matrix_from_rotvec
+from inference.core.skeletons import OPENPOSE_137
+from inference.nets.gc_body import KEYPOINTS, PARENTS, PARTS, GcBody
+from inference.protocol.errors import InputError
+from inference.protocol.events import SilentReporter
+from inference.protocol.requests import BodyRequest
+from inference.runtime import weights
+
+Array = np.ndarray
+FRAMES, SIZE = 12, (480, 640)
+FROM_CAMERA = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
+QUICK: dict[str, Any] = {"refine": 6, "lift": False, "overlay": False, "focal_px": 640.0}
+
+
+class Notes(SilentReporter):
+    """Keeps what was warned of."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, str] = {}
+
+    def warning(self, code: str, text: str) -> None:
+        self.said[code] = text
+
+
+def body_net() -> GcBody:
+    net = nets.load(weights.locate("gc-body"))
+    assert isinstance(net, GcBody)
+    return net
+
+
+def film(folder: Path, shape: dict[str, float], *, shift_px: float = 0.0) -> tuple[BodyMesh, Array]:
+    """Keypoints and masks of somebody of a shape who lifts an arm and a knee before a camera; their body and joints.
+
+    Writes `keypoints.npz` and `masks/`. shift_px: how far to the right of the middle they stand.
+    """
+    net, model = body_net(), load_model()
+    time = np.linspace(0, 1, FRAMES)
+    turns = np.zeros((FRAMES, len(PARTS), 3))
+    names = [name for name, _, _ in PARTS]
+    turns[:, names.index("upperarm.L"), 1] = -0.9 * time
+    turns[:, names.index("thigh.R"), 0] = -0.7 * time
+    turns[:, names.index("shin.R"), 0] = 0.9 * time
+    turns[:, 0, 2] = 0.3
+    local = matrix_from_rotvec(turns)
+    world = local.copy()
+    for part, parent in enumerate(PARENTS):
+        if parent >= 0:
+            world[:, part] = world[:, parent] @ local[:, part]
+    vector = torch.tensor([[model.complete(shape).get(name, 0.0) for name in net.shape_names]]).float()
+    with torch.no_grad():
+        posed = net(vector.expand(FRAMES, -1), torch.from_numpy(local).float())
+    place = np.array([shift_px / 640 * 4.0, 4.0, 0.0])
+    mesh = model.mesh(shape, keys=False)
+    pose = spread(FROM_CAMERA.T @ world, model.bones, model.parents)
+    moving = parameters_of(mesh, pose, np.tile(place @ FROM_CAMERA, (FRAMES, 1)))
+    camera = Camera("c", SIZE, np.array([[640.0, 0, 239.5], [0, 640, 319.5], [0, 0, 1]]))
+    points = np.full((FRAMES, 137, 2), np.nan)
+    points[:, list(KEYPOINTS)] = project(camera, (posed.keypoints.numpy() + place) @ FROM_CAMERA)
+    inside = ((points > 0) & (points < SIZE)).all(-1)
+    header = {"unit": "px", "frame": "image", "fps": 30.0, "skeleton": "openpose137", "joints": list(OPENPOSE_137),
+              "image_size": list(SIZE), "source": "", "view": "c"}  # fmt: skip
+    Keypoints2D(header, np.where(inside[..., None], points, np.nan), 0.9 * inside, np.arange(FRAMES) / 30).save(
+        folder / "keypoints.npz"
+    )
+    (folder / "masks").mkdir()
+    for frame, mask in enumerate(Shadow(mesh, moving, camera).outlines(SIZE)):
+        cv2.imwrite(str(folder / "masks" / f"{frame:03d}.png"), mask.astype(np.uint8) * 255)
+    return mesh, place_bones(mesh, moving.pose, moving.root)[1]
+
+
+def made(folder: Path, notes: SilentReporter | None = None, **settings: Any) -> tuple[dict[str, Any], BodyParameters]:
+    request = BodyRequest(keypoints=folder / "keypoints.npz", **{"masks": folder / "masks", **QUICK, **settings})
+    numbers = run(request, folder / "job", notes or SilentReporter())
+    return numbers, BodyParameters.load(folder / "job" / "artifacts" / "body_parameters.npz")
+
+
+def upright(mesh: BodyMesh, parameters: BodyParameters) -> Array:
+    """(T,) metres of the head above the feet, on the floor."""
+    floor = np.array(parameters.header["floor_from_frame"])
+    _, heads = place_bones(mesh, parameters.pose, parameters.root)
+    level = heads @ floor[:3, :3].T + floor[:3, 3]
+    index = {name: row for row, name in enumerate(mesh.header["bones"])}
+    assert abs(level[:, [index["foot.L"], index["foot.R"]], 2].min(1)).max() < 0.3
+    return level[:, index["head"], 2] - level[:, [index["foot.L"], index["foot.R"]], 2].min(1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ({"gender": 0.3}, "adult"),
+        ({"age": 1 / 3, "height": 0.4}, "child"),
+        ({"weight": 1.0, "measure-waist-circ-incr": 1.0, "stomach-pregnant-incr": 1.0}, "large"),
+    ],
+)
+def test_people_of_all_kinds_become_bodies_that_stand_and_fit(
+    shape: dict[str, float], said: str, tmp_path: Path
+) -> None:
+    mesh, _ = film(tmp_path, shape)
+    numbers, parameters = made(tmp_path, height_m=mesh.header["measures_m"]["height"])
+    assert numbers["silhouette_iou"]["median"] > 0.55, said
+    assert numbers["measures_m"]["height"] == pytest.approx(mesh.header["measures_m"]["height"], abs=0.12)
+    body = BodyMesh.load(tmp_path / "job" / "artifacts" / "body_mesh.npz")
+    assert (upright(body, parameters) > 0.5 * numbers["measures_m"]["height"]).all()
+    assert json.loads((tmp_path / "job" / "report.json").read_text()) == numbers
+    assert "Measures" in (tmp_path / "job" / "report.html").read_text()
+
+
+def test_half_a_body_gets_a_warning_and_less_confidence(tmp_path: Path) -> None:
+    for name in ("whole", "half"):
+        (tmp_path / name).mkdir()
+    film(tmp_path / "whole", {})
+    film(tmp_path / "half", {}, shift_px=250.0)
+    notes = Notes()
+    numbers, _ = made(tmp_path / "half", notes)
+    assert "less than half of the body" in notes.said["cut-off"]
+    assert numbers["confidence"] < made(tmp_path / "whole")[0]["confidence"]
+
+
+def emptied(folder: Path) -> None:
+    for file in (folder / "masks").iterdir():
+        cv2.imwrite(str(file), np.zeros(SIZE[::-1], np.uint8))
+
+
+def doubled(folder: Path) -> None:
+    for file in (folder / "masks").iterdir():
+        mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        cv2.imwrite(str(file), np.maximum(mask, np.roll(mask, 130, 1)))
+
+
+@pytest.mark.parametrize(("spoil", "said"), [(emptied, "show nobody"), (doubled, "show more than this person")])
+def test_masks_that_cannot_be_believed_are_left_out_and_named(
+    spoil: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    film(tmp_path, {})
+    spoil(tmp_path)
+    notes = Notes()
+    numbers, parameters = made(tmp_path, notes)
+    assert f"{FRAMES} of {FRAMES} masks {said}" in notes.said["masks"]
+    assert "No mask" in notes.said["no-masks"]
+    assert numbers["silhouette_iou"] is None and np.isfinite(parameters.pose).all()
+
+
+def test_masks_of_another_size_and_joints_of_another_clip_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    film(tmp_path, {})
+    for file in (tmp_path / "masks").iterdir():
+        cv2.imwrite(str(file), np.zeros((300, 300), np.uint8))
+    with pytest.raises(InputError, match="300 x 300 px do not belong to pictures of 480 x 640 px"):
+        made(tmp_path)
+    assert not (tmp_path / "job" / "artifacts" / "body_parameters.npz").exists()
