@@ -371,3 +371,16 @@ def test_a_face_track_as_driver_says_which_way_it_goes(made: Path, tmp_path: Pat
     )  # fmt: skip
     track.save(tmp_path / "face_track.npz")
     assert "--driver-head" in refused(Road(tmp_path / "job"), asked(made, driver=tmp_path / "face_track.npz"))
+
+
+def test_a_network_is_made_the_persons_own_once_and_a_damaged_one_is_a_sentence(made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+    request = asked(made, frames="1-2", iterations=2)
+    assert road.run(request) == 0, road.message
+    before, plain = frames(road), Road(tmp_path / "plain")
+    assert "personalise" in road.stages and road.report()["iterations"] == 2
+    assert plain.run(asked(made, frames="1-2")) == 0 and frames(plain) != before
+    assert road.run(request) == 0 and "personalise" not in road.stages and frames(road) == before
+    (network,) = road.folder.path.glob("checkpoints/*/network.safetensors")
+    network.write_bytes(network.read_bytes()[:1000])
+    assert road.run(request) == 4 and "checkpoint of the person is damaged" in road.message
