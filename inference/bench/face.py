@@ -1,6 +1,6 @@
 """Figures of face capture: films of people left out, acting with known weights.
 
-python -m inference bench face --data DIR [--work DIR] [--seconds S] [--people N] [--out FILE]
+python -m inference bench face --data DIR [--work DIR] [--seconds S] [--people N] [--kinds calm busy] [--out FILE]
 
 `--work` keeps actors and films, so that a run that was stopped goes on where it was. Two rigs are filmed: the
 template's own shapes on other people, and the head model's own shapes, which nothing here was fitted to. Heads' frames
@@ -195,6 +195,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--work", type=Path, help="where actors and films are kept (default: a temporary folder)")
     parser.add_argument("--seconds", type=float, default=3.4, help="of each film")
     parser.add_argument("--people", type=int, default=99, help="actors of each rig at most")
+    parser.add_argument("--kinds", nargs="+", choices=_KINDS, default=list(_KINDS), help="how much is acted")
     parser.add_argument("--out", type=Path, help="write the tables here as .json and .md")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -208,7 +209,7 @@ def main(arguments: Sequence[str]) -> int:
         with Faces() as faces:
             for rig, foreign in (("template's", False), ("head model's", True)):
                 chosen = [file for file in files if file.stem.startswith("foreign_") == foreign][: options.people]
-                for kind in _KINDS:
+                for kind in options.kinds:
                     found = []
                     for file in chosen:
                         path = work / "films" / f"{file.stem}_{kind}_{options.seconds:g}.npz"

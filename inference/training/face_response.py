@@ -474,12 +474,8 @@ def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
     whole = joined(parts)
     code, mean = code_of(whole, recipe["code"])
     everything = joined([whole, mirrored(whole, mirror)]) if recipe["mirror"] else whole
-    fold = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) // 2 % 4 for name in frames.names])[
-        everything.actor
-    ]
-    tried = fold == 0
-    if "samples" in recipe:
-        np.savez(recipe["samples"], **vars(whole), fold=fold[whole.actor], code=code, code_mean=mean, mirror=mirror)
+    fold = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) // 2 % 4 for name in frames.names])
+    tried = fold[everything.actor] == 0
     layers = learn_reader(_rows(everything, ~tried), code, mean, recipe)
     trial = Reader(with_reader(response, code, mean, layers))
     unseen = _rows(whole, fold[whole.actor] == 0)
