@@ -150,7 +150,7 @@ def find_rig(context: bpy.types.Context) -> bpy.types.Object | None:
 
 def describe(made: Any) -> str:
     """What was made, in a sentence."""
-    bones = f", bones {', '.join(made.bones)}" if made.bones else ""
+    bones = f", turned: {', '.join(made.bones)}" if made.bones else ""
     return f"{made.action}: {made.keys} shape keys of {', '.join(made.meshes) or 'no mesh'}{bones}"
 
 
