@@ -143,7 +143,7 @@ def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector
                 identity = float(1 - (_who(judge, rgb[None])[0] @ average[a]).mean())
                 pose = [measures.landmark_error(marks, targets[a], aligned=way) for way in (True, False)]
                 rows.append([identity, *pose])
-        (c, ca, cp), (o, oa, _) = np.nanmean(cross, 0), np.nanmean(own, 0)
+        (c, ca, cp), (o, oa, _) = _means(cross), _means(own)
         table.add(name, float(c), float(ca), float(cp), float(o), float(oa), 100 * float(np.mean(missing)))
     copied, truth = [], []
     for a in range(people):
@@ -152,13 +152,19 @@ def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector
         errors = [measures.landmark_error(marks, targets[a], aligned=way) for way in (True, False)]
         copied.append([1 - (true_who[a, :1] @ average[a]).mean(), *errors])
         truth.append(1 - (_who(judge, seen.images[a, 1:])[0] @ average[a]).mean())
-    c, ca, cp = np.nanmean(copied, 0)
+    c, ca, cp = _means(copied)
     table.add("copying the source", float(c), float(ca), float(cp), None, None, None)
     table.add("the true person in another film", float(np.mean(truth)), 0.0, 0.0, None, None, None)
     others = average @ average.T
     far = float(1 - others[~np.eye(people, dtype=bool)].mean())
     table.note = f"Two different people are {far:.2f} apart by the same measure."
     return table
+
+
+def _means(rows: list[list[float]]) -> list[float]:
+    """Means of columns over what is known; NaN where nothing is."""
+    columns = np.array(rows, float).T
+    return [float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else np.nan for column in columns]
 
 
 @torch.no_grad()
@@ -190,7 +196,7 @@ def between(net: Network, moving: Seen, detector: measures.Detector) -> Table:
             row.append(_rank_correlation(steps[known], values[known]) if known.sum() > 4 else float("nan"))
         table.add(f"{person + 1}", *(abs(value) for value in row))
     rows = np.array([row[1:] for row in table.rows], float)
-    table.add("mean", *np.nanmean(rows, 0).tolist())
+    table.add("mean", *_means(rows.tolist()))
     table.add("wanted", ">= 0.95", ">= 0.95")
     return table
 

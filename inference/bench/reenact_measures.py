@@ -92,7 +92,7 @@ def landmark_error(found: Array, truth: Array, *, aligned: bool = False) -> floa
         found = a * scale[:, None, None] + truth.mean(1, keepdims=True)
     eyes = np.linalg.norm(truth[:, _OUTER[0]] - truth[:, _OUTER[1]], axis=-1)
     off = np.linalg.norm(found - truth, axis=-1)[:, _FACE].mean(1) / np.maximum(eyes, 0.25 * np.nanmedian(eyes))
-    return float(np.nanmean(off))
+    return float(np.nanmean(off)) if np.isfinite(off).any() else float("nan")
 
 
 def openings(landmarks: Array) -> Array:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from .mobilenet import MobileNetV2
 from .plain_encoder import PlainEncoder
 from .resnext import ResidualEncoder
-from .spectral import SpectralConv2d, SpectralLinear
+from .spectral import SpectralConv2d, SpectralLinear, set_limited
 
 NAME = "latent-pose"
 SCHEMA = 1
@@ -39,7 +39,8 @@ class LatentPoseConfig:
     descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
     has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
     generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
-    itself, which the original's do not; coefficients: numbers that a head reads from the pose descriptor, 0 for no
+    itself, which the original's do not; spectral: whether the generator's layers are divided by their largest singular
+    value; coefficients: numbers that a head reads from the pose descriptor, 0 for no
     head.
     """
 
@@ -60,6 +61,7 @@ class LatentPoseConfig:
     personal: bool = False
     gain: float = 1.0
     dense: bool = False
+    spectral: bool = True
     coefficients: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,6 +182,7 @@ class Generator(nn.Module):
             self.start = nn.Linear(joint, self.constant.constant.numel())
             nn.init.zeros_(self.start.weight)
             nn.init.zeros_(self.start.bias)
+        set_limited(self, limited=config.spectral)
         if config.gain != 1:
             self.begin()
 

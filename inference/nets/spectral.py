@@ -15,8 +15,10 @@ _FIRST = 3  # power iterations before the first step, without which the first we
 class Spectral(nn.Module):
     """A weight (out, ...) with the vectors of its largest singular value: one power iteration a training step.
 
-    In evaluation the stored vectors are used as they are: sigma = u^T W v.
+    In evaluation the stored vectors are used as they are: sigma = u^T W v. Not `limited`: the weight as it is.
     """
+
+    limited = True
 
     def __init__(self, weight: Tensor, *, bias: bool = True, eps: float = 1e-12) -> None:
         super().__init__()
@@ -33,6 +35,8 @@ class Spectral(nn.Module):
 
     def effective(self) -> Tensor:
         """The weight over its largest singular value."""
+        if not self.limited:
+            return self.weight_orig
         rows = self.weight_orig.reshape(len(self.weight_orig), -1)
         if self.training:
             self._iterate()
@@ -45,6 +49,13 @@ class Spectral(nn.Module):
         rows = self.weight_orig.reshape(len(self.weight_orig), -1)
         self.weight_v.copy_(functional.normalize(rows.t() @ self.weight_u, dim=0, eps=self.eps))
         self.weight_u.copy_(functional.normalize(rows @ self.weight_v, dim=0, eps=self.eps))
+
+
+def set_limited(net: nn.Module, *, limited: bool) -> None:
+    """Let all layers of a network be divided by their largest singular value, or none."""
+    for module in net.modules():
+        if isinstance(module, Spectral):
+            module.limited = limited
 
 
 class SpectralConv2d(Spectral):
