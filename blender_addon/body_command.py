@@ -34,9 +34,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
     group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
                        help="write body and motion: .fbx, .glb, .usdc or .usdz; may be repeated")  # fmt: skip
     group.add_argument("--name", default="", help="name of the body")
-    group.add_argument(
-        "--skeleton", choices=body.SKELETONS, default="anny", help="whose bones (default anny)"
-    )
+    group.add_argument("--skeleton", choices=body.SKELETONS, default="anny", help="whose bones (default anny)")
     group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
     group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
                        help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
