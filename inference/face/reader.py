@@ -15,7 +15,7 @@ from .solve import bounded
 
 Array = np.ndarray
 _SHAPES = 52
-_POSE_STEPS = 2
+_POSE_STEPS = 1
 
 
 class Reader:
