@@ -26,6 +26,7 @@ NAME = "latent-pose"
 SCHEMA = 1
 _START = 4  # side of the constant, px
 _EPS = 1e-4
+_LATER, _MAPS = 16, 24  # side and number of the maps that descriptors add
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class LatentPoseConfig:
     descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
     has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
     generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
-    itself, which the original's do not; spectral: whether the generator's layers are divided by their largest singular
-    value; coefficients: numbers that a head reads from the pose descriptor, 0 for no
-    head.
+    itself, and with 16 what has grown from it at 16 px, which the original's do not; spectral: whether the generator's
+    layers are divided by their largest singular value; coefficients: numbers that a head reads from the pose
+    descriptor, 0 for no head.
     """
 
     size: int = 256
@@ -60,7 +61,7 @@ class LatentPoseConfig:
     mask: bool = True
     personal: bool = False
     gain: float = 1.0
-    dense: bool = False
+    dense: int = 0
     spectral: bool = True
     coefficients: int = 0
 
@@ -182,6 +183,13 @@ class Generator(nn.Module):
             self.start = nn.Linear(joint, self.constant.constant.numel())
             nn.init.zeros_(self.start.weight)
             nn.init.zeros_(self.start.bias)
+        if config.dense == _LATER:
+            self.later = nn.Sequential(
+                nn.Linear(joint, _MAPS * _LATER**2), nn.Unflatten(1, (_MAPS, _LATER, _LATER)),
+                nn.Conv2d(_MAPS, min(config.size * config.width // _LATER, config.widest), 1),
+            )  # fmt: skip
+            for parameter in self.later[2].parameters():
+                nn.init.zeros_(parameter)
         set_limited(self, limited=config.spectral)
         if config.gain != 1:
             self.begin()
@@ -210,6 +218,8 @@ class Generator(nn.Module):
             x = x + self.start(joint).reshape(x.shape)
         for block in blocks:
             x = block(x, affine)
+            if self.config.dense == x.shape[-1] == _LATER:
+                x = x + self.later(joint)
         out = torch.tanh(last(torch.relu(_adain(x, *next(affine)))))
         rgb = 0.75 * out[:, :3] + 0.5
         mask = 0.5 * out[:, 3:] + 0.5 if self.mask else torch.ones_like(rgb[:, :1])
