@@ -1,7 +1,8 @@
 """Published regressors of body parameters, to run their weights.
 
-HMR's as SPIN has it (Kanazawa 2018, Kolotouros 2019), and STRAPS' (Sengupta 2020). Both give SMPL's parameters, for which a user needs a model file of their own. Attributes are named as in the published
-checkpoints. Where a checkpoint has an encoder, pictures are read, else features.
+HMR's as SPIN has it (Kanazawa 2018, Kolotouros 2019), and STRAPS' (Sengupta 2020). Both give SMPL's parameters, for
+which a user needs a model file of their own. Attributes are named as in the published checkpoints. Where a checkpoint
+has an encoder, pictures are read, else features.
 """
 
 from __future__ import annotations
