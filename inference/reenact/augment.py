@@ -1,6 +1,6 @@
 """What is done to a driver's picture so that its descriptor cannot tell who it shows (Burkov 2020, section 3.2).
 
-Half of the pictures are stretched, x and y each by itself; then up to five of a dozen changes of colour, sharpness and
+Pictures are stretched, x and y each by itself; then up to five of a dozen changes of colour, sharpness and
 shape follow. Pictures are (S, S, 3) uint8.
 """
 
@@ -15,9 +15,9 @@ Array = np.ndarray
 _MOST = 5
 
 
-def augment(image: Array, rng: np.random.Generator) -> Array:
-    """Change one picture."""
-    if rng.random() < 0.5:
+def augment(image: Array, rng: np.random.Generator, *, stretched: float = 0.5) -> Array:
+    """Change one picture; `stretched`: how probably also its width and height."""
+    if rng.random() < stretched:
         image = _stretched(image, rng)
     for index in rng.permutation(len(_CHANGES))[: rng.integers(0, _MOST + 1)]:
         image = _CHANGES[index](image, rng)

@@ -125,14 +125,16 @@ def background(size: int, rng: np.random.Generator) -> Array:
     return (picture.clip(0, 1) * 255).astype(np.uint8)
 
 
-def draw(bank: Bank, pairs: int, sources: int, rng: np.random.Generator, *, augmented: bool = True) -> Batch:
+def draw(
+    bank: Bank, pairs: int, sources: int, rng: np.random.Generator, *, augmented: bool = True, stretched: float = 0.5
+) -> Batch:
     """Draw twins: of each `sources` frames that say who it is, and one hold-out frame."""
     samples: list[list[Any]] = [[], []]
     for _ in range(pairs):
         place = int(rng.integers(len(bank.images))), int(rng.integers(bank.images.shape[1]))
         shift, flip = _shift(rng), rng.random() < 0.5
         for side, where in enumerate((place, bank.twin(*place))):
-            sample = _sample(bank, where, sources, shift, rng, augmented=augmented)
+            sample = _sample(bank, where, sources, shift, rng, stretched=stretched if augmented else None)
             samples[side].append(_mirrored_sample(sample) if flip else sample)
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*samples[0], *samples[1], strict=True)]
     pictures = [a.movedim(-1, -3).float().div(255) for a in arrays[:4]]
@@ -140,7 +142,8 @@ def draw(bank: Bank, pairs: int, sources: int, rng: np.random.Generator, *, augm
 
 
 def _sample(
-    bank: Bank, place: tuple[int, int], sources: int, shift: Array, rng: np.random.Generator, *, augmented: bool
+    bank: Bank, place: tuple[int, int], sources: int, shift: Array, rng: np.random.Generator, *,
+    stretched: float | None,
 ) -> list[Any]:  # fmt: skip
     film, frame = place
     others = [k for k in range(bank.images.shape[1]) if k != frame]
@@ -151,7 +154,7 @@ def _sample(
     for k in rng.choice(others, sources, replace=False):
         seen = bank.masks[film, k]
         who.append(_before(_toned(bank.images[film, k], seen, tone), seen, bank, rng))
-    driver = augment(driver, rng) if augmented else driver
+    driver = driver if stretched is None else augment(driver, rng, stretched=stretched)
     return [np.stack(who), driver, truth, mask[..., None], bank.coefficients[place], film]
 
 
@@ -215,14 +218,15 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
         run.average.load_state_dict(run.net.state_dict())
     began = saved = time.monotonic()
     running: dict[str, float] = {}
+    changes = {"augmented": recipe.get("augmented", True), "stretched": recipe.get("stretched", 0.5)}
     while step < steps and not (out / "cancel").exists():
         rate = min(1.0, (step + 1) / recipe["warmup"], (steps - step) / recipe["cooldown"])
         for group in made.param_groups:
             group["lr"] = recipe["lr"] * rate
-        batch = draw(bank, recipe["batch"] // 2, recipe["sources"], rng, augmented=recipe.get("augmented", True))
+        batch = draw(bank, recipe["batch"] // 2, recipe["sources"], rng, **changes)
         more = None
         if recipe["poses"]:
-            more = draw(bank, recipe["poses"] // 2, 1, rng, augmented=recipe.get("augmented", True))
+            more = draw(bank, recipe["poses"] // 2, 1, rng, **changes)
         against = step >= recipe["adversarial_after"]
         for name, value in _step(run, features, batch, recipe, (made, told), against=against, more=more).items():
             running[name] = running.get(name, 0.0) + value
@@ -339,7 +343,7 @@ def _left_out(held: Bank, count: int, rng: np.random.Generator) -> Batch:
     films, frames = (rng.integers(most, size=count) for most in held.images.shape[:2])
     still = np.zeros(2)
     places = zip(films.tolist(), frames.tolist(), strict=True)
-    rows = [_sample(held, place, 4, still, rng, augmented=False) for place in places]
+    rows = [_sample(held, place, 4, still, rng, stretched=None) for place in places]
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)]
     return Batch._make([*(a.movedim(-1, -3).float().div(255) for a in arrays[:4]), *arrays[4:]])
 
