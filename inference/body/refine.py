@@ -66,7 +66,7 @@ class Fit:
     steps: int
     masked: int
     shape: bool
-    rate: float = 0.02
+    rate: float = 0.05
     smooth: float = 1.0
 
 

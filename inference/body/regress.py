@@ -30,7 +30,7 @@ from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
 _STRETCH = 160  # frames that are fitted at a time
-_MASKED = 3  # of the steps of a stretch, with fewer points of the skin than those that find the shape
+_MASKED = 6  # of the steps of a stretch, with fewer points of the skin than those that find the shape
 _LOOKS = 16  # frames that the shape is found from
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
@@ -53,7 +53,7 @@ class Settings:
     between the first view's camera and the pelvis in the first frame that shows it.
     """
 
-    refine: int = 30
+    refine: int = 60
     smoothing: float = 0.5
     hypotheses: bool = True
     min_confidence: float = 0.3

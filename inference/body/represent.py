@@ -93,7 +93,7 @@ def crop(view: View, side: int, min_confidence: float, level: Array) -> Crops:
         out.shift[at] = look @ VIEW_FROM_CAMERA @ view.camera.translation
         mask = view.masks(at)
         if mask is not None:
-            out.masks[at] = _cut(mask, view.camera, look, out.half[at], side)
+            out.masks[at] = _cut(mask, view, look, out.half[at], side)
             out.masked[at] = out.masks[at].any()
     return out
 
@@ -112,9 +112,9 @@ def _looking_at(rays: Array) -> Array:
     return turn
 
 
-def _cut(mask: Array, camera: Camera, look: Array, half: float, side: int) -> Array:
-    """(S, S) share of each pixel of a crop that the mask covers."""
-    height, width = mask.shape
+def _cut(mask: Array, view: View, look: Array, half: float, side: int) -> Array:
+    """(S, S) share of each pixel of a crop that the mask covers; it shows what the keypoints' pictures show."""
+    (height, width), camera, size = mask.shape, view.camera, view.keypoints.image_size
     fine = side * _FINE
     at = ((np.arange(fine) + 0.5) * 2 / fine - 1) * half
     x, y = np.meshgrid(at, at)
@@ -122,7 +122,7 @@ def _cut(mask: Array, camera: Camera, look: Array, half: float, side: int) -> Ar
     ahead = rays[:, 2] > 1e-3
     alone = Camera("crop", camera.size, camera.matrix, camera.distortion, fisheye=camera.fisheye)
     pixel = np.where(ahead[:, None], project(alone, np.where(ahead[:, None], rays, [0, 0, 1.0])), -10.0)
-    pixel = (pixel + 0.5) * [width / camera.size[0], height / camera.size[1]] - 0.5
+    pixel = (pixel + 0.5) * [width / size[0], height / size[1]] - 0.5
     grid = pixel.reshape(fine, fine, 2).astype(np.float32)
     plane = np.ascontiguousarray(mask, dtype=bool).view(np.uint8)
     read = cv2.remap(plane, grid, None, cv2.INTER_NEAREST)  # type: ignore[call-overload]

@@ -403,7 +403,7 @@ class BodyRequest:
     min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
     lift: Annotated[bool, About("Lift one camera's keypoints to space first, which fixes most of the depth.")] = True
     hypotheses: Annotated[bool, About("Weigh other readings of a frame, where a limb may be before or behind.")] = True
-    refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 30
+    refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 60
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
     loose_clothes: Annotated[bool, About("The mask shows clothes that are wider than the body.")] = False
     model: Annotated[

@@ -16,6 +16,7 @@ from inference.body.silhouette import Shadow, overlap
 from inference.core.artifacts import BodyMesh, BodyParameters, Keypoints2D
 from inference.core.body import place_bones
 from inference.core.cameras import pinhole, project
+from inference.core.metrics import pa_mpjpe
 from inference.core.rotations import matrix_from_rotvec
 from inference.core.skeletons import OPENPOSE_137
 from inference.nets.gc_body import KEYPOINTS, PARTS
@@ -81,12 +82,11 @@ def test_the_body_covers_the_mask_and_stands_where_the_person_does() -> None:
     assert found.confidence.min() > 0.5
 
 
-def test_joints_lie_near_the_true_ones() -> None:
+def test_joints_lie_near_the_true_ones_but_for_the_size_that_one_camera_cannot_see() -> None:
     _, mesh, truth = filmed()
     found = read()
     mine, theirs = (place_bones(m, p.pose, p.root)[1] for m, p in ((mesh_of(found), found), (mesh, truth)))
-    mine, theirs = mine - mine[:, :1], theirs - theirs[:, :1]
-    assert np.linalg.norm(mine - theirs, axis=-1).mean() < 0.12
+    assert pa_mpjpe(mine, theirs) < 0.06
 
 
 def test_a_known_distance_gives_the_height() -> None:
