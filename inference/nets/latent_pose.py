@@ -41,8 +41,8 @@ class LatentPoseConfig:
     has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
     generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
     itself, and with 16 what has grown from it at 16 px, which the original's do not; spectral: whether the generator's
-    layers are divided by their largest singular value; coefficients: numbers that a head reads from the pose
-    descriptor, 0 for no head.
+    layers are divided by their largest singular value; hidden: numbers between descriptors and normalisations, 0 for
+    the original's; coefficients: numbers that a head reads from the pose descriptor, 0 for no head.
     """
 
     size: int = 256
@@ -63,6 +63,7 @@ class LatentPoseConfig:
     gain: float = 1.0
     dense: int = 0
     spectral: bool = True
+    hidden: int = 0
     coefficients: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class Generator(nn.Module):
         self.decoder_blocks = nn.ModuleDict({str(k): block for k, block in enumerate(blocks)})
         self.decoder_blocks[str(len(blocks) + 2)] = SpectralConv2d(widths[-1], 3 + config.mask, 3)
         joint = config.identity + config.pose
-        hidden = max(joint, 512)
+        hidden = config.hidden or max(joint, 512)
         self.affine_params_projector = nn.ModuleDict({
             "0": SpectralLinear(joint, hidden), "2": SpectralLinear(hidden, 2 * sum(self.channels))
         })  # fmt: skip

@@ -10,9 +10,9 @@ import torch
 
 from inference.core.face_shapes import SHAPES
 from inference.nets.face_features import FaceFeatures, FeaturesConfig
-from inference.nets.latent_pose import LatentPose
+from inference.nets.latent_pose import LatentPose, LatentPoseConfig
 from inference.reenact import losses
-from inference.training import face_films, reenactment
+from inference.training import face_films, narrow_pose, reenactment
 from inference.training.reenactment import Bank, coefficients_of, draw, mirrored
 
 RECIPE = {
@@ -144,3 +144,32 @@ def test_people_in_the_same_pose_are_turned_alike_and_lie_where_their_landmarks_
     assert lips[1] > lips[0] + 3, "the jaw opens"
     nose = [(2 * marks[1, 0] - marks[234, 0] - marks[454, 0]) / 30 for marks in (straight, turned)]
     assert abs(nose[0]) < 0.2 < abs(nose[1]), "the head turns"
+
+
+def test_a_descriptor_in_other_directions_tells_the_generator_the_same() -> None:
+    config = LatentPoseConfig(**{**RECIPE["net"], "gain": 10.0, "spectral": False})  # type: ignore[arg-type]
+    torch.manual_seed(4)
+    net, g = LatentPose(config).eval(), torch.Generator().manual_seed(5)
+    images, who = torch.rand(40, 3, 32, 32, generator=g), torch.randn(40, 24, generator=g)
+    with torch.no_grad():
+        found = net.embedder.pose(images)
+        directions = np.random.default_rng(6).normal(size=(12, 12))
+        other = LatentPose(config).eval()
+        other.load_state_dict(narrow_pose.narrowed(net.state_dict(), directions, found.numpy(), config))
+        poses = other.embedder.pose(images)
+        assert not torch.allclose(poses, found, atol=1e-2)
+        assert torch.allclose(other.generator(who, poses).rgb, net.generator(who, found).rgb, atol=2e-3)
+        assert torch.allclose(other.reader(poses), net.reader(found), atol=1e-3)
+
+
+def test_directions_that_poses_explain_come_before_those_of_people() -> None:
+    rng = np.random.default_rng(7)
+    poses, people = rng.normal(size=(80, 4, 2)), rng.normal(size=(80, 1, 3))
+    ring = np.concatenate([poses, np.roll(poses, -1, 0)], 1)  # each film holds its poses, then the next one's
+    mixed = np.concatenate([ring, np.broadcast_to(3 * people, (80, 8, 3))], -1) @ rng.normal(size=(5, 5))
+    kept = narrow_pose.explained(mixed, ring.reshape(-1, 2))[:, :2]
+    read = mixed.reshape(-1, 5) @ kept
+    who = np.broadcast_to(people, (80, 8, 3)).reshape(-1, 3)
+    assert abs(np.corrcoef(read.T, who.T)[:2, 2:]).max() < 0.3
+    back = np.linalg.lstsq(read, ring.reshape(-1, 2), rcond=None)[0]
+    assert np.abs(read @ back - ring.reshape(-1, 2)).mean() < 0.15
