@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nets.gc_body import GcBody, Posed
+from ..nets.gc_body import GcBody, Posed, usual_spread
 from ..nets.gc_ssn import NEAR, rotation_from_six, six_from_rotation, soft_iou, splat
 from ..nets.pose_prior import PosePrior, pose_vector
 from ..protocol.events import Reporter
@@ -146,7 +146,10 @@ def energy(current: Body, start: Body, evidence: Evidence, known: Known, g: torc
     count, body = len(current.place), known.body
     posed = body(current.shape.expand(count, -1), current.rotations)
     keypoints = keypoints_of(body, posed) + current.place[:, None]
-    loss = 0.3 * _unlike_people(current, known.prior, g) + 0.05 * ((current.shape - start.shape) ** 2).mean()
+    loss = (
+        0.3 * _unlike_people(current, known.prior, g)
+        + 0.02 * (((current.shape - start.shape) / usual_spread(body)) ** 2).mean()
+    )
     for crops in evidence.crops:
         loss = loss + 4.0 * _off(keypoints, crops) / len(evidence.crops)
         if body.config.points:

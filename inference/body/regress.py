@@ -8,7 +8,7 @@ found for the clip, and poses are fitted, a stretch at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
 _STRETCH = 160  # frames that are fitted at a time
+_LENGTHS = ("torso-scale-vert-incr", "upperlegs-height-incr", "lowerlegs-height-incr")  # for the very tall
 _MASKED = 6  # of the steps of a stretch, with fewer points of the skin than those that find the shape
 _LOOKS = 16  # frames that the shape is found from
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
@@ -267,39 +268,45 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     index = torch.from_numpy(some)
     first = Body(start.shape, start.rotations[index], start.place[index])
     found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
-    if evidence.distance_m is not None and evidence.space is None:
-        # What is seen fixes distance over height, and so a distance gives the height.
-        ratio = evidence.distance_m[index] / in_view(found.place, evidence.part(some).crops[0]).norm(dim=-1)
-        tall = float(ratio[ratio.isfinite()].mean() * height(known.body, found.shape))
-        sized = replace(evidence, height_m=tall)
-        found = fit(
-            _sized(found, tall, sized.part(some), known.body),
-            sized.part(some),
-            Known(known.body, known.prior, how),
-            report,
-        )
     shape = found.shape
     start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
+    body = _posed_to(Body(shape, start.rotations, start.place), evidence, known, (settings.refine, settings), report)
+    if evidence.distance_m is None or evidence.space is not None:
+        return body
+    # What is seen fixes distance over height, and so a distance gives the height.
+    ratio = evidence.distance_m / in_view(body.place, evidence.crops[0]).norm(dim=-1)
+    tall = float(ratio[ratio.isfinite()].mean() * height(known.body, body.shape))
+    body = _sized(body, tall, evidence, known.body)
+    return _posed_to(body, evidence, known, (settings.refine // 2, settings), report)
+
+
+def _posed_to(
+    start: Body, evidence: Evidence, known: Networks, effort: tuple[int, Settings], report: Reporter
+) -> Body:  # fmt: skip
+    """Poses and places fitted by so many steps, a stretch at a time, the shape as it is."""
+    (steps, settings), count = effort, len(start.place)
     parts, thin = [], known.body.thinned(600)
     for begin in range(0, count, _STRETCH):
         at = np.arange(begin, min(count, begin + _STRETCH))
         index = torch.from_numpy(at)
-        part = Body(shape, start.rotations[index], start.place[index])
-        how = Fit(settings.refine, masked=min(_MASKED, settings.refine), shape=False, smooth=settings.smoothing)
+        part = Body(start.shape, start.rotations[index], start.place[index])
+        how = Fit(steps, masked=min(_MASKED, steps), shape=False, smooth=settings.smoothing)
         parts.append(fit(part, evidence.part(at), Known(thin, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
-    return Body(shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
+    return Body(start.shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
 
 
 def _sized(body: Body, tall: float, evidence: Evidence, model: GcBody) -> Body:
-    """The same body `tall` metres high, or as near as its parameter of height takes it, and as large to the eye."""
-    row = model.shape_names.index("height")
-    tried = torch.linspace(0, 1, 21)
-    shapes = body.shape.repeat(21, 1)
-    shapes[:, row] = tried
+    """The same body `tall` metres high, or as near as its parameters take it, and as large to the eye."""
+    low, high = body.shape.clone(), body.shape.clone()
+    low[model.shape_names.index("height")], high[model.shape_names.index("height")] = 0.0, 1.0
+    longer = high.clone()
+    longer[[model.shape_names.index(name) for name in _LENGTHS]] = 1.0
+    way = torch.linspace(0, 1, 21)[:, None]
+    shapes = torch.cat([torch.lerp(low, high, way), torch.lerp(high, longer, way[1:])])
     heights = np.array([float(height(model, shape)) for shape in shapes])
-    shape = body.shape.clone()
-    shape[row] = float(np.interp(tall, heights, tried.numpy()))
+    at = float(np.interp(tall, heights, np.arange(len(heights))))
+    shape = torch.lerp(shapes[int(at)], shapes[min(int(at) + 1, len(shapes) - 1)], at - int(at))
     return _rescaled(Body(shape, body.rotations, body.place), body.shape, evidence, model)
 
 

@@ -171,6 +171,13 @@ class GcBody(nn.Module):
         return torch.where(index[:, None] >= 0, posed.joints[:, index.clamp(min=0)], posed.keypoints)
 
 
+def usual_spread(body: GcBody) -> Tensor:
+    """(S,) how much people differ: without it a child close by is as good as a grown man far away."""
+    named = {"gender": 0.4, "age": 0.12}
+    changes = torch.full((len(body.config.changes),), 0.25)
+    return torch.cat([torch.tensor([named.get(name, 0.22) for name in body.config.phenotypes]), changes])
+
+
 def build(config: dict[str, Any]) -> GcBody:
     """Make the body that a weights file describes."""
     lists = {name: tuple(config[name]) for name in ("phenotypes", "changes")}

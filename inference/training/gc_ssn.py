@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from ..core.rotations import matrix_from_rotvec
 from ..nets import gc_ssn
-from ..nets.gc_body import EVALUATED, GcBody, Posed
+from ..nets.gc_body import EVALUATED, GcBody, Posed, usual_spread
 from ..nets.gc_ssn import Estimate, GcConfig, Generator, Seen, project, render, rotation_from_six, soft_iou, splat
 from ..nets.pose_prior import PosePrior, pose_vector
 from . import motions
@@ -166,13 +166,6 @@ def mean_shape(body: GcBody) -> Tensor:
     """(S,) the shape that nothing speaks against."""
     rest = torch.zeros(len(body.config.changes))
     return torch.cat([torch.tensor([0.67 if name == "age" else 0.5 for name in body.config.phenotypes]), rest])
-
-
-def usual_spread(body: GcBody) -> Tensor:
-    """(S,) how much people differ: without it a child close by is as good as a grown man far away."""
-    named = {"gender": 0.4, "age": 0.12}
-    changes = torch.full((len(body.config.changes),), 0.25)
-    return torch.cat([torch.tensor([named.get(name, 0.22) for name in body.config.phenotypes]), changes])
 
 
 def robust(difference: Tensor) -> Tensor:
