@@ -102,7 +102,7 @@ def test_smoothing_takes_jitter_off():
     _, _, points = acted()
     shaken = points + np.random.default_rng(1).normal(size=points.shape) * 0.6
     track = capture(as_points(shaken), response(), CaptureSettings(focal_px=FOCAL), SilentReporter())
-    rough, soft = (np.abs(np.diff(w, 2, axis=0)).mean() for w in (track.weights_raw, track.weights))
+    rough, soft = (np.abs(np.diff(np.asarray(w), n=2, axis=0)).mean() for w in (track.weights_raw, track.weights))
     assert soft < 0.5 * rough
 
 

@@ -67,7 +67,8 @@ def test_a_film_becomes_a_track_with_overlay_report_and_a_phones_file(tmp_path):
         tmp_path, film(tmp_path / "a.mp4"), overlay=True, visemes=True, export=tmp_path / "take.csv"
     )
     assert track.weights.shape == (10, 52) and track.fps == pytest.approx(25.0) and numbers["seen"] == 10
-    assert list(track.header["shapes"]) == list(SHAPES) and track.visemes.shape == (10, len(VISEMES))
+    assert list(track.header["shapes"]) == list(SHAPES) and track.visemes is not None
+    assert track.visemes.shape == (10, len(VISEMES))
     first, last = (2 * np.arctan2(track.rotations[k, 2], track.rotations[k, 0]) for k in (0, 9))
     assert abs(np.degrees(first - last)) == pytest.approx(18, abs=3)
     artifacts = tmp_path / "job" / "artifacts"
@@ -91,6 +92,7 @@ def test_of_several_faces_one_is_followed_and_all_are_told(tmp_path):
     _, track = captured(tmp_path, video, told)
     assert any("2 faces are in view" in text for text in told.said)
     _, right = captured(tmp_path, video, face=2)
+    assert right.landmarks is not None
     assert np.nanmean(right.landmarks[..., 0]) > 240 and np.isfinite(track.weights).all()
 
 

@@ -87,7 +87,7 @@ def hard(body: GcBody, shape: torch.Tensor, rotations: torch.Tensor, camera: tor
     pixel = np.round((plane + 1) * 128 * 16 - 8).astype(np.int32)
     out = np.zeros((256, 256), np.uint8)
     for face in mesh.faces:
-        cv2.fillConvexPoly(out, pixel[face[face >= 0]], 255, shift=4)
+        cv2.fillConvexPoly(out, pixel[face[face >= 0]], (255,), shift=4)
     return out.reshape(64, 4, 64, 4).mean((1, 3)) > 127
 
 
