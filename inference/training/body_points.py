@@ -17,7 +17,7 @@ import torch
 from ..nets import gc_body
 from ..nets.gc_body import KEYPOINTS, PARTS, BodyConfig, GcBody, part_of_bone
 from .algebraic import save_weights
-from .surface import _BODY_POINTS, _JOINT_OF_POINT, PART
+from .surface import JOINT_OF_POINT, NAMED_POINTS, PART
 
 Array = np.ndarray
 PHENOTYPES = ("gender", "age", "muscle", "weight", "height", "proportions")
@@ -51,7 +51,7 @@ def take_out(count: int, seed: int = 0, *, spread: bool = True) -> GcBody:
     places, weights = _scatter(model.template_vertices.numpy(), faces, count, np.random.default_rng(seed), spread)
     rows = np.zeros((count + len(KEYPOINTS), len(model.template_vertices)))
     np.put_along_axis(rows[:count], places, weights, 1)
-    labels = {index: name for index, (name, _, _) in _BODY_POINTS.items()} | _FACE
+    labels = {index: name for index, (name, _, _) in NAMED_POINTS.items()} | _FACE
     for row, index in enumerate(KEYPOINTS):
         rows[count + row] = regressor.regression_weights[regressor.labels.index(labels[index])].numpy()
 
@@ -78,7 +78,7 @@ def take_out(count: int, seed: int = 0, *, spread: bool = True) -> GcBody:
     anchors = {g: getattr(model.anchors, g).tolist() for g in PHENOTYPES}
     config = BodyConfig(PHENOTYPES, CHANGES, anchors, len(fixed), len(mask), factors, start, count)
     body = GcBody(config)
-    centres = [PART[_JOINT_OF_POINT[k]] if k in _JOINT_OF_POINT else -1 for k in KEYPOINTS]
+    centres = [PART[JOINT_OF_POINT[k]] if k in JOINT_OF_POINT else -1 for k in KEYPOINTS]
     values = {
         "template": template, "basis": basis, "weights": share, "fixed": fixed, "product": torch.from_numpy(product),
         "projection": model.phenotype_blendshape_projection, "centre_keypoints": torch.tensor(centres),

@@ -19,7 +19,7 @@ from ..core.artifacts import read_npz
 from ..core.rotations import matrix_from_rotvec
 from ..nets.gc_body import PARENTS, PARTS, GcBody
 from .motions import Motions
-from .surface import _rest_directions as surface_directions
+from .surface import rest_directions as directions_of
 
 Array = np.ndarray
 SIDE = 96  # of the stored masks
@@ -112,7 +112,7 @@ def rest_directions() -> Array:
 
     model: Any = Anny()
     heads = model(phenotype_kwargs={"age": 0.67})["rest_bone_heads"][0].detach().numpy()
-    return surface_directions({"heads": dict(zip(model.bone_labels, heads, strict=True))})
+    return directions_of({"heads": dict(zip(model.bone_labels, heads, strict=True))})
 
 
 def film(motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator) -> Bank:

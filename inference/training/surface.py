@@ -18,28 +18,15 @@ import numpy as np
 
 from ..core.artifacts import read_npz
 from ..core.rotations import matrix_from_rotvec, unit
+from ..nets.gc_body import PARENTS, PARTS
 
 Array = np.ndarray
 
-# Rigid parts, parents first: (name, parent, bone of anny whose head is the joint).
-PARTS = (
-    ("pelvis", -1, "root"), ("spine_low", 0, "spine05"), ("spine_mid", 1, "spine03"), ("chest", 2, "spine01"),
-    ("neck", 3, "neck01"), ("head", 4, "head"),
-    ("clavicle.L", 3, "clavicle.L"), ("clavicle.R", 3, "clavicle.R"),
-    ("upperarm.L", 6, "upperarm01.L"), ("upperarm.R", 7, "upperarm01.R"),
-    ("forearm.L", 8, "lowerarm01.L"), ("forearm.R", 9, "lowerarm01.R"),
-    ("hand.L", 10, "wrist.L"), ("hand.R", 11, "wrist.R"),
-    ("thigh.L", 0, "upperleg01.L"), ("thigh.R", 0, "upperleg01.R"),
-    ("shin.L", 14, "lowerleg01.L"), ("shin.R", 15, "lowerleg01.R"),
-    ("foot.L", 16, "foot.L"), ("foot.R", 17, "foot.R"),
-    ("toes.L", 18, "toe2-1.L"), ("toes.R", 19, "toe2-1.R"),
-)  # fmt: skip
 NAMES = tuple(name for name, _, _ in PARTS)
-PARENTS = tuple(parent for _, parent, _ in PARTS)
 PART = {name: index for index, name in enumerate(NAMES)}
 
 # BODY_25 points that `anny`'s COCO regressor gives, and the parts that carry them (equal weights).
-_BODY_POINTS = {
+NAMED_POINTS = {
     2: ("right_shoulder", "clavicle.R", "upperarm.R"), 3: ("right_elbow", "upperarm.R", "forearm.R"),
     4: ("right_wrist", "forearm.R", "hand.R"), 5: ("left_shoulder", "clavicle.L", "upperarm.L"),
     6: ("left_elbow", "upperarm.L", "forearm.L"), 7: ("left_wrist", "forearm.L", "hand.L"),
@@ -50,12 +37,12 @@ _BODY_POINTS = {
     21: ("left_heel", "foot.L", "foot.L"), 22: ("right_big_toe", "toes.R", "toes.R"),
     23: ("right_small_toe", "toes.R", "toes.R"), 24: ("right_heel", "foot.R", "foot.R"),
 }  # fmt: skip
-_JOINT_OF_POINT = {
+JOINT_OF_POINT = {
     2: "upperarm.R", 3: "forearm.R", 4: "hand.R", 5: "upperarm.L", 6: "forearm.L", 7: "hand.L", 9: "thigh.R",
     10: "shin.R", 11: "foot.R", 12: "thigh.L", 13: "shin.L", 14: "foot.L",
 }  # fmt: skip
-BODY_POINTS = tuple(_BODY_POINTS)  # the order of `Bodies.points`
-POINT_PARTS = np.array([[PART[a], PART[b]] for _, a, b in _BODY_POINTS.values()])
+BODY_POINTS = tuple(NAMED_POINTS)  # the order of `Bodies.points`
+POINT_PARTS = np.array([[PART[a], PART[b]] for _, a, b in NAMED_POINTS.values()])
 # The head's 75 points: the 70 of the face, then nose, right eye, left eye, right ear, left ear.
 HEAD_BODY_POINTS = (0, 15, 16, 17, 18)
 FINGERS = ("finger1", "finger2", "finger3", "finger4", "finger5")
@@ -128,7 +115,7 @@ def build_bodies(count: int, rng: np.random.Generator, *, ict: Path) -> Bodies:
          for a in model.facial_action_labels]
     )  # fmt: skip
     stacked = {name: np.stack([s[name] for s in shapes]).astype(np.float32) for name in shapes[0]}
-    directions = _rest_directions(mean)
+    directions = rest_directions(mean)
     return Bodies(expression=expression.astype(np.float32), rest_directions=directions, **stacked)
 
 
@@ -147,8 +134,8 @@ def _measure(body: dict[str, Any], face: Array, tips: Array) -> dict[str, Array]
     heads, coco = body["heads"], body["coco"]
     joint = np.stack([heads[bone] for _, _, bone in PARTS])
     joints = joint - np.where(np.array(PARENTS)[:, None] < 0, joint, joint[list(PARENTS)])
-    surface = np.stack([coco[label] for label, _, _ in _BODY_POINTS.values()])
-    centre = np.stack([joint[PART[_JOINT_OF_POINT[p]]] if p in _JOINT_OF_POINT else s
+    surface = np.stack([coco[label] for label, _, _ in NAMED_POINTS.values()])
+    centre = np.stack([joint[PART[JOINT_OF_POINT[p]]] if p in JOINT_OF_POINT else s
                        for p, s in zip(BODY_POINTS, surface, strict=True)])  # fmt: skip
     points = np.stack([surface, centre])[:, :, None] - joint[POINT_PARTS]  # (2, P, 2, 3)
     names = [f"{finger}-{i}.L" for finger in FINGERS for i in (1, 2, 3)]
@@ -168,7 +155,8 @@ def _head_points(body: dict[str, Any], face: Array) -> Array:
     return np.stack([*vertices[face], *pupils, *rest]) - body["heads"]["head"]
 
 
-def _rest_directions(mean: dict[str, Any]) -> Array:
+def rest_directions(mean: dict[str, Any]) -> Array:
+    """(22, 3) where parts point at rest, by the `heads` of bones of a body."""
     heads = mean["heads"]
     out = np.zeros((len(PARTS), 3))
     for index, (name, _, bone) in enumerate(PARTS):
