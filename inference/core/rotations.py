@@ -187,7 +187,7 @@ def between(a: Array, b: Array) -> Array:
     normal = cross(a, b)
     w = 1.0 + np.sum(a * b, axis=-1, keepdims=True)
     other = cross(a, np.where(np.abs(a[..., :1]) < 0.9, np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0])))
-    opposite = w < 1e-8
+    opposite = w < 1e-13  # 5e-7 radians from it; before, the normal is long enough
     return unit(np.concatenate([np.where(opposite, 0.0, w), np.where(opposite, other, normal)], axis=-1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -55,6 +56,14 @@ def test_between_turns_one_direction_into_the_other(a: np.ndarray, b: np.ndarray
 def test_between_opposite_directions_is_a_half_turn() -> None:
     a = np.eye(3)
     assert np.allclose(rotations.rotate(rotations.between(a, -a), a), -a, atol=1e-9)
+
+
+@pytest.mark.parametrize("off", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-9])
+def test_between_nearly_opposite_directions_still_meets_the_other(off: float) -> None:
+    rng = np.random.default_rng(0)
+    a = rotations.unit(rng.normal(size=(200, 3)))
+    b = rotations.unit(-a + off * rng.normal(size=a.shape))
+    assert np.allclose(rotations.rotate(rotations.between(a, b), a), b, atol=1e-6)
 
 
 @given(VECTORS, VECTORS, st.floats(0.0, 1.0))
