@@ -56,11 +56,6 @@ class Film:
     focal_px: float
     detection_ms: float
 
-    @property
-    def is_foreign(self) -> bool:
-        """Whether the rig is not the template's."""
-        return self.name.startswith("foreign_")
-
 
 @dataclass(frozen=True)
 class Score:
