@@ -72,7 +72,8 @@ def attach() -> Any:
         hint = "Start Ray on a trusted network (`ray start --head`) and set RAY_ADDRESS to it."
         raise RequestError("no cluster is named", hint, field="engine")
     try:
-        ray.init(address=address, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}}, log_to_driver=False)
+        variables = {"PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}  # as `python -m inference` sets it
+        ray.init(address=address, runtime_env={"env_vars": variables}, log_to_driver=False)
     except Exception as error:
         text = f"{type(error).__name__}: {str(error)[:300]}"
         raise RequestError(f"{address} cannot be attached to: {text}", field="engine") from error

@@ -28,6 +28,7 @@ from ..protocol.folder import JobFolder, new_run_id
 from ..protocol.requests import TASKS, Order
 from ..setup.install import SetupRequest
 from .console import Console, divert
+from .device import let_idle_threads_sleep
 
 INTERRUPT_GRACE_S = 2.0
 STATUS_INTERVAL_S = 5.0  # where nobody watches: a log wants a line now and then
@@ -41,6 +42,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Run one command and give its exit code."""
     console = Console()
+    let_idle_threads_sleep()
     try:
         options = _parser().parse_args(arguments)
         return options.run(options, console)

@@ -22,6 +22,15 @@ class Device:
     threads: int
 
 
+def let_idle_threads_sleep() -> None:
+    """Ask OpenMP not to spin where a thread waits for the others; call before torch is imported.
+
+    Spinning gains microseconds on an idle machine. Where other programs have a core of those that torch counts on, a
+    lift of 12 frames takes 0.7 s instead of 0.01.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def set_threads(threads: int = 0) -> int:
     """Set OpenCV's threads, which resize, draw and encode; 0 for the physical cores that this process may use."""
     import cv2

@@ -159,6 +159,14 @@ def test_the_doctor_tries_a_worker():
     assert (result.returncode == 0) == all(each["verdict"] == "ok" for each in findings)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP tells how long it spins")
+def test_idle_threads_of_torch_sleep_and_do_not_spin():
+    told = os.environ | {"OMP_DISPLAY_ENV": "VERBOSE"}
+    command = [*COMMAND, "doctor", "--json"]
+    result = subprocess.run(command, cwd=ROOT, env=told, capture_output=True, text=True, check=False)
+    assert "GOMP_SPINCOUNT = '0'" in result.stderr
+
+
 def test_the_share_of_cores_is_what_this_process_may_use():
     assert 1 <= device.physical_cores() <= (os.cpu_count() or 1)
 
