@@ -1,7 +1,7 @@
 """Learn how a detector's points answer to faces, and to read weights from them; from heads that act.
 
 python -m inference.training.face_response cast --data DIR --actors DIR
-python -m inference.training.face_response film --actors DIR --frames DIR [--each N] [--seed S]
+python -m inference.training.face_response film --actors DIR --frames DIR [--people N] [--seed S]
 python -m inference.training.face_response learn --frames DIR --out FILE [--recipe FILE]
 
 `cast` makes the actors, `film` shows the detector frames of those who are not held out, `learn` writes the weights.
@@ -16,6 +16,7 @@ import tomllib
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
+from ..core.cameras import Camera, project
 from ..core.face_shapes import SHAPES
 from ..core.rotations import nearest_rotation
 from ..face.fit import Fitter, spread, upright_of
@@ -32,17 +34,23 @@ from ..face.response import VIEWS, Response, save_response, view_features
 from ..head.frame import similarity
 from ..head.template import Template
 from ..head.wrap import load_template
-from ..sight.faces import Faces, square_of
+from ..sight.faces import Faces, Square, square_of
 from . import portraits
 from .studio import acting, actors, heads
 from .studio.portrait import Light
+from .studio.raster import Raster
 
 LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 RECIPE = Path(__file__).parent / "recipes" / "face_response.toml"
 FACE_M = 0.30  # of the head's surroundings that a frame shows
+_SQUARE_M, _ABOVE_M = 0.24, 0.0175  # the detector's square, and its middle above that of eyes and chin
 _POINTS, _SHAPES = 478, 52
 _FOREIGN = "foreign_"
+_FOREIGN_SHARE = 0.4  # of people filmed
+_MIXED = "+"  # between the name of the first of whom somebody is mixed and a number
+_REMEMBERED = 60  # actors
+FRAMES = 32  # of a person
 _MIRRORED = np.array([-1.0, 1.0, 1.0])
 
 
@@ -52,11 +60,14 @@ def is_held_out(name: str) -> bool:
     return person in portraits.HELD_OUT or person in {f"ict_{seed}" for seed in portraits.HELD_OUT_MODEL}
 
 
-def cast(data: Path, out: Path, people: int = 14, *, only_held_out: bool = False) -> None:
-    """Make all actors: avatars, and people of the head model in the template's rig and in the model's own."""
+def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False) -> None:
+    """Make all actors: avatars, and people of the head model in the template's rig and in the model's own.
+
+    Who is there is not made again.
+    """
     import mediapipe
 
-    template, rng = load_template(), np.random.default_rng(0)
+    template = load_template()
     out.mkdir(parents=True, exist_ok=True)
     textures: dict[bool, list[Array]] = {True: [], False: []}
     with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
@@ -65,11 +76,16 @@ def cast(data: Path, out: Path, people: int = 14, *, only_held_out: bool = False
         for name in heads.valid_names(data):
             if only_held_out and not is_held_out(name):
                 continue
-            one = actors.wrap_head(template, portraits.make(data, name), finder, zlib.crc32(name.encode()) % 1000)
-            textures[is_held_out(name)].append(one.texture)
-            actors.wrapped(one, template).save(out / f"{name}.npz")
-            LOG.info("%s", name)
+            path = out / f"{name}.npz"
+            if not path.exists():
+                one = actors.wrap_head(template, portraits.make(data, name), finder, zlib.crc32(name.encode()) % 1000)
+                actors.wrapped(one, template).save(path)
+                LOG.info("%s", name)
+            textures[is_held_out(name)].append(actors.load_actor(path).head.textures[0])
         for seed in (*range(people), *list(portraits.HELD_OUT_MODEL)[:5]):
+            path, rng = out / f"ict_{seed}.npz", np.random.default_rng([0, seed])
+            if path.exists():
+                continue
             pool = textures[is_held_out(f"ict_{seed}")]
             bald = heads.make_ict(data, seed, expression=0.0, hair=False).canonical()
             haired = heads.make_ict(data, seed, expression=0.0).canonical()
@@ -77,21 +93,25 @@ def cast(data: Path, out: Path, people: int = 14, *, only_held_out: bool = False
             has_hair = len(haired.vertices) > len(bald.vertices)
             shown = replace(one, source=haired if has_hair else bald)
             texture, other = (pool[k] for k in rng.integers(len(pool), size=2))
-            actors.wrapped(shown, template, texture=texture, hair=has_hair).save(out / f"ict_{seed}.npz")
-            actors.foreign(data, bald, one, other).save(out / f"{_FOREIGN}ict_{seed}.npz")
+            actors.foreign(data, bald, one, other).save(out / f"{_FOREIGN}{path.name}")
+            actors.wrapped(shown, template, texture=texture, hair=has_hair).save(path)
             LOG.info("ict_%d", seed)
 
 
-def film(cast_folder: Path, out: Path, each: int, seed: int, side: int = 272) -> None:
-    """Show the detector `each` frames of every actor that is not held out; what is there is not made again."""
+def film(cast_folder: Path, out: Path, people: int, seed: int, side: int = 272) -> None:
+    """Show the detector frames of people mixed of actors who are not held out; what is there is not made again."""
     out.mkdir(parents=True, exist_ok=True)
+    files = [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
+    load = lru_cache(_REMEMBERED)(lambda file: _bald(actors.load_actor(file), file.stem))
     with Faces() as faces:
-        for path in sorted(cast_folder.glob("*.npz")):
-            target = out / f"{path.stem}_{seed}.npz"
-            if is_held_out(path.stem) or target.exists():
+        for number in range(people):
+            rng = np.random.default_rng([seed, number])
+            chosen = _met(files, rng)
+            target = out / f"{chosen[0].stem}{_MIXED}{number}_{seed}.npz"
+            if target.exists():
                 continue
-            rng = np.random.default_rng([seed, zlib.crc32(path.stem.encode())])
-            seen = list(_filmed(actors.load_actor(path), faces, each, side, rng))
+            actor = _dressed(actors.mixed([load(file) for file in chosen], _shares(len(chosen), rng)), rng)
+            seen = list(_filmed(actor, faces, side, rng))
             if seen:
                 names = ("weights", "R", "t", "f", "points")
                 columns = {name: np.array(value) for name, value in zip(names, zip(*seen, strict=True), strict=True)}
@@ -99,36 +119,91 @@ def film(cast_folder: Path, out: Path, each: int, seed: int, side: int = 272) ->
                 with temporary.open("wb") as stream:
                     np.savez(stream, side=side, **columns)
                 os.replace(temporary, target)
-            LOG.info("%s: %d of %d frames", path.stem, len(seen), each)
+            LOG.info("%d, %s: %d of %d frames", number, target.stem, len(seen), FRAMES)
 
 
-def _filmed(
-    actor: actors.Actor, faces: Faces, count: int, side: int, rng: np.random.Generator
-) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-    weights = acting.expressions(count, rng) * actor.moves
-    turned = (rng.normal(size=(count, 3)) * np.radians([16.0, 10.0, 9.0])).clip(-acting.MOST, acting.MOST)
-    light = Light.drawn(rng)
-    for k in range(count):
-        light = Light.drawn(rng) if k % 12 == 0 else light
+def half_of(name: str) -> int:
+    """0 or 1: in which of two halves, that never mix, an actor is, or who is mixed of such."""
+    return zlib.crc32(name.removeprefix(_FOREIGN).partition(_MIXED)[0].encode()) % 2
+
+
+def _met(files: list[Path], rng: np.random.Generator) -> list[Path]:
+    """Three actors of one rig and one half, to be mixed."""
+    foreign, half = rng.random() < _FOREIGN_SHARE, rng.integers(2)
+    fit = [f for f in files if f.stem.startswith(_FOREIGN) == foreign and half_of(f.stem) == half]
+    return [fit[k] for k in rng.choice(len(fit), 3, replace=False)]
+
+
+def _shares(count: int, rng: np.random.Generator) -> Array:
+    """(K,) shares that sum to 1, as do their squares: mixed people differ from each other as much as actors do."""
+    away = rng.normal(size=count)
+    away -= away.mean()
+    return 1 / count + away / np.linalg.norm(away) * np.sqrt(1 - 1 / count)
+
+
+def _bald(actor: actors.Actor, name: str) -> actors.Actor:
+    return actor if name.startswith(_FOREIGN) else actors.shaved(actor)
+
+
+def _dressed(actor: actors.Actor, rng: np.random.Generator) -> actors.Actor:
+    """The same with another tone of skin, and mostly with hair."""
+    gain, bend = np.exp(rng.normal() * 0.15 + rng.normal(size=3) * 0.05), np.exp(rng.normal() * 0.12)
+    tones = np.linspace(0, 1, 256)[:, None]
+    tones = (255 * np.clip(tones * gain, 0, 1) ** bend).astype(np.uint8)
+    textures = list(actor.head.textures)
+    sheet = int(np.argmax([texture.size for texture in textures]))
+    color = [tones[textures[sheet][..., k], k] for k in range(3)]
+    textures[sheet] = np.stack([*color, textures[sheet][..., 3]], -1)
+    actor = replace(actor, head=replace(actor.head, textures=tuple(textures)))
+    return actors.with_hair(actor, rng) if rng.random() < 0.6 else actor
+
+
+def _acted(rng: np.random.Generator) -> Array:
+    """(FRAMES, 52) expressions: half of them each by itself, half out of a performance."""
+    alone = acting.expressions(FRAMES // 2, rng)
+    played = acting.perform(30.0, 5.0, rng, busy=rng.uniform(0.8, 3.5)).weights
+    return np.concatenate([alone, played[rng.choice(len(played), FRAMES - len(alone), replace=False)]])
+
+
+def _filmed(actor: actors.Actor, faces: Faces, side: int, rng: np.random.Generator) -> Iterator[tuple[Any, ...]]:
+    weights = _acted(rng) * actor.moves
+    turned = (rng.normal(size=(FRAMES, 3)) * np.radians([16.0, 10.0, 9.0])).clip(-acting.MOST, acting.MOST)
+    stage = Raster(actor.head)
+    light, noise = Light.drawn(rng), 0.0
+    for k in range(FRAMES):
+        if k % 8 == 0:
+            light, noise = Light.drawn(rng), rng.uniform(0, 5)
         distance = rng.uniform(0.4, 1.3)
         focal = side * distance / FACE_M * rng.uniform(0.85, 1.15)
         at = np.array([[rng.normal() * 0.02, rng.normal() * 0.02, distance]])
         rotation, translation = (value[0] for value in acting.place(turned[k : k + 1], at))
+        stage.pose(actor.posed(weights[k]).vertices)
         camera = acting.a_camera((side, side), focal, rotation, translation)
-        backdrop = acting.a_background((side, side), rng)
-        image = acting.photograph(actor.posed(weights[k]), camera, light, backdrop)
-        square = (side / 2 + rng.normal() * 5, side / 2 + rng.normal() * 5, side * 0.75, 0.0)
-        points = None
-        for step in range(3):
-            if step == 2:
-                square = (square[0], square[1], square[2] * rng.uniform(0.94, 1.06), square[3] + rng.normal() * 0.03)
-            found = faces.read_square(image, square)
-            points = None if found is None or found[1] < 0.5 else found[0]
-            if points is None:
-                break
-            square = square_of(points)
+        image, there = stage.photograph(camera, light)
+        image = np.where(there[..., None], image, acting.a_background((side, side), rng))
+        image = (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
+        points = _read(image, faces, _square(camera, actor.head.landmarks), rng)
         if points is not None:
             yield weights[k], rotation, translation, focal, points.astype(np.float32)
+
+
+def _square(camera: Camera, landmarks: Array) -> Square:
+    """About where a face is in the picture, by its landmarks (6, 3)."""
+    marks = project(camera, landmarks)
+    across = marks[0] - marks[1]
+    x, y = (marks[:2].mean(0) + marks[3]) / 2
+    metre = camera.matrix[0, 0] / camera.translation[2]
+    return float(x), float(y - _ABOVE_M * metre), float(_SQUARE_M * metre), float(np.arctan2(across[1], across[0]))
+
+
+def _read(image: Array, faces: Faces, square: Square, rng: np.random.Generator) -> Array | None:
+    """(478, 3) points that the detector sees near a square, in another as the frame before would have given it."""
+    first = faces.read_square(image, square)
+    if first is None or first[1] < 0.5:
+        return None
+    x, y, size, turn = square_of(first[0])
+    found = faces.read_square(image, (x, y, size * rng.uniform(0.94, 1.06), turn + rng.normal() * 0.03))
+    return None if found is None or found[1] < 0.5 else found[0]
 
 
 @dataclass(frozen=True)
@@ -463,7 +538,7 @@ def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
     mirror = mirror_points(template)
     frames = levelled(frames, template)
     parts = []
-    people = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) % 2 for name in frames.names])
+    people = np.array([half_of(name) for name in frames.names])
     for half in (0, 1):
         known, strange = frames[people[frames.actor] == half], frames[people[frames.actor] != half]
         used = np.unique(known.actor)
@@ -498,16 +573,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--actors", type=Path)
     parser.add_argument("--frames", type=Path, action="append")
-    parser.add_argument("--each", type=int, default=36)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--people", type=int, default=74, help="drawn people to cast, or mixed people to film")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if options.step == "cast":
-        cast(options.data, options.actors)
+        cast(options.data, options.actors, options.people)
     elif options.step == "film":
-        film(options.actors, options.frames[0], options.each, options.seed)
+        film(options.actors, options.frames[0], options.people, options.seed)
     else:
         recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
         save_response(options.out, learn(read_frames(options.frames), recipe))

@@ -6,6 +6,7 @@ Three kinds: the template laid over an avatar or over a person of the head model
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,37 @@ def load_actor(path: Path) -> Actor:
             a["landmarks"], a["skin"],
         )  # fmt: skip
         return Actor(head, a["keys"].astype(np.float32), a["moves"], a["eyes"])
+
+
+def shaved(actor: Actor) -> Actor:
+    """An actor of the template's rig without hair."""
+    head = actor.head
+    faces = head.faces[head.skin]
+    count = int(faces.max()) + 1  # hair comes behind the skin
+    bald = replace(
+        head, vertices=head.vertices[:count], faces=faces, uv=head.uv[:count],
+        face_texture=head.face_texture[head.skin], textures=head.textures[:1], skin=np.ones(len(faces), bool),
+    )  # fmt: skip
+    return replace(actor, head=bald, keys=actor.keys[:, :count])
+
+
+def mixed(some: Sequence[Actor], shares: Array) -> Actor:
+    """Somebody between or beyond bald actors of one rig, with the first's colours; shares (K,) sum to 1."""
+    head = replace(
+        some[0].head,
+        vertices=sum(share * one.head.vertices for share, one in zip(shares, some, strict=True)),
+        landmarks=sum(share * one.head.landmarks for share, one in zip(shares, some, strict=True)),
+    )
+    keys = sum(np.float32(share) * one.keys for share, one in zip(shares, some, strict=True))
+    eyes = sum(share * one.eyes for share, one in zip(shares, some, strict=True))
+    return Actor(head, np.asarray(keys), some[0].moves, np.asarray(eyes))
+
+
+def with_hair(actor: Actor, rng: np.random.Generator) -> Actor:
+    """A bald actor with a shell of hair (`heads.with_hair`)."""
+    head = heads.with_hair(actor.head, rng)
+    grown = np.zeros((len(SHAPES), len(head.vertices) - actor.keys.shape[1], 3), actor.keys.dtype)
+    return replace(actor, head=head, keys=np.concatenate([actor.keys, grown], 1))
 
 
 @dataclass(frozen=True)
