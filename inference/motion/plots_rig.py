@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
+from ..core import charts
 from ..core.cameras import Camera
+from ..core.charts import Panel, chart, words
 from ..core.skeletons import BODY, BODY_25
 from .summary import Capture
 
 Array = np.ndarray
-Painter = tuple[str, float, Callable[[Capture, Any], None]]
-_UNSEEN = "#d0d0d0"
+Painter = tuple[str, Callable[[Capture, str], str]]
+Scale = tuple[Sequence[str], float, float]  # colours, and what the first and the last stand for
 _HIPS = 8  # MidHip of OpenPose's 25
 _LEAST_MM = 20.0  # the scale of errors reaches at least this far
 _CONE = 0.18  # length of a camera's cone, in sizes of the scene
+_MARGIN = 0.2  # around all that is drawn from above, in its sizes
 
 
 def rig_painters(capture: Capture, names: Sequence[str]) -> list[Painter]:
-    """(title, height in inches, painter) of the plots that this capture has the numbers for.
+    """(title, painter) of the plots that this capture has the numbers for; a painter gives SVG.
 
     Args:
         names: what the views are called.
@@ -28,11 +30,11 @@ def rig_painters(capture: Capture, names: Sequence[str]) -> list[Painter]:
     several = len(capture.views) > 1
     painters: list[Painter] = []
     if several and len(capture.cameras) == len(capture.views):
-        painters.append(("Cameras and the person's path, from above, m", 5.2, _above(names)))
+        painters.append(("Cameras and the person's path, from above, m", _above(names)))
     if several and capture.keypoints.views_used is not None:
-        painters.append(("Share of frames in which a view was used, %", 1.6 + 0.45 * len(names), _usage(names)))
+        painters.append(("Share of frames in which a view was used, %", _usage(names)))
     if expected_error(capture) is not None:
-        painters.append(("Expected error by joint over time, mm", 5.0, _plot_expected))
+        painters.append(("Expected error by joint over time, mm", _plot_expected))
     return painters
 
 
@@ -42,33 +44,71 @@ def expected_error(capture: Capture) -> Array | None:
     return None if found is None or not np.isfinite(found).any() else np.asarray(found, float)
 
 
-def _above(names: Sequence[str]) -> Callable[[Capture, Any], None]:
-    def paint(capture: Capture, figure: Any) -> None:
-        axes = figure.subplots()
+def views_by_joints(title: str, names: Sequence[str], texts: Sequence[Sequence[str]], colours: Array) -> str:
+    """SVG of a table (N, 25) of words on (N, 25, 3) colours."""
+    high = 34 * len(names)
+    panel = Panel(120, 6, 830, high, (0, 1), (0, 1))
+    return chart(title, high + 90, [charts.table(panel, texts, colours, BODY_25), panel.row_names(names)])
+
+
+def joints_over_time(title: str, times: Array, values: Array, scale: Scale, label: str) -> str:
+    """SVG of (25, T) values as colours over (T,) seconds."""
+    panel = Panel(110, 8, 754, 440, (float(times[0]), max(float(times[-1]), float(times[0]) + 1e-3)), (0, 1))
+    parts = [panel.axes(x_label="s", ticks=(10, 0)), panel.picture(charts.colours_of(values, *scale))]
+    return chart(title, 484, [*parts, panel.row_names(BODY_25), charts.colour_bar(panel, *scale, label)])
+
+
+def _above(names: Sequence[str]) -> Callable[[Capture, str], str]:
+    def paint(capture: Capture, title: str) -> str:
         up = np.asarray(capture.motion.header.get("floor_from_frame", np.eye(4)), float)
         path = _carry(up, capture.keypoints.positions[:, _HIPS])
         centres = _carry(up, np.stack([camera.centre for camera in capture.cameras]))
-        known = np.concatenate([centres, path[np.isfinite(path).all(-1)]])
-        size = float(np.ptp(known[:, :2], axis=0).max())
-        cones = [_cone(camera, up, _CONE * size) for camera in capture.cameras]
-        middle = centres.mean(0)
-        for name, centre, cone in zip(names, centres, cones, strict=True):
-            axes.fill(*cone[:, :2].T, color="#9ecae1", alpha=0.6, lw=0)
-            axes.plot(*centre[:2], "o", color="#08519c", ms=5)
-            outwards = "right" if centre[0] < middle[0] else "left"
-            axes.annotate(
-                f"{name}\n{centre[2]:.2f} m up", centre[:2], xytext=(-8 if outwards == "right" else 8, 0),
-                textcoords="offset points", ha=outwards, va="center", fontsize=8,
-            )  # fmt: skip
+        known = np.concatenate([centres, path[np.isfinite(path).all(-1)]])[:, :2]
+        cones = [_cone(camera, up, _CONE * float(np.ptp(known, axis=0).max())) for camera in capture.cameras]
+        panel = _level_panel(np.concatenate([known, *(cone[:, :2] for cone in cones)]))
         times = capture.keypoints.times
-        axes.plot(*path[:, :2].T, color="#bbbbbb", lw=0.8)
-        dots = axes.scatter(*path[:, :2].T, c=times, cmap="viridis", s=6, zorder=3)
-        figure.colorbar(dots, ax=axes, label="s", fraction=0.03, pad=0.01)
-        axes.set(aspect="equal", xlabel="x", ylabel="y")
-        axes.margins(0.15)
-        axes.grid(visible=True, alpha=0.3)
+        scale: Scale = (charts.DAWN, float(times[0]), max(float(times[-1]), float(times[0]) + 1e-3))
+        parts = [panel.axes(x_label="x", ticks=(8, 8)), _walked(panel, path, times, scale)]
+        middle = float(centres[:, 0].mean())
+        for name, centre, cone in zip(names, centres, cones, strict=True):
+            parts.append(_camera(panel, name, centre, cone, is_left=centre[0] < middle))
+        return chart(title, panel.height + 46, [*parts, charts.colour_bar(panel, *scale, "s")])
 
     return paint
+
+
+def _level_panel(points: Array) -> Panel:
+    """A panel as large as fits, in which (N, 2) metres are as long along x as along y."""
+    low, high = points.min(0), points.max(0)
+    low, high = low - _MARGIN * np.ptp(points, axis=0).max(), high + _MARGIN * np.ptp(points, axis=0).max()
+    wide, tall = np.maximum(high - low, 1e-3)
+    size = min(780 / wide, 470 / tall)
+    left = 50 + (780 - size * wide) / 2
+    return Panel(left, 8, size * wide, size * tall, (float(low[0]), float(high[0])), (float(low[1]), float(high[1])))
+
+
+def _walked(panel: Panel, path: Array, times: Array, scale: Scale) -> str:
+    """Dots of (T, 3) places, coloured by their seconds; at most 400 of them."""
+    shown = np.flatnonzero(np.isfinite(path).all(-1))
+    shown = shown[:: max(1, len(shown) // 400)]
+    across, down = panel.at(path[shown, 0], path[shown, 1])
+    colours = charts.colours_of(times[shown], *scale)
+    return "".join(
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.4" fill="#{r:02x}{g:02x}{b:02x}"/>'
+        for x, y, (r, g, b) in zip(across.tolist(), down.tolist(), colours.tolist(), strict=True)
+    )
+
+
+def _camera(panel: Panel, name: str, centre: Array, cone: Array, *, is_left: bool) -> str:
+    x, y = (float(value) for value in panel.at(centre[0], centre[1]))
+    corners = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(*panel.at(cone[:, 0], cone[:, 1]), strict=True))
+    anchor, at = ("end", x - 9) if is_left else ("start", x + 9)
+    return (
+        f'<polygon points="{corners}" fill="#9ecae1" fill-opacity="0.6"/>'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="#08519c"/>'
+        f"{words(at, y - 3, name, anchor=anchor, size=10)}"
+        f"{words(at, y + 10, f'{centre[2]:.2f} m up', anchor=anchor, size=10)}"
+    )
 
 
 def _carry(transform: Array, points: Array) -> Array:
@@ -82,33 +122,19 @@ def _cone(camera: Camera, up: Array, length: float) -> Array:
     return _carry(up, (corners - camera.translation) @ camera.rotation)
 
 
-def _usage(names: Sequence[str]) -> Callable[[Capture, Any], None]:
-    def paint(capture: Capture, figure: Any) -> None:
-        axes = figure.subplots()
+def _usage(names: Sequence[str]) -> Callable[[Capture, str], str]:
+    def paint(capture: Capture, title: str) -> str:
         share = 100.0 * np.asarray(capture.keypoints.views_used, float)[..., BODY].mean(1)
-        axes.imshow(share, aspect="auto", cmap="Blues", vmin=0, vmax=100)
-        for row, column in np.ndindex(share.shape):
-            value = share[row, column]
-            axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=8,
-                      color="white" if value > 60 else "black")  # fmt: skip
-        axes.set_yticks(range(len(names)), names, fontsize=9)
-        axes.set_xticks(range(len(BODY_25)), BODY_25, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
+        texts = [[f"{value:.0f}" for value in row] for row in share]
+        return views_by_joints(title, names, texts, charts.colours_of(share, charts.BLUES, 0, 100))
 
     return paint
 
 
-def _plot_expected(capture: Capture, figure: Any) -> None:
+def _plot_expected(capture: Capture, title: str) -> str:
     found = expected_error(capture)
     assert found is not None
-    values, times = 1000.0 * found[:, BODY].T, capture.keypoints.times
+    values = 1000.0 * found[:, BODY].T
     finite = values[np.isfinite(values)]
     most = max(float(np.quantile(finite, 0.98)) if finite.size else 0.0, _LEAST_MM)
-    axes = figure.subplots()
-    axes.set_facecolor(_UNSEEN)
-    picture = axes.imshow(
-        values, aspect="auto", cmap="YlOrRd", vmin=0, vmax=most, interpolation="nearest",
-        extent=(times[0], max(times[-1], times[0] + 1e-3), len(BODY_25) - 0.5, -0.5),
-    )  # fmt: skip
-    axes.set_yticks(range(len(BODY_25)), BODY_25, fontsize=8)
-    axes.set_xlabel("s")
-    figure.colorbar(picture, ax=axes, label="mm (grey: unknown)", fraction=0.03, pad=0.01)
+    return joints_over_time(title, capture.keypoints.times, values, (charts.HEAT, 0.0, most), "mm (grey: unknown)")

@@ -56,9 +56,7 @@ def write_sync_report(folder: Path, offsets: Offsets, views: Sequence[Keypoints2
     page = [f"<!doctype html><html lang='en'><head>{head}<style>{_STYLE}</style></head><body>"]
     page += ["<h1>Understudy: when each clip started</h1>", f"<p>{html.escape(numbers['said'])}</p>", _table(rows)]
     if len(offsets.curves):
-        picture = draw_delays(offsets, views)
-        page.append(f"<h2>{DELAYS}</h2><p class='note'>{html.escape(_NOTES[DELAYS])}</p>")
-        page.append(f"<img alt='{DELAYS}' src='data:image/png;base64,{picture}'>")
+        page.append(f"<h2>{DELAYS}</h2><p class='note'>{html.escape(_NOTES[DELAYS])}</p>{draw_delays(offsets, views)}")
     text = "\n".join([*page, "</body></html>"]).encode()
     content = json.dumps(numbers, indent=1, allow_nan=False).encode()
     atomic_write(folder / "report.html", lambda stream: stream.write(text))
@@ -76,10 +74,9 @@ def _page(numbers: dict[str, Any], plots: Sequence[tuple[str, str]], pictures: S
     parts += ["<h2>People</h2>", _people_table(numbers["people"])] if numbers.get("people") else []
     parts += ["<h2>Views</h2>", _view_table(numbers["views"])] if numbers["views"] else []
     parts += ["<h2>The calibration</h2>", _finding_table(numbers["findings"])] if numbers.get("findings") else []
-    for title, picture in plots:
+    for title, plot in plots:
         note = f"<p class='note'>{html.escape(_NOTES[title])}</p>" if title in _NOTES else ""
-        alt = html.escape(title, quote=True)
-        parts.append(f"<h2>{html.escape(title)}</h2>{note}<img alt='{alt}' src='data:image/png;base64,{picture}'>")
+        parts.append(f"<h2>{html.escape(title)}</h2>{note}{plot}")
     return "\n".join([*parts, "</body></html>"])
 
 

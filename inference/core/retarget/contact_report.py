@@ -8,6 +8,7 @@ from html import escape
 
 import numpy as np
 
+from ..charts import tick
 from ..rig import RigMotion
 from .feet import Foot, FootMeasures, steps_of, summary
 from .planting import runs
@@ -134,7 +135,7 @@ def _panel(top: float, label: str, times: Array, values: tuple[Array, Array], st
     out += [
         f'<text x="{_LEFT + _WIDTH * second / last:.1f}" y="{top + _HEIGHT + 2 * _BAR + 14}" text-anchor="middle" '
         f'fill="#666">{second:g} s</text>'
-        for second in np.arange(0.0, last + 1e-9, _tick(last, 10))
+        for second in np.arange(0.0, last + 1e-9, tick(last, 10))
     ]
     return "\n".join(out)
 
@@ -142,12 +143,5 @@ def _panel(top: float, label: str, times: Array, values: tuple[Array, Array], st
 def _scale(values: Array) -> tuple[float, float, float]:
     """Lowest and highest value of an axis, and the step between its lines."""
     low, high = min(0.0, float(values.min())), max(float(values.max()), 1.0)
-    step = _tick(high - low, 5)
+    step = tick(high - low, 5)
     return step * np.floor(low / step + 1e-9), step * np.ceil(high / step - 1e-9), step
-
-
-def _tick(span: float, count: int) -> float:
-    """A round step of which `span` has at most `count`."""
-    raw = span / count
-    size = 10.0 ** np.floor(np.log10(raw))
-    return float(size * next(factor for factor in (1, 2, 5, 10) if factor * size >= raw * 0.999))
