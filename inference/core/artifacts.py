@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -56,7 +56,7 @@ class Artifact:
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "header"}
         arrays = {name: np.asarray(value) for name, value in arrays.items() if value is not None}
         text = json.dumps({"kind": self.kind, "schema": SCHEMA, **self.header}, allow_nan=False)
-        atomic_write(path, lambda stream: np.savez(stream, header=np.array(text), **arrays))
+        atomic_write(path, lambda stream: _write_npz(stream, {"header": np.array(text), **arrays}))
 
     @classmethod
     def load(cls: type[_A], path: Path) -> _A:
@@ -101,6 +101,14 @@ class Artifact:
     def fps(self) -> float:
         """Frames per second of the clip."""
         return float(self.header["fps"])
+
+
+def _write_npz(stream: IO[bytes], arrays: dict[str, Array]) -> None:
+    """Write what `numpy.savez` writes, which leaves its archive open where the disk is full."""
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
 @dataclass(frozen=True)

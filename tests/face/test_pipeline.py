@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from fractions import Fraction
 
 import av
@@ -15,7 +16,7 @@ from inference.core.artifacts import FacePoints, FaceTrack
 from inference.core.face_shapes import SHAPES, VISEMES
 from inference.core.formats.live_link import read_live_link
 from inference.face.pipeline import run
-from inference.protocol.errors import InputError, RequestError
+from inference.protocol.errors import InputError, RequestError, ResourceError
 from inference.protocol.events import SilentReporter
 from inference.protocol.requests import FaceRequest
 from inference.runtime.video import write_movie
@@ -142,6 +143,25 @@ def sound_only(path):
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of files' sizes are Unix's")
+def test_a_full_disk_is_a_sentence_at_each_stage_and_what_was_whole_is_used_again(tmp_path):
+    import resource
+
+    video, artifacts = film(tmp_path / "a.mp4"), tmp_path / "job" / "artifacts"
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit, lacking, there in ((40 << 10, "face_points.npz", []), (64 << 10, "face_track.npz", ["face_points.npz"])):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, soft[1]))
+        try:
+            with pytest.raises(ResourceError, match=f"{lacking} could not be written"):
+                captured(tmp_path, video)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+        assert [path.name for path in artifacts.iterdir()] == there
+    seen = (artifacts / "face_points.npz").stat().st_mtime_ns
+    captured(tmp_path, video)
+    assert (artifacts / "face_points.npz").stat().st_mtime_ns == seen
 
 
 def test_a_phones_file_becomes_a_job_and_says_which_shapes_it_lacks(tmp_path):
