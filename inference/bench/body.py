@@ -43,7 +43,7 @@ from ..training.body_points import take_out
 from ..training.gc_bank import Bank, draw_shapes, film, local_rotations, rest_directions, tilted
 from ..training.gc_ssn import align, look, measure
 from .motion import footage
-from .table import Table, write
+from .table import Table, each, write
 
 Array = np.ndarray
 BESIDE = Path(__file__).parent  # other weights that the tables compare with
@@ -367,6 +367,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         path.stem.removeprefix("gc_").replace("_", " "): path for path in sorted(BESIDE.glob("gc_*.safetensors"))
     }
     others |= {name: Path(path) for name, _, path in (text.partition("=") for text in options.compare)}
-    tables = [table for name in options.only for table in PARTS_OF_BENCH[name](options.data, others)]
+    tables = [table for name in each(options.only) for table in PARTS_OF_BENCH[name](options.data, others)]
     write(tables, options.out)
     return 0

@@ -33,7 +33,7 @@ from ..motion.views import Scene, assemble
 from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from . import motion
-from .table import Table, write
+from .table import Table, each, write
 from .views import JOINTS
 
 Array = np.ndarray
@@ -170,8 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         views = motion.detections(clips, unswap=False)
     tables = []
-    for name in args.only:
-        sys.stderr.write(f"bench: {name}\n")
+    for name in each(args.only):
         tables += SECTIONS[name](views, given)
     write(tables, args.out)
     return 0

@@ -30,7 +30,7 @@ from ..protocol.requests import MotionRequest
 from ..runtime.video import read_frames
 from ..sight.detect import DetectSettings, detect
 from ..sight.lift import LiftSettings, lift
-from .table import Table, write
+from .table import Table, each, write
 
 ROOT = Path(__file__).resolve().parents[2]
 VIEWS = ("cam01", "cam02", "cam03", "cam04")
@@ -179,8 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
         raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
     tables = []
-    for name in args.only:
-        sys.stderr.write(f"bench: {name}\n")
+    for name in each(args.only):
         tables += SECTIONS[name](args.data)
     write(tables, args.out)
     return 0

@@ -28,6 +28,7 @@ from ..reenact import network
 from ..reenact.network import Network
 from ..training import face_films
 from ..training.reenactment import background, coefficients_of
+from ..training.script import Run
 from . import reenact_measures as measures
 from .table import Table, write
 
@@ -273,7 +274,7 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         films = options.films or Path(temporary)
-        face_films.shoot_all(options.data, films, films=120, size=64)
+        face_films.shoot_all(options.data, Run(films), films=120, size=64)
         named = {"ours": network.load(options.weights)}
         named |= {name: network.load(Path(file)) for name, file in (text.split("=", 1) for text in options.compare)}
         judge = nets.load(IDENTITY)

@@ -33,7 +33,7 @@ from ..core.rotations import matrix_from_quaternion, quaternion_from_rotvec, rot
 from ..protocol.errors import InputError, RequestError
 from ..protocol.retarget import RetargetSettings
 from ..training import motions, surface
-from .table import Table, write
+from .table import Table, each, write
 
 Array = np.ndarray
 ROOT = Path(__file__).resolve().parents[2]
@@ -405,8 +405,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
         raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
     tables = []
-    for name in args.only:
-        sys.stderr.write(f"bench: {name}\n")
+    for name in each(args.only):
         tables += SECTIONS[name](args.data)
     write(tables, args.out)
     return 0

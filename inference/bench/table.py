@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..protocol.events import Reporter, SilentReporter
+
 Cell = str | float | int | None
+REPORTER: ContextVar[Reporter] = ContextVar("reporter")  # set by `bench --job`
 
 
 @dataclass
@@ -40,6 +44,20 @@ def _text(cell: Cell) -> str:
     if isinstance(cell, float):
         return f"{cell:.3g}" if abs(cell) < 10 else f"{cell:.1f}"
     return str(cell)
+
+
+def each(sections: Sequence[str]) -> Iterator[str]:
+    """Give one section of a benchmark after another, and say on the terminal and in the job folder how far it is.
+
+    Raises:
+        Cancelled: somebody asked to stop.
+    """
+    reporter = REPORTER.get(SilentReporter())
+    for index, name in enumerate(sections):
+        reporter.progress(name, index, len(sections))
+        sys.stderr.write(f"bench: {name}\n")
+        yield name
+    reporter.progress("tables", len(sections), len(sections))
 
 
 def write(tables: Sequence[Table], out: Path | None) -> None:

@@ -170,4 +170,7 @@ class Pace:
 
 def _duration(seconds: float) -> str:
     whole = math.ceil(seconds)
-    return f"{whole} s" if whole < 90 else f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 90:
+        return f"{whole} s"
+    minutes = whole // 60
+    return f"{minutes} min {whole % 60:02d} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

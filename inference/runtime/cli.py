@@ -17,21 +17,31 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from ..batch import command as batch_command
 from ..protocol import schema
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
-from ..protocol.events import Event, Pace, encode
+from ..protocol.events import Event, Pace, Reporter, encode
 from ..protocol.folder import JobFolder, new_run_id
 from ..protocol.requests import TASKS, Order
+from ..protocol.schema import About
 from ..setup.install import SetupRequest
 from .console import Console, divert
 from .device import let_idle_threads_sleep
 
 INTERRUPT_GRACE_S = 2.0
 STATUS_INTERVAL_S = 5.0  # where nobody watches: a log wants a line now and then
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """Something is measured."""
+
+    name: Annotated[str, About("Which benchmark.")]
+    arguments: Annotated[tuple[str, ...], About("Its own flags.")] = ()
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=Path, required=True, metavar="FILE", help="The .safetensors.")
     sub.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     sub = command("bench", _run_bench, "Measure what is promised.")
+    sub.add_argument("--job", type=Path, metavar="JOB", help="Say how it goes in this folder, as a job.")
     sub.add_argument("name", help="Which benchmark.")
     sub.add_argument("rest", nargs=argparse.REMAINDER, help="Its own flags.")
     return parser
@@ -187,7 +198,24 @@ def _run_bench(options: argparse.Namespace, _: Console) -> int:
     names = sorted(module.name for module in pkgutil.iter_modules(bench.__path__))
     if options.name not in names:
         raise RequestError(f"{options.name!r} is not one of {', '.join(names) or 'none'}", field="bench")
-    return int(importlib.import_module(f".{options.name}", bench.__name__).main(options.rest) or EXIT_DONE)
+    measure = importlib.import_module(f".{options.name}", bench.__name__).main
+    if options.job is None:
+        return int(measure(options.rest) or EXIT_DONE)
+    return _bench_as_job(options, lambda: measure(options.rest))
+
+
+def _bench_as_job(options: argparse.Namespace, measure: Callable[[], Any]) -> int:
+    from .worker import follow_job
+
+    def work(reporter: Reporter) -> None:
+        importlib.import_module("..bench.table", __package__).REPORTER.set(reporter)
+        measure()
+
+    folder = JobFolder(options.job)
+    order = Order("bench", BenchRequest(options.name, tuple(options.rest)), new_run_id(), "command line")
+    folder.prepare(order, overwrite=True)
+    with _interruptible(folder):
+        return follow_job(folder, order, work)
 
 
 class _Narrator:

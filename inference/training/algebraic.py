@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 import tomllib
 from collections.abc import Sequence
@@ -28,8 +27,8 @@ from ..nets import view_trust
 from ..nets.view_trust import ViewTrust, ViewTrustConfig
 from . import captures, motions, observed, rigs
 from .lifter import load_bodies, schedule
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("understudy.training")
 INSIDE = 0.6827  # share of errors within one sigma
 CALIBRATED = (2, 3, 4, 6, 8)  # cameras of the captures on which expected errors are scaled, of people left out
 _FAR = 0.2  # metres; errors beyond count little more
@@ -37,26 +36,25 @@ _FAR = 0.2  # metres; errors beyond count little more
 
 def main() -> None:
     """Read the recipe and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, options.out, options.detections)
+    work_as_job(parser, _work)
 
 
-def train(recipe: dict[str, Any], data: Path, out: Path, detections: Path | None = None) -> None:
+def _work(options: argparse.Namespace, run: Run) -> None:
+    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, run, options.detections)
+
+
+def train(recipe: dict[str, Any], data: Path, run: Run, detections: Path | None = None) -> None:
     """Train for the recipe's steps, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
     net = ViewTrust(ViewTrustConfig(**recipe["net"]))
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["weight_decay"])
-    step = restore(out, net, optimiser)
+    step = restore(run.out, net, optimiser)
     g = torch.Generator().manual_seed(recipe["seed"] + step)
-    bodies = load_bodies(out, recipe["bodies"], recipe["seed"], data)
+    bodies = load_bodies(run.out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
     sources = Sources(recipe, detections)
@@ -64,7 +62,7 @@ def train(recipe: dict[str, Any], data: Path, out: Path, detections: Path | None
     tests = {count: scene(held_out, count, 256, torch.Generator().manual_seed(7), *bench) for count in (2, 4, 8)}
     began = saved = time.monotonic()
     running = torch.zeros(2)
-    while step < recipe["steps"] and not (out / "cancel").exists():
+    while run.goes_on(step, recipe["steps"]):
         count = recipe["views"][int(torch.randint(0, len(recipe["views"]), (1,), generator=g))]
         parts = step % recipe["whole_every"] == 0
         size = max(8, recipe["points"] // (count * (137 if parts else 25)))
@@ -88,15 +86,15 @@ def train(recipe: dict[str, Any], data: Path, out: Path, detections: Path | None
             LOG.info("step %d %s", step, json.dumps({count: evaluate(net, test) for count, test in tests.items()}))
             began = time.monotonic()
         if time.monotonic() - saved > 180 or step == recipe["steps"]:
-            checkpoint(out, step, net, optimiser)
+            checkpoint(run.out, step, net, optimiser)
             saved = time.monotonic()
-    checkpoint(out, step, net, optimiser)
+    checkpoint(run.out, step, net, optimiser)
     with torch.no_grad():
         scenes = [scene(held_out, count, 96, g, *bench) for count in CALIBRATED]
         found = [(net.eval()(batch.views), batch.truth) for batch in scenes]
     rate(net.doubt, [((given.points - truth).norm(dim=-1), given.error) for given, truth in found])
     figures = {f"mm_{count}_views": evaluate(net, test)["ours"] for count, test in tests.items()}
-    save_weights(out / "view_trust.safetensors", net, view_trust, recipe, {**figures, "steps": step})
+    save_weights(run.out / "view_trust.safetensors", net, view_trust, recipe, {**figures, "steps": step})
 
 
 def make_bank(data: Path, bodies: Any, split: str, recipe: dict[str, Any]) -> captures.Bank:

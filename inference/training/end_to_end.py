@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 import tomllib
 from collections.abc import Iterator
@@ -41,8 +40,8 @@ from ..nets.v2v import V2VConfig
 from ..protocol.errors import InputError
 from .algebraic import checkpoint, restore, save_weights
 from .multiview import Batch, Human36M, Panoptic, Rendered, Source, collate
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("understudy.training")
 Net = AlgebraicNet | VolumetricNet
 _CM = 0.1  # of a millimetre
 _CROSS_ENTROPY = 0.01
@@ -51,16 +50,15 @@ _ROOT = 6  # Human3.6M's pelvis
 
 def main() -> None:
     """Read the recipe and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--algebraic", type=Path)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
     source, test = (open_source(recipe[name], options.data) if name in recipe else None for name in ("train", "test"))
     assert source is not None, "a recipe names its pictures under [train]"
@@ -68,7 +66,7 @@ def main() -> None:
     if options.backbone is not None:
         take_backbone(net, options.backbone)
     algebraic = None if options.algebraic is None else nets.load(options.algebraic)
-    train(recipe, net, source, options.out, test=test, algebraic=algebraic)
+    train(recipe, net, source, run, test=test, algebraic=algebraic)
 
 
 def build(recipe: dict[str, Any]) -> Net:
@@ -123,21 +121,21 @@ def optimiser(net: Net, recipe: dict[str, Any]) -> torch.optim.Adam:
 
 
 def train(
-    recipe: dict[str, Any], net: Net, source: Source, out: Path, *, test: Source | None = None,
+    recipe: dict[str, Any], net: Net, source: Source, run: Run, *, test: Source | None = None,
     algebraic: nn.Module | None = None,
 ) -> Net:  # fmt: skip
     """Train for the recipe's steps, or go on where a run was stopped; gives the network in evaluation mode."""
-    out.mkdir(parents=True, exist_ok=True)
+    run.out.mkdir(parents=True, exist_ok=True)
     adam = optimiser(net, recipe)
     rates = [group["lr"] for group in adam.param_groups]
-    step = restore(out, net, adam)
+    step = restore(run.out, net, adam)
     generator = torch.Generator().manual_seed(recipe["seed"] + step)
     torch.manual_seed(recipe["seed"] + step)  # grids of volumes turn by the global numbers
     batches = _batches(source, recipe, generator)
     saved = began = time.monotonic()
     running = 0.0
     module = AlgebraicModule if isinstance(net, AlgebraicNet) else VolumetricModule
-    while step < recipe["steps"] and not (out / "cancel").exists():
+    while run.goes_on(step, recipe["steps"]):
         net.train()
         batch = next(batches)
         rate = min(1.0, (recipe["steps"] - step) / max(recipe.get("cooldown", 0), 1))
@@ -158,11 +156,11 @@ def train(
             LOG.info("step %d %s", step, json.dumps(_figures(net, recipe, source, test)))
             began = time.monotonic()
         if time.monotonic() - saved > recipe.get("save_every_s", 180):
-            checkpoint(out, step, net, adam)
+            checkpoint(run.out, step, net, adam)
             saved = time.monotonic()
-    checkpoint(out, step, net, adam)
+    checkpoint(run.out, step, net, adam)
     figures = {**_figures(net, recipe, source, test), "steps": float(step)}
-    save_weights(out / f"{module.NAME}.safetensors", net, module, recipe, figures)
+    save_weights(run.out / f"{module.NAME}.safetensors", net, module, recipe, figures)
     return net.eval()
 
 

@@ -8,7 +8,6 @@ A film is one person, told from all others by the cosine to a learnt direction w
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 import tomllib
 from pathlib import Path
@@ -24,13 +23,13 @@ from ..nets.face_features import FaceFeatures, FeaturesConfig
 from .algebraic import save_weights
 from .lifter import schedule
 from .reenactment import Bank, load, mirrored
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 _SCALE, _MARGIN = 20.0, 0.2
 
 
-def train(recipe: dict[str, Any], films: Path) -> tuple[FaceFeatures, dict[str, float]]:
+def train(recipe: dict[str, Any], films: Path, run: Run) -> tuple[FaceFeatures, dict[str, float]]:
     """Train; gives the network and figures of people left out."""
     torch.manual_seed(recipe["seed"])
     bank, held = load(films / "films.npz"), load(films / "held_out.npz")
@@ -38,7 +37,7 @@ def train(recipe: dict[str, Any], films: Path) -> tuple[FaceFeatures, dict[str, 
     people = torch.nn.Parameter(torch.randn(len(bank.images), net.config.identity))
     optimiser = torch.optim.AdamW([*net.parameters(), people], recipe["lr"], weight_decay=1e-3)
     rng, began = np.random.default_rng(recipe["seed"]), time.monotonic()
-    for step in range(recipe["steps"]):
+    for step in run.each("train", range(recipe["steps"])):
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, recipe["steps"], 20, recipe["steps"] // 2)
         images, film, values = batch(bank, recipe["batch"], rng)
@@ -85,14 +84,15 @@ def measure(net: FaceFeatures, held: Bank) -> dict[str, float]:
 
 def main() -> None:
     """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--films", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    net, figures = train(recipe, options.films)
+    net, figures = train(recipe, options.films, run)
     LOG.info("left out: %s", figures)
     save_weights(options.out, net, face_features, recipe, {**figures, "steps": recipe["steps"]})
 

@@ -11,7 +11,6 @@ and some of them a motion without jumps (`smooth.npz`).
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,12 +24,12 @@ from ..core.rotations import matrix_from_euler
 from ..head.template import Template
 from ..head.wrap import load_template
 from ..reenact.crop import Crop, crop_of
+from .script import LOG, Run, make_parser, work_as_job
 from .studio import performers
 from .studio.performers import Cast, Layout, Performer
 from .studio.portrait import Light, Portrait
 from .studio.render import look_at
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 FRAMES = 24  # of a film; a half is shared with one other person, the other half with another
 _LOOKED_INTO = np.array(
@@ -193,14 +192,14 @@ def _drifted(light: Light, rng: np.random.Generator) -> Light:
     return replace(light, harmonics=light.harmonics * np.exp(rng.normal() * 0.03), key=key / np.linalg.norm(key))
 
 
-def cast_all(data: Path, out: Path) -> tuple[list[Cast], list[Cast]]:
+def cast_all(data: Path, out: Path, run: Run) -> tuple[list[Cast], list[Cast]]:
     """Cast everybody who is missing; gives those to train on and those left out."""
     out.mkdir(parents=True, exist_ok=True)
     template, groups = load_template(), (performers.training_names(data), list(performers.HELD_OUT))
     with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
     ) as finder:
-        for name in [name for group in groups for name in group]:
+        for name in run.each("cast", [name for group in groups for name in group]):
             path = out / f"{name}.npz"
             if not path.exists():
                 performers.cast(data, name, template, finder).save(path)
@@ -208,14 +207,14 @@ def cast_all(data: Path, out: Path) -> tuple[list[Cast], list[Cast]]:
     return tuple([performers.load_cast(out / f"{name}.npz") for name in group] for group in groups)  # type: ignore[return-value]
 
 
-def shoot(casts: list[Cast], layout: Layout, films: int, size: int) -> dict[str, Array]:
+def shoot(casts: list[Cast], layout: Layout, films: int, size: int, run: Run) -> dict[str, Array]:
     """Films in a ring: film k holds takes k and k + 1, so it shares a half with each neighbour."""
     takes = []
     for k in range(films):
         rng = np.random.default_rng([5, k])
         takes.append(Take.drawn(Poses.drawn(FRAMES // 2, rng), rng))
     taken = []
-    for k in range(films):
+    for k in run.each("film", range(films)):
         rng = np.random.default_rng([6, k])
         who = performers.perform(casts, layout, rng)
         taken.append(film(who, layout.template, [takes[k], takes[(k + 1) % films]], size, rng))
@@ -244,18 +243,18 @@ def packed(films: list[Film]) -> dict[str, Array]:
     return {name: a if a.dtype == np.uint8 else a.astype(np.float16) for name, a in arrays.items()}
 
 
-def shoot_all(data: Path, out: Path, *, films: int, size: int) -> None:
+def shoot_all(data: Path, run: Run, *, films: int, size: int) -> None:
     """Cast, and shoot what is missing."""
-    trained, left_out = cast_all(data, out / "casts")
+    trained, left_out = cast_all(data, run.out / "casts", run)
     layout = Layout(load_template())
     drawn, moving = Poses.drawn(32, np.random.default_rng(10)), Poses.smooth(75, np.random.default_rng(11))
     work = {
         "held_out": lambda: shoot_held_out(left_out, layout, size, drawn, 2),
         "smooth": lambda: shoot_held_out(left_out[::4], layout, size, moving, 1),
-        "films": lambda: shoot(trained, layout, films, size),
+        "films": lambda: shoot(trained, layout, films, size, run),
     }
     for name, make in work.items():
-        path = out / f"{name}.npz"
+        path = run.out / f"{name}.npz"
         if not path.exists():
             partial = path.with_suffix(".partial.npz")
             np.savez(partial, **make())  # type: ignore[arg-type]
@@ -264,14 +263,15 @@ def shoot_all(data: Path, out: Path, *, films: int, size: int) -> None:
 
 def main() -> None:
     """Read the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--films", type=int, default=360)
     parser.add_argument("--size", type=int, default=64)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    shoot_all(options.data, options.out, films=options.films, size=options.size)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
+    shoot_all(options.data, run, films=options.films, size=options.size)
 
 
 if __name__ == "__main__":

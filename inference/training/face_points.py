@@ -9,7 +9,6 @@ detector finds no face in three views.
 from __future__ import annotations
 
 import argparse
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,11 @@ import numpy as np
 from ..core.triangulation import Rays, intersect, refine
 from ..head.frame import CENTRE, to_sphere
 from . import portraits
+from .script import LOG, Run, make_parser, work_as_job
 from .studio import heads
 from .studio.portrait import Light, Portrait
 from .studio.render import look_at
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 POINTS = 478
 _AZIMUTHS = (-35, -22, -10, 0, 10, 22, 35)  # degrees
@@ -53,18 +52,19 @@ def place(head: heads.Head, mesh: Any) -> Array:
 
 def main() -> None:
     """Place the points of every scene."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--portraits", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     names = sorted(path.stem for path in options.portraits.glob("*.npz") if not path.stem.endswith("partial"))
     found = []
     with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
     ) as mesh:
-        for name in names:
+        for name in run.each("place", names):
             found.append(place(portraits.make(options.data, name), mesh))
             LOG.info("%s %s", name, "no face" if np.isnan(found[-1]).any() else "")
     np.savez(options.out, names=np.array(names), points=np.array(found, np.float32))

@@ -9,7 +9,6 @@ file `cancel` appears there. Nobody of `portraits.held_out` is among the people.
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 import tomllib
 from dataclasses import replace
@@ -28,11 +27,11 @@ from ..nets.face_relief import FaceRelief, Relief, ReliefConfig
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
+from .script import LOG, Run, make_parser, work_as_job
 from .studio import heads
 from .studio.portrait import Light, Portrait
 from .studio.render import look_at
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 _FACE_M = 0.11  # about the tip of the nose
 _CHECKED = ("Asian_F_1", "Black_M_1", "White_M_2")  # avatars that say when to stop
@@ -110,22 +109,21 @@ def film(name: str, views: int, data: Path, side: int) -> dict[str, Array]:
 
 def main() -> None:
     """Photograph, then train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    for name, views in people(recipe, options.data):
+    for name, views in run.each("photograph", people(recipe, options.data)):
         path = options.out / f"faces_{name}.npz"
         if not path.exists():
             np.savez(path.with_suffix(".partial.npz"), **film(name, views, options.data, recipe["net"]["side"]))  # type: ignore[arg-type]
             path.with_suffix(".partial.npz").replace(path)
             LOG.info("%s", name)
-    train(recipe, options.out)
+    train(recipe, run)
 
 
 def load(paths: list[Path]) -> list[Tensor]:
@@ -137,19 +135,19 @@ def load(paths: list[Path]) -> list[Tensor]:
     return [torch.from_numpy(np.concatenate(column)) for column in zip(*parts, strict=True)]
 
 
-def train(recipe: dict[str, Any], out: Path) -> FaceRelief:
+def train(recipe: dict[str, Any], run: Run) -> FaceRelief:
     """Train, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
-    files = sorted(out.glob("faces_*.npz"))
+    files = sorted(run.out.glob("faces_*.npz"))
     checked = [path for path in files if path.stem[6:] in _CHECKED]
     bank, held = load([path for path in files if path not in checked]), load(checked or files[:1])
     net = FaceRelief(ReliefConfig(**recipe["net"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-3)
-    step, last = restore(out, net, optimiser), recipe["steps"]
+    step, last = restore(run.out, net, optimiser), recipe["steps"]
     g = torch.Generator().manual_seed(recipe["seed"] + step)
     began = saved = time.monotonic()
     running = torch.zeros(2)
-    while step < last and not (out / "cancel").exists():
+    while run.goes_on(step, last):
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, last, 50, last // 2)
         crop, *truth = batch(bank, torch.randint(0, len(bank[0]), (recipe["batch"],), generator=g), g)
@@ -165,9 +163,9 @@ def train(recipe: dict[str, Any], out: Path) -> FaceRelief:
             LOG.info("step %d normal %.4f depth %.4f, %.0f ms", step, *(running / 50).tolist(), pace)
             running, began = torch.zeros(2), time.monotonic()
         if time.monotonic() - saved > 120 or step == last:
-            checkpoint(out, step, net, optimiser)
+            checkpoint(run.out, step, net, optimiser)
             LOG.info("left out: %s", figures := measure(net, held))
-            save_weights(out / "face_relief.safetensors", net, face_relief, recipe, {"steps": step, **figures})
+            save_weights(run.out / "face_relief.safetensors", net, face_relief, recipe, {"steps": step, **figures})
             saved = time.monotonic()
     return net
 

@@ -19,6 +19,7 @@ from ..core.artifacts import read_npz
 from ..core.rotations import matrix_from_rotvec
 from ..nets.gc_body import PARENTS, PARTS, GcBody
 from .motions import Motions
+from .script import Run
 from .surface import rest_directions as directions_of
 
 Array = np.ndarray
@@ -115,13 +116,14 @@ def rest_directions() -> Array:
     return directions_of({"heads": dict(zip(model.bone_labels, heads, strict=True))})
 
 
-def film(motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator) -> Bank:
+def film(motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator, *, run: Run) -> Bank:
     """Film `count` bodies; `dense` has enough points to draw masks with."""
     rotations, shape = draw_poses(motions, count, rng), draw_shapes(count, body, rng)
     rotations = tilted(rotations, rng)
     turned = torch.from_numpy(rotations).float()
     distance = torch.from_numpy(np.exp(rng.uniform(np.log(1.8), np.log(9.0), count))).float()
-    parts = [_film(body, dense, shape[at], turned[at], distance[at]) for at in torch.arange(count).split(32)]
+    some = run.each("film", torch.arange(count).split(32))
+    parts = [_film(body, dense, shape[at], turned[at], distance[at]) for at in some]
     place, half, masks, keypoints = (torch.cat(part) for part in zip(*parts, strict=True))
     return Bank(turned, shape, place, half, masks, keypoints)
 

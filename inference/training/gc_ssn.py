@@ -12,7 +12,6 @@ be read as what it is (cycle). `regime = "paired"`: the truth behind each pictur
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 import tomllib
 from dataclasses import dataclass
@@ -35,8 +34,7 @@ from .body_points import take_out
 from .gc_bank import MARGIN, Bank, film, rest_directions
 from .lifter import schedule
 from .pose_prior import load, load_body
-
-LOG = logging.getLogger("understudy.training")
+from .script import LOG, Run, make_parser, work_as_job
 
 
 @dataclass
@@ -53,49 +51,49 @@ class Trainer:
 
 def main() -> None:
     """Film, then train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--prior", type=Path, required=True)
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="folder of filmed bodies; --out where it is not given")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     text = options.recipe.read_text(encoding="utf-8")
     recipe = tomllib.loads(text) | tomllib.loads("\n".join(options.set))
     body, prior = load_body(options.body).requires_grad_(requires_grad=False), load(options.prior)
     folder = options.bank or options.out
-    bank, held = (filmed(folder, split, recipe, body, options.data) for split in ("train", "val"))
-    train(recipe, (bank, held), body, prior, options.out)
+    banks = {split: folder / f"bank_{split}.npz" for split in ("train", "val")}
+    for split, path in banks.items():
+        if not path.exists():
+            filmed(split, recipe, body, options.data, run).save(path)
+    bank, held = (Bank.load(path) for path in banks.values())
+    train(recipe, (bank, held), body, prior, run)
 
 
-def filmed(folder: Path, split: str, recipe: dict[str, Any], body: GcBody, data: Path) -> Bank:
-    """Read a bank, or film it."""
-    path = folder / f"bank_{split}.npz"
-    if not path.exists():
-        seed = recipe["seed"] + ("val", "test", "train").index(split) + 1
-        recorded = motions.load(data, split, rest_directions())
-        film(recorded, body, take_out(16000, 1, spread=False), recipe[split], np.random.default_rng(seed)).save(path)
-    return Bank.load(path)
+def filmed(split: str, recipe: dict[str, Any], body: GcBody, data: Path, run: Run) -> Bank:
+    """Film people of a split."""
+    rng = np.random.default_rng(recipe["seed"] + ("val", "test", "train").index(split) + 1)
+    recorded, dense = motions.load(data, split, rest_directions()), take_out(16000, 1, spread=False)
+    return film(recorded, body, dense, recipe[split], rng, run=run)
 
 
-def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior: PosePrior, out: Path) -> Generator:
+def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior: PosePrior, run: Run) -> Generator:
     """Train, or go on where a run was stopped."""
     bank, held = banks
     torch.manual_seed(recipe["seed"])
     net = Generator(GcConfig(**recipe["net"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(*mean_body(prior, body))
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
-    step, last = restore(out, net, optimiser), recipe["steps"]
+    step, last = restore(run.out, net, optimiser), recipe["steps"]
     thin, bare = (body.thinned(points).requires_grad_(requires_grad=False) for points in (recipe["points"], 0))
     trainer = Trainer(recipe, net, thin, bare, prior, torch.Generator().manual_seed(recipe["seed"] + step))
     began = saved = time.monotonic()
     running: dict[str, float] = {}
-    while step < last and not (out / "cancel").exists():
+    while run.goes_on(step, last):
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, last, 200, int(recipe["cooldown"] * last))
         found = losses(trainer, bank, step / last)
@@ -111,9 +109,9 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
             LOG.info("step %d %s, %.0f ms", step, text, 10 * (time.monotonic() - began))
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > recipe["save_s"] or step == last:
-            checkpoint(out, step, net, optimiser)
+            checkpoint(run.out, step, net, optimiser)
             LOG.info("left out: %s", figures := measure(net, body, held))
-            save_weights(out / "gc_ssn.safetensors", net, gc_ssn, recipe, {"steps": step, **figures})
+            save_weights(run.out / "gc_ssn.safetensors", net, gc_ssn, recipe, {"steps": step, **figures})
             saved = began = time.monotonic()
     return net
 

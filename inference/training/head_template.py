@@ -10,7 +10,6 @@ stand-ins do in a shape, the new parts do: eyeballs as rotations, teeth as affin
 from __future__ import annotations
 
 import argparse
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from ..head.nearest import Meshed, vertex_normals
 from ..head.template import PARTS, Template, save_template
 from . import portraits
 from .head_layout import Islands, lay_out
+from .script import LOG, Run, make_parser, work_as_job
 from .studio.heads import Head, find_landmarks, valid_names
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 NECK = np.array([0.0, -0.0030, 0.7420])  # where the neck is cut, in the body's frame, and which way it points
 NECK_AXIS = np.array([0.0, -0.336, 0.942])
@@ -452,7 +451,7 @@ def skin_surface(head: Head) -> HeadSurface:
     )  # fmt: skip
 
 
-def calibrated(template: Template, data: Path) -> Template:
+def calibrated(template: Template, data: Path, run: Run) -> Template:
     """Move landmarks to where they lie on average on avatars, whose faces are textured as the detector expects.
 
     Each avatar's face is neutral, so what is left between its landmarks and those of the template fitted to its skin
@@ -474,7 +473,7 @@ def calibrated(template: Template, data: Path) -> Template:
                 surface, points = skin_surface(head), from_sphere(place(head, finder))
                 if np.isfinite(points).all():
                     people.append((Meshed(surface.vertices, surface.faces), points))
-    for _ in range(_CALIBRATIONS):
+    for _ in run.each("calibrate", range(_CALIBRATIONS)):
         found = []
         for surface, points in people:
             posed = fit_linear(template, points, surface, expressive=False).posed
@@ -576,13 +575,14 @@ def make(count: int) -> Template:
 
 def main() -> None:
     """Write the template."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=1200)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    save_template(options.out, calibrated(make(options.people), options.data))
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
+    save_template(options.out, calibrated(make(options.people), options.data, run))
     LOG.info("%s: %.1f MB", options.out.name, options.out.stat().st_size / 1e6)
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 import tomllib
 from pathlib import Path
@@ -29,38 +28,38 @@ from torch import Tensor
 from ..core.skeletons import COCO_17_IN_BODY_25
 from ..nets import lifter as nets
 from ..nets.mixer import Mixer
+from ..protocol.errors import RequestError
 from . import captures, motions, observed, surface
 from .muon import Muon
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("lifter")
 ICT = Path("heads/ict_facekit_linear.npz")
 
 
 def main() -> None:
     """Read the arguments, train, write the weights."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds motion/ and heads/")
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="weights of the recipe that this one follows")
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    recipe = tomllib.loads(arguments.recipe.read_text())
-    if "after" in recipe and arguments.start is None:
-        parser.error(f"{arguments.recipe.name} goes on from the weights of {recipe['after']}: name them with --start")
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(), logging.FileHandler(arguments.out / "train.log")]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    seen = arguments.detections and observed.load(arguments.detections, recipe["net"]["window"])
-    device = torch.device(arguments.device)
-    train(recipe, arguments.data, arguments.out, device, start=arguments.start, seen=seen)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
+    recipe = tomllib.loads(options.recipe.read_text())
+    if "after" in recipe and options.start is None:
+        message = f"{options.recipe.name} goes on from the weights of {recipe['after']}"
+        raise RequestError(message, "Name them with --start.", field="start")
+    seen = options.detections and observed.load(options.detections, recipe["net"]["window"])
+    train(recipe, options.data, run, torch.device(options.device), start=options.start, seen=seen)
 
 
 def train(
     recipe: dict[str, Any],
     data: Path,
-    out: Path,
+    run: Run,
     device: torch.device,
     *,
     start: Path | None = None,
@@ -72,10 +71,10 @@ def train(
     net = nets.Lifter(nets.LifterConfig(**recipe["net"])).to(device)
     average = nets.Lifter(net.config).to(device)
     optimisers = choose_optimisers(net, recipe)
-    step = resume(out, net, average, optimisers)
+    step = resume(run.out, net, average, optimisers)
     generator = torch.Generator().manual_seed(seed + step)
 
-    bodies = load_bodies(out, recipe["bodies"], seed, data)
+    bodies = load_bodies(run.out, recipe["bodies"], seed, data)
     clips = motions.load(data, "train", bodies["train"].rest_directions)
     bank = captures.bank(clips, bodies["train"], np.random.default_rng(seed), hand_frames=recipe["hand_frames"])
     errors = captures.Errors(**recipe["errors"])
@@ -91,7 +90,7 @@ def train(
     queue: list[list[captures.Batch]] = []
     began = saved = time.monotonic()
     running = torch.zeros(4)
-    while step < steps and not (out / "cancel").exists():
+    while run.goes_on(step, steps):
         if not queue:
             # Hands and face cost most of a capture, and learn fastest: most windows show the body alone.
             window, films = net.config.window, range(recipe["films"])
@@ -122,11 +121,11 @@ def train(
             LOG.info("step %d %s", step, json.dumps(evaluate(average, held_out, device)))
             began = time.monotonic()
         if time.monotonic() - saved > recipe["checkpoint_minutes"] * 60 or step == steps:
-            checkpoint(out, step, net, average, optimisers)
+            checkpoint(run.out, step, net, average, optimisers)
             saved = time.monotonic()
-    checkpoint(out, step, net, average, optimisers)
+    checkpoint(run.out, step, net, average, optimisers)
     figures = evaluate(average, held_out, device)
-    save_weights(out / "lifter.safetensors", average, recipe, figures | {"steps": step})
+    save_weights(run.out / "lifter.safetensors", average, recipe, figures | {"steps": step})
     LOG.info("stopped at step %d: %s", step, json.dumps(figures))
 
 

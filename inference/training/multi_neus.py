@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 import tomllib
 from pathlib import Path
@@ -29,8 +28,8 @@ from ..nets.neus_render import Grid, look
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("understudy.training")
 _CLAMPED = 0.1  # of the sphere: how far away distances still matter
 _REFRESHED = 25  # steps of a scene between two looks at where its surface is
 
@@ -88,38 +87,37 @@ def face_points(path: Path, names: list[str]) -> Tensor:
 
 def main() -> None:
     """Read the recipe and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--points", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="net.rank=8, in place of ...")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
     for change in options.set:
         for section, value in tomllib.loads(change).items():
             recipe[section] = {**recipe[section], **value} if isinstance(value, dict) else value
     names = portraits.names(options.data, recipe["people"])
-    train(recipe, Bank(options.portraits, names, options.points, options.device), options.out)
+    train(recipe, Bank(options.portraits, names, options.points, options.device), run)
 
 
-def train(recipe: dict[str, Any], bank: Bank, out: Path) -> MultiNeus:
+def train(recipe: dict[str, Any], bank: Bank, run: Run) -> MultiNeus:
     """Train both phases, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
     net = build(recipe, len(bank.scenes), bank.landmarks.shape[1]).to(bank.device)
     net.landmarks = bank.landmarks.to(bank.device)
     first = 0 if recipe["images_only"] else recipe["distances"]["steps"]
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-3)
-    step, last = restore(out, net, optimiser), first + recipe["pictures"]["steps"]
+    step, last = restore(run.out, net, optimiser), first + recipe["pictures"]["steps"]
     g = torch.Generator().manual_seed(recipe["seed"] + step)
     began = saved = time.monotonic()
     running: dict[str, float] = {}
-    while step < last and not (out / "cancel").exists():
+    while run.goes_on(step, last):
         by_distances = step < first
         part = recipe["distances"] if by_distances else recipe["pictures"]
         at, total = (step, first) if by_distances else (step - first, last - first)
@@ -141,11 +139,11 @@ def train(recipe: dict[str, Any], bank: Bank, out: Path) -> MultiNeus:
             LOG.info("step %d %s, %.0f ms", step, {n: round(v / 100, 5) for n, v in running.items()}, pace)
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > 180 or step in (first, last):
-            checkpoint(out, step, net, optimiser)
+            checkpoint(run.out, step, net, optimiser)
             saved = time.monotonic()
-    checkpoint(out, step, net, optimiser)
-    save_weights(out / "heads.safetensors", net, multi_neus, recipe, {"steps": step, "scenes": len(bank.scenes)})
-    (out / "scenes.json").write_text(json.dumps(bank.names))
+    checkpoint(run.out, step, net, optimiser)
+    save_weights(run.out / "heads.safetensors", net, multi_neus, recipe, {"steps": step, "scenes": len(bank.scenes)})
+    (run.out / "scenes.json").write_text(json.dumps(bank.names))
     return net
 
 

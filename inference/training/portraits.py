@@ -9,7 +9,6 @@ are no closed surfaces, so what is inside is what no camera could see: a place i
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,11 +19,11 @@ from scipy.spatial import KDTree
 
 from ..core.cameras import Camera
 from ..head.frame import CENTRE, RADIUS, to_sphere
+from .script import LOG, Run, make_parser, work_as_job
 from .studio import heads
 from .studio.portrait import Light, Portrait
 from .studio.render import look_at
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 HELD_OUT = ("AIAN_M_2", "Asian_F_3", "Black_M_2", "Hispanic_F_1", "MENA_M_1", "White_F_2")
 HELD_OUT_MODEL = range(900, 912)  # seeds of the head model that are never trained on
@@ -170,16 +169,17 @@ def load(path: Path) -> Scene:
 
 def main() -> None:
     """Film the scenes that are missing."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--people", type=int, default=108)
     parser.add_argument("--views", type=int, default=32)
     parser.add_argument("--size", type=int, default=128)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    for index, name in enumerate([*held_out(), *names(options.data, options.people)]):
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
+    everybody = [*held_out(), *names(options.data, options.people)]
+    for index, name in enumerate(run.each("film", everybody)):
         path = options.out / f"{name}.npz"
         if not path.exists():
             rng = np.random.default_rng(index)

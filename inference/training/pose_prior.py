@@ -6,7 +6,6 @@ python -m inference.training.pose_prior inference/training/recipes/pose_prior.to
 from __future__ import annotations
 
 import argparse
-import logging
 import time
 import tomllib
 from pathlib import Path
@@ -24,24 +23,22 @@ from . import motions
 from .algebraic import checkpoint, restore, save_weights
 from .gc_bank import draw_poses, rest_directions, tilted
 from .lifter import schedule
-
-LOG = logging.getLogger("understudy.training")
+from .script import LOG, Run, make_parser, work_as_job
 
 
 def main() -> None:
     """Train, or go on where a run was stopped."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
     directions = rest_directions()
     bank = poses(options.data, "train", recipe["train"], directions, 0)
-    train(recipe, bank, poses(options.data, "val", recipe["val"], directions, 1), options.out)
+    train(recipe, bank, poses(options.data, "val", recipe["val"], directions, 1), run)
 
 
 def poses(data: Path, split: str, count: int, directions: np.ndarray, seed: int) -> Tensor:
@@ -51,17 +48,17 @@ def poses(data: Path, split: str, count: int, directions: np.ndarray, seed: int)
     return pose_vector(torch.from_numpy(rotations).float())
 
 
-def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, out: Path) -> PosePrior:
+def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, run: Run) -> PosePrior:
     """Learn to take noise off poses."""
     torch.manual_seed(recipe["seed"])
     net = PosePrior(PriorConfig(**recipe["net"]))
     net.mean.copy_(bank.mean(0))
     net.spread.copy_(bank.std(0).clamp(min=0.02))
     optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
-    step, last = restore(out, net, optimiser), recipe["steps"]
+    step, last = restore(run.out, net, optimiser), recipe["steps"]
     g = torch.Generator().manual_seed(recipe["seed"] + step)
     began, running = time.monotonic(), 0.0
-    while step < last and not (out / "cancel").exists():
+    while run.goes_on(step, last):
         for group in optimiser.param_groups:
             group["lr"] = recipe["lr"] * schedule(step, last, 100, last // 2)
         clean = bank[torch.randint(0, len(bank), (recipe["batch"],), generator=g)]
@@ -74,10 +71,11 @@ def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, out: Path) -> Pose
             with torch.no_grad():
                 left_out = miss(net, held, torch.Generator().manual_seed(0)).mean().item()
             pace = 2 * (time.monotonic() - began)
-            LOG.info("step %d loss %.4f left out %.4f, %.1f ms", step, running / 500, left_out, pace)
+            LOG.info("step %d loss %.4f left run.out %.4f, %.1f ms", step, running / 500, left_out, pace)
             running, began = 0.0, time.monotonic()
-            checkpoint(out, step, net, optimiser)
-            save_weights(out / "pose_prior.safetensors", net, pose_prior, recipe, {"steps": step, "left_out": left_out})
+            checkpoint(run.out, step, net, optimiser)
+            figures = {"steps": step, "left_out": left_out}
+            save_weights(run.out / "pose_prior.safetensors", net, pose_prior, recipe, figures)
     return net
 
 

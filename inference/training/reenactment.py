@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import logging
 import time
 import tomllib
 from dataclasses import dataclass
@@ -35,9 +34,10 @@ from ..nets.latent_pose import LatentPose, LatentPoseConfig
 from ..nets.latent_pose_discriminator import Discriminator, DiscriminatorConfig
 from ..reenact import losses
 from ..reenact.augment import augment
+from . import script
 from .algebraic import checkpoint, restore
+from .script import LOG
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 COEFFICIENTS = len(SHAPES) + 6  # weights, then the first two rows of the head's rotation
 _MIRRORED = [SHAPES.index(n.replace("Left", "?").replace("Right", "Left").replace("?", "Right")) for n in SHAPES]
@@ -203,7 +203,7 @@ def _before(image: Array, mask: Array, bank: Bank, rng: np.random.Generator) -> 
     return (image + behind * (1 - mask[..., None] / 255.0)).astype(np.uint8)
 
 
-def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path) -> LatentPose:
+def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, job: script.Run) -> LatentPose:
     """Train, or go on where a run was stopped; gives the average."""
     torch.manual_seed(recipe["seed"])
     bank, held = load(films / "films.npz"), load(films / "held_out.npz")
@@ -211,7 +211,7 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
     beta = recipe["beta"]
     made = torch.optim.Adam(run.net.parameters(), recipe["lr"], (beta, 0.999))
     told = torch.optim.Adam(run.discriminator.parameters(), recipe["lr_discriminator"], (0.0, 0.999), 1e-5)
-    step = restore(out, run, made, told)
+    step = restore(job.out, run, made, told)
     rng = np.random.default_rng([recipe["seed"], step])
     if step == 0:
         _warm_up(run.net, bank, recipe, rng)
@@ -219,7 +219,7 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     changes = {"augmented": recipe.get("augmented", True), "stretched": recipe.get("stretched", 0.5)}
-    while step < steps and not (out / "cancel").exists():
+    while job.goes_on(step, steps):
         rate = min(1.0, (step + 1) / recipe["warmup"], (steps - step) / recipe["cooldown"])
         for group in made.param_groups:
             group["lr"] = recipe["lr"] * rate
@@ -237,10 +237,10 @@ def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, out: Path
             LOG.info("step %d %s, %.0f ms", step, {k: round(v / 50, 3) for k, v in running.items()}, pace)
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > 60 * recipe["checkpoint_minutes"] or step == steps:
-            checkpoint(out, step, run, made, told)
+            checkpoint(job.out, step, run, made, told)
             LOG.info("left out: %s", json.dumps(figures := measure(run.average, held)))
-            save(out / "reenactment.safetensors", run.average, recipe, {"steps": step, **figures})
-            _show(out / f"step_{step:06d}.png", run.average, held)
+            save(job.out / "reenactment.safetensors", run.average, recipe, {"steps": step, **figures})
+            _show(job.out / f"step_{step:06d}.png", run.average, held)
             saved = began = time.monotonic()
     return run.average
 
@@ -390,23 +390,18 @@ def save(path: Path, net: LatentPose, recipe: dict[str, Any], figures: dict[str,
 
 def main() -> None:
     """Read the recipe and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script.make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--films", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    script.work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, job: script.Run) -> None:
     features = nets.load(options.features)
     assert isinstance(features, FaceFeatures)
-    train(
-        tomllib.loads(options.recipe.read_text(encoding="utf-8")),
-        options.films,
-        features.requires_grad_(False),
-        options.out,
-    )
+    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    train(recipe, options.films, features.requires_grad_(False), job)
 
 
 if __name__ == "__main__":

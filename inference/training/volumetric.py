@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import time
 import tomllib
@@ -44,31 +43,30 @@ from .algebraic import (
 )
 from .lifter import load_bodies, schedule
 from .muon import Muon
+from .script import LOG, Run, make_parser, work_as_job
 
-LOG = logging.getLogger("understudy.training")
 _JOINTS = 25
 _TILT = math.radians(2.5)  # standard deviation of the world's vertical
 
 
 def main() -> None:
     """Read the recipe and train."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--trust", type=Path, required=True)
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.FileHandler(options.out / "train.log"), logging.StreamHandler()]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     trust = nets.load(options.trust)
     assert isinstance(trust, ViewTrust)
     recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    train(recipe, options.data, options.out, trust, options.detections)
+    train(recipe, options.data, run, trust, options.detections)
 
 
-def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detections: Path | None = None) -> None:
+def train(recipe: dict[str, Any], data: Path, run: Run, trust: ViewTrust, detections: Path | None = None) -> None:
     """Train for the recipe's steps, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
     net = build(recipe)
@@ -76,10 +74,10 @@ def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detec
     others = [w for name, w in net.named_parameters() if not (".layers." in name and w.ndim == 2)]
     adam = torch.optim.AdamW(others, lr=recipe["lr"], weight_decay=recipe["weight_decay"])
     muon = Muon(matrices, lr=recipe["muon_lr"], weight_decay=recipe["weight_decay"])
-    bodies = load_bodies(out, recipe["bodies"], recipe["seed"], data)
+    bodies = load_bodies(run.out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
-    step = restore(out, net, adam, muon)
+    step = restore(run.out, net, adam, muon)
     net.settle.typical.copy_(typical(captures.sample_people(bank, 3000, 1, torch.Generator(), parts=False)[:, 0]))
     average = {name: value.clone() for name, value in net.state_dict().items()}
     g = torch.Generator().manual_seed(recipe["seed"] + step)
@@ -89,7 +87,7 @@ def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detec
     }
     began = saved = time.monotonic()
     running = torch.zeros(4)
-    while step < recipe["steps"] and not (out / "cancel").exists():
+    while run.goes_on(step, recipe["steps"]):
         share = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
         for group, lr in ((adam.param_groups[0], recipe["lr"]), (muon.param_groups[0], recipe["muon_lr"])):
             group["lr"] = lr * share
@@ -120,17 +118,17 @@ def train(recipe: dict[str, Any], data: Path, out: Path, trust: ViewTrust, detec
             LOG.info("step %d %s", step, json.dumps({n: evaluate(test_net, trust, t) for n, t in tests.items()}))
             began = time.monotonic()
         if time.monotonic() - saved > 180 or step == recipe["steps"]:
-            checkpoint(out, step, net, adam, muon)
-            save_weights(out / "joint_volume.safetensors", averaged(net, recipe, average), joint_volume, recipe, {})
+            checkpoint(run.out, step, net, adam, muon)
+            save_weights(run.out / "joint_volume.safetensors", averaged(net, recipe, average), joint_volume, recipe, {})
             saved = time.monotonic()
-    checkpoint(out, step, net, adam, muon)
+    checkpoint(run.out, step, net, adam, muon)
     final = averaged(net, recipe, average)
     with torch.no_grad():
         scenes = [scene(held_out, count, 96, g, *bench, parts=False) for count in CALIBRATED]
         found = [(joint_volume.place(final, trust, batch.views)[0], batch.truth) for batch in scenes]
     rate(final.settle.doubt, [((given.points - truth).norm(dim=-1), given.error) for given, truth in found])
     figures = {f"mm_{count}_views": evaluate(final, trust, test)["ours"] for count, test in tests.items()}
-    save_weights(out / "joint_volume.safetensors", final, joint_volume, recipe, {**figures, "steps": step})
+    save_weights(run.out / "joint_volume.safetensors", final, joint_volume, recipe, {**figures, "steps": step})
 
 
 def build(recipe: dict[str, Any]) -> JointVolume:

@@ -15,6 +15,7 @@ from inference import nets
 from inference.core.cameras import Camera, project
 from inference.nets.triangulation import AlgebraicNet, VolumetricNet
 from inference.protocol.errors import InputError
+from inference.protocol.folder import JobFolder, JobReporter
 from inference.training import end_to_end
 from inference.training.multiview import (
     COCO_19,
@@ -28,6 +29,7 @@ from inference.training.multiview import (
     crop,
     squared,
 )
+from inference.training.script import Run
 from inference.training.studio.render import look_at
 
 Array = np.ndarray
@@ -117,13 +119,17 @@ def test_a_few_steps_bring_the_loss_down(recipe: dict[str, Any]) -> None:
 def test_a_stopped_run_goes_on_where_it_was_and_its_weights_begin_another(tmp_path: Path) -> None:
     source = Dots(1)
     recipe = {**ALGEBRAIC, "batch": 1, "steps": 1}
-    end_to_end.train(recipe, end_to_end.build(recipe), source, tmp_path)
-    net = end_to_end.train({**recipe, "steps": 2}, end_to_end.build({**recipe, "seed": 9}), source, tmp_path)
+    end_to_end.train(recipe, end_to_end.build(recipe), source, Run(tmp_path))
+    net = end_to_end.train({**recipe, "steps": 2}, end_to_end.build({**recipe, "seed": 9}), source, Run(tmp_path))
     adam = end_to_end.optimiser(net, recipe)
     assert end_to_end.restore(tmp_path, net, adam) == 2
     assert {int(state["step"]) for state in adam.state_dict()["state"].values()} == {2}
-    (tmp_path / "cancel").touch()
-    end_to_end.train({**recipe, "steps": 500}, net, source, tmp_path)
+    job = JobFolder(tmp_path)
+    job.ask_to_cancel()
+    with JobReporter(job) as reporter:
+        run = Run(tmp_path, reporter)
+        end_to_end.train({**recipe, "steps": 500}, net, source, run)
+    assert run.is_cancelled
     assert end_to_end.restore(tmp_path, net, adam) == 2
     path = tmp_path / "triangulation-algebraic.safetensors"
     loaded = nets.load(path)

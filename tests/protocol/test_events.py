@@ -80,3 +80,13 @@ def test_the_pace_tells_how_long_the_stage_takes():
     assert pace.text == "detect 20 %, 8 s left"
     pace.add(Event("progress", 200.0, {"stage": "fit", "done": 0, "total": 4}))
     assert pace.text == "fit 0 %"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(1, "89 s"), (60, "89 min 00 s"), (100, "2 h 28 min"), (1000, "24 h 43 min")]
+)
+def test_a_long_time_is_told_in_hours(seconds, words):
+    pace = Pace()
+    for second, done in ((0.0, 0), (float(seconds), 10)):
+        pace.add(Event("progress", second, {"stage": "train", "done": done, "total": 900}))
+    assert pace.text == f"train 1 %, {words} left"

@@ -14,6 +14,7 @@ from inference.nets.latent_pose import LatentPose, LatentPoseConfig
 from inference.reenact import losses
 from inference.training import face_films, narrow_pose, reenactment
 from inference.training.reenactment import Bank, coefficients_of, draw, mirrored
+from inference.training.script import Run
 
 RECIPE = {
     "seed": 1, "steps": 4, "warm_up": 2, "batch": 4, "poses": 6, "sources": 2, "lr": 1e-3, "beta": 0.9, "warmup": 2,
@@ -95,12 +96,12 @@ def test_a_mirrored_pose_is_the_pose_of_the_mirrored_face() -> None:
 def test_training_lowers_its_losses_and_goes_on_where_it_stopped(folder: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     features = FaceFeatures(FeaturesConfig((4, 8))).eval().requires_grad_(False)
-    net = reenactment.train(RECIPE, folder, features, tmp_path)
+    net = reenactment.train(RECIPE, folder, features, Run(tmp_path))
     assert isinstance(net, LatentPose)
-    again = reenactment.train(RECIPE, folder, features, tmp_path)
+    again = reenactment.train(RECIPE, folder, features, Run(tmp_path))
     for mine, theirs in zip(again.state_dict().values(), net.state_dict().values(), strict=True):
         assert torch.equal(mine, theirs), "a finished run takes no further step"
-    on = reenactment.train({**RECIPE, "steps": 6}, folder, features, tmp_path)
+    on = reenactment.train({**RECIPE, "steps": 6}, folder, features, Run(tmp_path))
     assert any(not torch.equal(a, b) for a, b in zip(on.state_dict().values(), net.state_dict().values(), strict=True))
 
 

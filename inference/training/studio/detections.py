@@ -17,6 +17,7 @@ import numpy as np
 from ...core.artifacts import atomic_write
 from ...core.cameras import Camera
 from ...sight.blaze import Holistic
+from ..script import Run, make_parser, work_as_job
 from .avatars import RIGS, Z_UP_FROM_Y_UP, curl_fingers, load_avatar, load_motion, retarget, skin, true_keypoints
 from .render import Room, Stage, look_at
 
@@ -130,12 +131,14 @@ def _write(out: Path, sequences: list[Sequence]) -> None:
 
 def main() -> None:
     """Parse the command line and film; the file is rewritten every 50 sequences."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sequences", type=int, default=800)
     parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
+    work_as_job(parser, _work)
+
+
+def _work(args: argparse.Namespace, run: Run) -> None:
     rng = np.random.default_rng(args.seed)
     avatars = sorted((args.data / "avatars_valid").glob("*.npz"))
     clips: list[tuple[str, str]] = []
@@ -143,7 +146,7 @@ def main() -> None:
         with np.load(args.data / "motion" / f"{rig}.npz", allow_pickle=False) as data:
             clips.extend((rig, str(name)) for name in data["clip_names"])
     sequences: list[Sequence] = []
-    while len(sequences) < args.sequences:
+    while run.goes_on(len(sequences), args.sequences, "film"):
         rig = list(RIGS)[rng.integers(len(RIGS))]  # rigs equally often: the sets differ much in size
         names = [clip for owner, clip in clips if owner == rig]
         clip, avatar = names[rng.integers(len(names))], avatars[rng.integers(len(avatars))]
