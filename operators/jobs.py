@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 
 from ..inference.protocol.errors import InputError
 from .base import Guarded
@@ -135,6 +135,34 @@ class UNDERSTUDY_OT_find_jobs(Guarded):
         return {"FINISHED"}
 
 
+class UNDERSTUDY_OT_add_jobs(Guarded):
+    """Show what runs or ran in another folder: a training, a batch, a capture of the command line"""
+
+    bl_idname = "understudy.add_jobs"
+    bl_label = "Jobs of a Folder"
+
+    directory: StringProperty(
+        name="Folder", description="A job's folder, or one that holds some", subtype="DIR_PATH", options={"SKIP_SAVE"}
+    )
+    filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask for the folder."""
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def work(self, context: bpy.types.Context) -> set[str]:
+        """Read the folder."""
+        folder = Path(bpy.path.abspath(self.directory))
+        if not self.directory or not folder.is_dir():
+            raise InputError(f"There is no folder {self.directory or '(none is named)'}.", "Choose a job's folder.")
+        count = SESSION.scan(folder)
+        if not count and not any(folder in (job.folder, job.folder.parent) for job in SESSION.jobs):
+            raise InputError(f"{folder.name} holds no job.", "A job's folder holds a request.json.")
+        self.report({"INFO"}, f"{count} more job(s) found")
+        return {"FINISHED"}
+
+
 class UNDERSTUDY_OT_check_environment(Guarded):
     """Find out whether the inference environment works and what it computes on"""
 
@@ -160,5 +188,6 @@ CLASSES = (
     UNDERSTUDY_OT_open_job,
     UNDERSTUDY_OT_view_log,
     UNDERSTUDY_OT_find_jobs,
+    UNDERSTUDY_OT_add_jobs,
     UNDERSTUDY_OT_check_environment,
 )

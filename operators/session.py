@@ -10,7 +10,7 @@ import atexit
 import logging
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +46,10 @@ class Job:
         self._client = client
         self.is_ours = is_ours  # this Blender's worker runs it, or a process that this Blender launched
         self.has_worker = is_ours and isinstance(client, ClientJob)
-        self.task, self.asked = _read_order(client.folder.request)
+        self.task, self.asked, _ = _read_order(client.folder.request)
         self.asked_to_stop = False
         self.since = time.monotonic()
+        self.begun = _begun(client.folder.request) or time.time()
         self.then: Callable[[Job], None] | None = None  # what the session does once it is over
 
     @property
@@ -60,6 +61,11 @@ class Job:
     def name(self) -> str:
         """Name of the folder."""
         return self.folder.name
+
+    @property
+    def run_id(self) -> str:
+        """Which run of the folder it is; "" where nobody began."""
+        return self._client.watch.run_id
 
     @property
     def state(self) -> str:
@@ -147,7 +153,7 @@ class Job:
     @property
     def logs(self) -> list[Path]:
         """What was printed, newest first; some may not be there."""
-        files = [self.folder / name for name in ("log.txt", "output.txt", "blender.txt")]
+        files = [self.folder / name for name in ("log.txt", "train.log", "output.txt", "blender.txt")]
         return sorted((file for file in files if file.is_file()), key=lambda file: -file.stat().st_mtime)
 
     @property
@@ -337,16 +343,23 @@ class Session:
         return self.check is not None or any(job.is_running for job in self.jobs)
 
     def scan(self, folder: Path | None = None) -> int:
-        """Find earlier jobs in a folder; a job that still runs elsewhere is followed."""
+        """Find earlier jobs in a folder, or the one that it is; a job that still runs elsewhere is followed.
+
+        A folder in which a job that is over began anew, as trainings go on, is found again.
+        """
         folder = folder or output_folder()
-        known = {job.folder for job in self.jobs}
-        paths = sorted(folder.glob("*/request.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        found = [path.parent.absolute() for path in paths[:_AT_MOST] if path.parent.absolute() not in known]
+        for job in self.jobs:
+            if job.state == "waiting":
+                job.poll()  # somebody may have begun by now
+        known = {job.folder: job for job in self.jobs}
+        paths = sorted((*folder.glob("request.json"), *folder.glob("*/request.json")), key=_begun, reverse=True)
+        found = [path.parent.absolute() for path in paths[:_AT_MOST] if _is_news(path, known)]
         client = self._client or WorkerClient("")
         jobs = [Job(client.attach(path), is_ours=False) for path in found]
         for job in jobs:
             job.poll()
-        self.jobs += jobs
+        kept = [job for job in self.jobs if job.folder not in found]
+        self.jobs = sorted([*jobs, *kept], key=lambda job: -job.begun)[:_AT_MOST]
         self._watch()
         return len(found)
 
@@ -396,13 +409,26 @@ def _stem(request: Any) -> str:
     return bpy.path.clean_name(paths[0].stem)[:60] if paths else "job"
 
 
-def _read_order(file: Path) -> tuple[str, dict[str, Any]]:
-    """Read what a folder was made for, and with which settings; nothing where it does not say."""
+def _read_order(file: Path) -> tuple[str, dict[str, Any], str]:
+    """Read what a folder was made for, with which settings, and for which run; nothing where it does not say."""
     try:
         order = schema.load_json(file.read_bytes())
-        return str(order["task"]), dict(order["request"])
+        return str(order["task"]), dict(order["request"]), str(order.get("run_id", ""))
     except (OSError, RequestError, KeyError, TypeError, ValueError):
-        return "", {}
+        return "", {}, ""
+
+
+def _begun(request: Path) -> float:
+    """When a job was asked for, in seconds since 1970; 0 where that is not known."""
+    try:
+        return request.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _is_news(request: Path, known: Mapping[Path, Job]) -> bool:
+    job = known.get(request.parent.absolute())
+    return job is None or (not job.is_running and job.run_id not in ("", _read_order(request)[2]))
 
 
 def _tick() -> float | None:

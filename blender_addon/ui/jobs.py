@@ -1,4 +1,4 @@
-"""What runs and has run: captures, heads, batches, set-ups, whoever started them."""
+"""What runs and has run: captures, heads, batches, set-ups, trainings, whoever started them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ICONS = {
 _TASKS = {
     "motion": "ARMATURE_DATA", "head": "USER", "calibrate": "CAMERA_DATA", "tune": "MODIFIER", "live": "REC",
     "batch": "PRESET", "body": "OUTLINER_OB_ARMATURE", "coach": "ARROW_LEFTRIGHT", "reenact": "RENDER_ANIMATION",
-    "setup": "IMPORT", "sync": "TIME",
+    "setup": "IMPORT", "sync": "TIME", "face": "MONKEY", "training": "GRAPH", "bench": "LINENUMBERS_ON",
 }  # fmt: skip
 _SHOWN = 8
 _COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them
@@ -85,7 +85,10 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
         row.operator_context = "INVOKE_DEFAULT"
         row.operator("understudy.batch_folder", icon="FILE_FOLDER")
         row.operator("understudy.run_batch", icon="PRESET")
-        layout.operator("understudy.find_jobs", icon="VIEWZOOM")
+        row = layout.row(align=True)
+        row.operator_context = "INVOKE_DEFAULT"
+        row.operator("understudy.find_jobs", icon="VIEWZOOM")
+        row.operator("understudy.add_jobs", icon="FILEBROWSER")
 
 
 PANELS = (UNDERSTUDY_PT_jobs,)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import bpy
 import pytest
@@ -16,6 +17,8 @@ from understudy.inference.protocol.errors import Cancelled, InputError, Understu
 from understudy.inference.protocol.requests import SelftestRequest
 from understudy.operators import environment
 from understudy.operators.session import Session
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def follow(session, job, *, until, timeout_s=60.0):
@@ -120,6 +123,55 @@ def test_a_job_that_another_process_runs_is_followed_and_does_not_block_ours(add
     addon.wait(job)
     other.wait(other.latest)
     assert other.latest.state == "done"
+
+
+TRAINING = """
+import time
+from inference.training.script import LOG, make_parser, work_as_job
+def work(options, run):
+    LOG.info("step by step")
+    step = 0
+    while run.goes_on(step, options.steps):
+        step += 1
+        time.sleep(0.05)
+parser = make_parser("")
+parser.add_argument("--steps", type=int)
+work_as_job(parser, work)
+"""
+
+
+def train(out: Path, steps: int) -> subprocess.Popen[bytes]:
+    words = [sys.executable, "-c", TRAINING, "--out", str(out), "--steps", str(steps)]
+    return subprocess.Popen(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL)
+
+
+def test_a_training_is_in_the_list_and_stops_from_there_and_is_found_again(addon, tmp_path):
+    ours = addon.start("selftest", SelftestRequest(steps=1))
+    addon.wait(ours)
+    out = tmp_path / "elsewhere" / "net"
+    process = train(out, 10_000)
+    end = time.monotonic() + 60
+    while not (out / "events.jsonl").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert bpy.ops.understudy.add_jobs(directory=str(out)) == {"FINISHED"}
+    job = addon.jobs[0]  # the newest first
+    assert (job.name, job.task, addon.jobs[1].folder) == ("net", "training", ours.folder)
+    follow(addon, job, until=lambda job: "left" in job.status)
+    assert job.status.startswith("Train 0 %")
+    assert bpy.ops.understudy.view_log(folder=str(out)) == {"FINISHED"}
+    assert "step by step" in bpy.data.texts["Understudy Log"].as_string()
+    assert bpy.ops.understudy.cancel_job(folder=str(out)) == {"FINISHED"}
+    assert process.wait(30) == 130 and job.state == "cancelled"
+    assert train(out, 2).wait(60) == 0
+    assert addon.scan(out) == 1 and addon.scan(out) == 0, "a new run of the folder is news, once"
+    assert addon.find(out).state == "done" and len(addon.jobs) == 2
+
+
+def test_a_folder_without_jobs_is_a_sentence(addon, tmp_path):
+    for folder in (tmp_path / "none", tmp_path):
+        with pytest.raises(RuntimeError, match="job|folder"):
+            bpy.ops.understudy.add_jobs(directory=str(folder))
 
 
 def test_folders_that_hold_something_else_are_survived(addon, tmp_path):
