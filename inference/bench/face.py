@@ -2,8 +2,9 @@
 
 python -m inference bench face --data DIR [--work DIR] [--seconds S] [--people N] [--kinds calm busy] [--out FILE]
 
-`--work` keeps actors and films, so that a run that was stopped goes on where it was. Two rigs are filmed: the
-template's own shapes on other people, and the head model's own shapes, which nothing here was fitted to. Heads' frames
+`--work` keeps actors and films, so that a run that was stopped goes on where it was. Three rigs are filmed: the
+template's own shapes on other people; the head model's own shapes, of whom other people were trained on; and those of
+the shapes of VALID avatars that have names of ours, which no training has seen. Heads' frames
 are defined by landmarks, and by others in every rig, so rotations are compared after the mean difference of a film.
 """
 
@@ -42,6 +43,7 @@ MOVES = 0.05  # standard deviation of a shape that moves
 _SIZE, _FPS = (480, 360), 30.0
 _FACE_PX = 190
 _UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+_RIGS = ("template's", "head model's", "avatars'")
 _KINDS = {"calm": 1.0, "busy": 2.6}  # movements begun in a second
 
 
@@ -75,6 +77,12 @@ class Score:
     jitter: float
     fit_ms: float
     shapes: Array
+
+
+def rig_of(name: str) -> str:
+    """Whose rig an actor has."""
+    person = name.removeprefix(training.FOREIGN)
+    return _RIGS[0] if person == name else _RIGS[1] if person.startswith("ict_") else _RIGS[2]
 
 
 def shoot(actor_file: Path, seconds: float, kind: str, faces: Faces) -> Film:
@@ -197,19 +205,18 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         (work / "films").mkdir(parents=True, exist_ok=True)
-        if not any((work / "actors").glob("*.npz")):
-            training.cast(options.data, work / "actors", people=0, only_held_out=True)
+        training.cast(options.data, work / "actors", people=0, only_held_out=True)
         response, scores, own = load_response(), {}, []
         files = [file for file in sorted((work / "actors").glob("*.npz")) if training.is_held_out(file.stem)]
         with Faces() as faces:
-            for rig, foreign in (("template's", False), ("head model's", True)):
-                chosen = [file for file in files if file.stem.startswith("foreign_") == foreign][: options.people]
+            for rig in _RIGS:
+                chosen = [file for file in files if rig_of(file.stem) == rig][: options.people]
                 for kind in options.kinds:
                     found = []
                     for file in chosen:
                         path = work / "films" / f"{file.stem}_{kind}_{options.seconds:g}.npz"
                         found.append(measure(kept(path, file, options.seconds, kind, faces), response))
                     scores[rig, kind] = found
-                    own += [] if foreign else found
+                    own += found if rig == _RIGS[0] else []
         write([summary(scores), by_shape(own)], options.out)
     return 0

@@ -46,7 +46,7 @@ RECIPE = Path(__file__).parent / "recipes" / "face_response.toml"
 FACE_M = 0.30  # of the head's surroundings that a frame shows
 _SQUARE_M, _ABOVE_M = 0.24, 0.0175  # the detector's square, and its middle above that of eyes and chin
 _POINTS, _SHAPES = 478, 52
-_FOREIGN = "foreign_"
+FOREIGN = "foreign_"
 _FOREIGN_SHARE = 0.4  # of people filmed
 _MIXED = "+"  # between the name of the first of whom somebody is mixed and a number
 _REMEMBERED = 60  # actors
@@ -56,14 +56,15 @@ _MIRRORED = np.array([-1.0, 1.0, 1.0])
 
 def is_held_out(name: str) -> bool:
     """Whether an actor is never trained on."""
-    person = name.removeprefix(_FOREIGN)
+    person = name.removeprefix(FOREIGN)
     return person in portraits.HELD_OUT or person in {f"ict_{seed}" for seed in portraits.HELD_OUT_MODEL}
 
 
 def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False) -> None:
     """Make all actors: avatars, and people of the head model in the template's rig and in the model's own.
 
-    Who is there is not made again.
+    Avatars in their own rig are there to measure with, so only those who are left out are made. Who is there is not
+    made again.
     """
     import mediapipe
 
@@ -82,6 +83,8 @@ def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False
                 actors.wrapped(one, template).save(path)
                 LOG.info("%s", name)
             textures[is_held_out(name)].append(actors.load_actor(path).head.textures[0])
+            if is_held_out(name):
+                actors.avatar(data, name).save(out / f"{FOREIGN}{name}.npz")
         for seed in (*range(people), *list(portraits.HELD_OUT_MODEL)[:5]):
             path, rng = out / f"ict_{seed}.npz", np.random.default_rng([0, seed])
             if path.exists():
@@ -93,7 +96,7 @@ def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False
             has_hair = len(haired.vertices) > len(bald.vertices)
             shown = replace(one, source=haired if has_hair else bald)
             texture, other = (pool[k] for k in rng.integers(len(pool), size=2))
-            actors.foreign(data, bald, one, other).save(out / f"{_FOREIGN}{path.name}")
+            actors.foreign(data, bald, one, other).save(out / f"{FOREIGN}{path.name}")
             actors.wrapped(shown, template, texture=texture, hair=has_hair).save(path)
             LOG.info("ict_%d", seed)
 
@@ -124,13 +127,13 @@ def film(cast_folder: Path, out: Path, people: int, seed: int, side: int = 272) 
 
 def half_of(name: str) -> int:
     """0 or 1: in which of two halves, that never mix, an actor is, or who is mixed of such."""
-    return zlib.crc32(name.removeprefix(_FOREIGN).partition(_MIXED)[0].encode()) % 2
+    return zlib.crc32(name.removeprefix(FOREIGN).partition(_MIXED)[0].encode()) % 2
 
 
 def _met(files: list[Path], rng: np.random.Generator) -> list[Path]:
     """Three actors of one rig and one half, to be mixed."""
     foreign, half = rng.random() < _FOREIGN_SHARE, rng.integers(2)
-    fit = [f for f in files if f.stem.startswith(_FOREIGN) == foreign and half_of(f.stem) == half]
+    fit = [f for f in files if f.stem.startswith(FOREIGN) == foreign and half_of(f.stem) == half]
     return [fit[k] for k in rng.choice(len(fit), 3, replace=False)]
 
 
@@ -142,7 +145,7 @@ def _shares(count: int, rng: np.random.Generator) -> Array:
 
 
 def _bald(actor: actors.Actor, name: str) -> actors.Actor:
-    return actor if name.startswith(_FOREIGN) else actors.shaved(actor)
+    return actor if name.startswith(FOREIGN) else actors.shaved(actor)
 
 
 def _dressed(actor: actors.Actor, rng: np.random.Generator) -> actors.Actor:
@@ -231,7 +234,7 @@ class Frames:
     @property
     def own(self) -> Array:
         """(N,) bool: frames of the template's rig."""
-        return ~np.array([name.startswith(_FOREIGN) for name in self.names])[self.actor]
+        return ~np.array([name.startswith(FOREIGN) for name in self.names])[self.actor]
 
 
 def read_frames(folders: list[Path]) -> Frames:
@@ -549,11 +552,10 @@ def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
     whole = joined(parts)
     code, mean = code_of(whole, recipe["code"])
     everything = joined([whole, mirrored(whole, mirror)]) if recipe["mirror"] else whole
-    fold = np.array([zlib.crc32(name.removeprefix(_FOREIGN).encode()) // 2 % 4 for name in frames.names])
-    tried = fold[everything.actor] == 0
+    tried = people[everything.actor] == 1
     layers = learn_reader(_rows(everything, ~tried), code, mean, recipe)
     trial = Reader(with_reader(response, code, mean, layers))
-    unseen = _rows(whole, fold[whole.actor] == 0)
+    unseen = _rows(whole, people[whole.actor] == 1)
     wrong = trial.read(np.concatenate([(unseen.left - mean) @ code.T, unseen.weights, unseen.views], 1)) - unseen.truth
     spread_of = wrong.T @ wrong / len(wrong) + recipe["least_error"] ** 2 * np.eye(_SHAPES)
     LOG.info("strangers' weights: mean absolute error %.4f", np.abs(wrong).mean())

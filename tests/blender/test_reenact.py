@@ -9,7 +9,7 @@ from pathlib import Path
 import bpy
 import numpy as np
 import pytest
-from understudy.blender_addon import commands
+from understudy.blender_addon import commands, reenact_command
 from understudy.inference.core.artifacts import FaceTrack, PoseDescriptors
 from understudy.inference.core.descriptors import slerp
 from understudy.inference.core.face_shapes import SHAPES
@@ -278,20 +278,7 @@ def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addo
     item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
     folder = JobFolder(tmp_path / "face")
     folder.prepare(Order("face", mesh_route.face_request(tmp_path / "v.mp4", "7-9", 0), "run"))
-    weights = np.zeros((3, len(SHAPES)))
-    weights[:, SHAPES.index("jawOpen")] = 0.0, 0.5, 1.0
-    still = np.tile([1.0, 0.0, 0.0, 0.0], (3, 1))
-    header = {"unit": "m", "frame": "camera, upright", "fps": 24.0, "shapes": list(SHAPES), "source": "v.mp4"}
-    track = FaceTrack(
-        header,
-        weights,
-        still,
-        np.zeros((3, 3)),
-        np.tile(still[:, None], (1, 2, 1)),
-        np.ones(3),
-        np.arange(3) / 24 + 0.25,
-    )
-    track.save(folder.artifacts / "face_track.npz")
+    _opening(0.0, 0.5, 1.0).save(folder.artifacts / "face_track.npz")
     for corner in item.data.shape_keys.key_blocks["jawOpen"].data:
         corner.co[2] -= 0.05
     said = mesh_route.render_route(folder.path, item, scene, 24)
@@ -309,6 +296,34 @@ def _pixels(path: Path):
     pixels = np.array(image.pixels[:]).reshape(image.size[1], image.size[0], 4)
     bpy.data.images.remove(image)
     return pixels
+
+
+def _opening(*jaw: float) -> FaceTrack:
+    """A face that holds still but for its jaw."""
+    count = len(jaw)
+    weights = np.zeros((count, len(SHAPES)))
+    weights[:, SHAPES.index("jawOpen")] = jaw
+    still = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
+    header = {"unit": "m", "frame": "camera, upright", "fps": 24.0, "shapes": list(SHAPES), "source": "v.mp4"}
+    eyes, times = np.tile(still[:, None], (1, 2, 1)), np.arange(count) / 24 + 0.25
+    return FaceTrack(header, weights, still, np.zeros((count, 3)), eyes, np.ones(count), times)
+
+
+def test_a_face_track_moves_the_head_that_drives(addon, tmp_path):
+    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), bpy.context.scene).head]
+    for corner in item.data.shape_keys.key_blocks["jawOpen"].data:
+        corner.co[2] -= 0.05
+    _opening(0.0, 1.0).save(tmp_path / "face_track.npz")
+    flags = ["reenact", "--source", "ada.jpg", "--frames", "3-4", "--driver-head", item.name]
+    track = ["--driver-track", str(tmp_path / "face_track.npz")]
+    request = reenact_command._request(commands.make_parser().parse_args([*flags, *track]))
+    assert request.driver is not None and request.fps == 24
+    files = sorted(request.driver.iterdir())
+    assert [file.name for file in files] == [f"frame_{number:04d}.png" for number in (3, 4)]
+    shut, wide = (_pixels(file) for file in files)
+    assert np.abs(wide - shut).mean() > 0.001
+    with pytest.raises(RequestError, match="a track moves a head"):
+        reenact_command._request(commands.make_parser().parse_args([*flags[:3], *track]))
 
 
 def test_a_camera_that_is_not_there_is_a_sentence(tmp_path):

@@ -60,3 +60,16 @@ def test_whoever_is_mixed_of_actors_of_one_half_belongs_to_that_half() -> None:
         assert len({face_response.half_of(file.stem) for file in chosen}) == 1 == len({f.stem[0] for f in chosen})
         halves.add(face_response.half_of(f"{chosen[0].stem}+{number}"))
     assert halves == {0, 1}
+
+
+@pytest.mark.data
+def test_an_avatars_own_shapes_move_the_side_of_the_face_that_they_are_named_after(data_dir: Path) -> None:
+    avatar = actors.avatar(data_dir, "Asian_F_3")
+    left = np.array([name.endswith("Left") for name in SHAPES]) & avatar.moves
+    assert left.sum() == 11 and avatar.moves.sum() == 28
+    for index in np.flatnonzero(left):
+        if SHAPES[index] != "jawLeft":
+            moved = np.linalg.norm(avatar.keys[index], axis=1)
+            assert (moved * avatar.head.vertices[:, 0]).sum() / moved.sum() > 0.01
+    blink = avatar.keys[SHAPES.index("eyeBlinkLeft")]
+    assert blink[np.linalg.norm(blink, axis=1).argmax(), 2] < -0.005

@@ -1,7 +1,8 @@
 """Heads that act: rigs of 52 shapes with textures, to film faces whose weights are known.
 
 Three kinds: the template laid over an avatar or over a person of the head model, with the template's own shapes
-(`wrapped`), and the head model's own mesh with its own shapes (`foreign`), which no part of this project made.
+(`wrapped`), and two rigs that no part of this project made: the head model's own mesh and shapes (`foreign`), and the
+avatars' (`avatar`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from ...head.nearest import Meshed
 from ...head.sheet import Sheet, bleed, fill, unroll
 from ...head.template import PARTS, Template
 from ...head.wrap import wrap
+from .. import portraits
 from ..face_points import place
 from ..head_template import skin_surface
 from . import heads
@@ -31,6 +33,14 @@ Array = np.ndarray
 _TEXELS = 1024  # of a baked texture's side
 _REACH = 0.02  # metres
 _SEAM = 0.1  # of the sheet, across one triangle
+# The VALID avatars' own shapes; * is L or R, the avatar's sides.
+_AVATARS = {
+    "browDown": ("*browDown", "**browDown"), "browInnerUp": ("LbrowUp", "RbrowUp"), "browOuterUp": ("**browUp",),
+    "cheekPuff": ("Lblow", "Rblow"), "eyeBlink": ("*eyeClose",), "eyeSquint": ("*squint",), "eyeWide": ("*eyeOpen",),
+    "jawForward": ("JawFront",), "jawLeft": ("Ljaw",), "jawOpen": ("MouthOpen",), "jawRight": ("Rjaw",),
+    "mouthDimple": ("*lipCorner",), "mouthFrown": ("*mouthSad",), "mouthLowerDown": ("*lipDown",),
+    "mouthPucker": ("Kiss",), "mouthShrugLower": ("Chin",), "mouthSmile": ("*smileClose",), "mouthUpperUp": ("*lipUp",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,6 +167,21 @@ def foreign(data: Path, person: Head, one: Wrapped, texture: Array) -> Actor:
                 moves[index] = True
     balls = np.stack([heads.find_eye(person.vertices, model, side) for side in "LR"])
     return Actor(_textured(person, one, texture), keys, moves, balls)
+
+
+def avatar(data: Path, name: str) -> Actor:
+    """A VALID avatar with its own colours and shapes, as far as these are ones of ours; the eyes do not turn."""
+    plain = heads.load_valid(data, name)
+    head = portraits.make(data, name)
+    scale, rotation, _ = heads.similarity(plain.landmarks, head.landmarks)
+    keys, moves = np.zeros((len(SHAPES), len(head.vertices), 3), np.float32), np.zeros(len(SHAPES), bool)
+    for index, shape in enumerate(SHAPES):
+        bare = shape.removesuffix("Left").removesuffix("Right")
+        for part in _AVATARS.get(shape, _AVATARS.get(bare, ())):
+            own = part.replace("*", "L" if shape.endswith("Left") else "R")
+            keys[index] += (scale * heads.load_valid_shape(data, name, own) @ rotation.T).astype(np.float32)
+            moves[index] = True
+    return Actor(head, keys, moves, head.landmarks[:2])
 
 
 def _by_corners(mesh: HeadMesh) -> tuple[Array, Array, Array]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -71,11 +72,9 @@ def load_valid(data: Path, name: str, expression: dict[str, float] | None = None
     """Read a VALID head; `expression`: weights by the names of its shapes."""
     with np.load(data / "heads_valid" / f"{name}.npz", allow_pickle=False) as arrays:
         vertices = arrays["verts_10um_i16"] * 1e-5
-        starts = np.concatenate([[0], np.cumsum(arrays["expr_count"])])
-        names = [str(item) for item in arrays["expr_names"]]
         for shape, weight in (expression or {}).items():
-            rows = slice(*starts[names.index(shape) :][:2])
-            np.add.at(vertices, arrays["expr_vert"][rows], weight * arrays["expr_delta_10um_i16"][rows] * 1e-5)
+            rows, delta = _moved(arrays, shape)
+            np.add.at(vertices, rows, weight * delta)
         keys = sorted(item for item in arrays.files if item.endswith("_webp"))
         textures = [np.asarray(Image.open(io.BytesIO(arrays[key].tobytes())).convert("RGBA")) for key in keys]
         faces, face_texture = arrays["faces"].astype(np.int32), arrays["face_tex"].astype(np.int32)
@@ -89,6 +88,22 @@ def load_valid(data: Path, name: str, expression: dict[str, float] | None = None
     vertices, eyes = vertices @ Z_UP.T, eyes @ Z_UP.T
     head = Head(name, vertices, faces, uv, face_texture, tuple(textures), np.zeros((6, 3)), skin)
     return replace(head, landmarks=find_landmarks(head.surface(), eyes))
+
+
+def load_valid_shape(data: Path, name: str, shape: str) -> Array:
+    """(V, 3) metres, z up: what one of the avatar's own shapes moves."""
+    with np.load(data / "heads_valid" / f"{name}.npz", allow_pickle=False) as arrays:
+        out = np.zeros((len(arrays["verts_10um_i16"]), 3))
+        np.add.at(out, *_moved(arrays, shape))
+    return out @ Z_UP.T
+
+
+def _moved(arrays: Mapping[str, Array], shape: str) -> tuple[Array, Array]:
+    """Vertices (N,) that a shape of an avatar moves, and how far (N, 3) metres, y up."""
+    names, ends = [str(item) for item in arrays["expr_names"]], np.cumsum(arrays["expr_count"])
+    end = int(ends[names.index(shape)])
+    rows = slice(end - int(arrays["expr_count"][names.index(shape)]), end)
+    return arrays["expr_vert"][rows], arrays["expr_delta_10um_i16"][rows] * 1e-5
 
 
 def find_landmarks(skin: trimesh.Trimesh, eyes: Array) -> Array:
