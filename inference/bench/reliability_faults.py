@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -290,8 +291,10 @@ def malformed(folder: Path) -> str:
     _hostile("corpus", corpus, cwd=folder)
     files = refused = 0
     slowest, most = 0.0, 0
-    for kind in sorted(corpus.iterdir()):
-        rows = [json.loads(line) for line in _hostile("readers", kind.name, kind, cwd=work).stdout.splitlines()]
+    readers = [(kind.name, kind) for kind in sorted(corpus.iterdir())]
+    readers += [(f"blender_{kind}", corpus / kind) for kind in _through_blender()]
+    for reader, kind in readers:
+        rows = [json.loads(line) for line in _hostile("readers", reader, kind, cwd=work).stdout.splitlines()]
         found = [row for row in rows if "outcome" in row]
         files += len(list(kind.iterdir()))
         refused += sum(row["outcome"] == "refused" for row in found)
@@ -301,6 +304,11 @@ def malformed(folder: Path) -> str:
     return f"{files} files: {refused} refused, slowest {slowest:.2f} s, most {most >> 20} MiB, {fired} canaries"
 
 
+def _through_blender() -> tuple[str, ...]:
+    """Kinds that are also read to the end, by Blender, where it is installed as a module."""
+    return ("bvh", "fbx") if importlib.util.find_spec("bpy") else ()
+
+
 def fuzz(folder: Path, seconds: float) -> str:
     """Mutate good files of each parser for a while."""
     _hostile("corpus", folder / "corpus", cwd=folder)
@@ -308,6 +316,7 @@ def fuzz(folder: Path, seconds: float) -> str:
     work.mkdir()
     inputs, bad = 0, []
     kinds = sorted({path.name for path in (folder / "corpus").iterdir()} - {"calibration_json"})
+    kinds += [f"blender_{kind}" for kind in _through_blender()]
     for kind in kinds:
         lines = _hostile("fuzz", kind, seconds, cwd=work).stdout.splitlines()
         found = json.loads(lines[-1]) if lines else {"inputs": 0, "bad": ["died"], "strange": []}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import re
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from typing import Any
 
 import bpy
 
+from ...inference.core.formats.bvh_guard import check_bvh
+from ...inference.core.formats.fbx_guard import check_fbx
 from ...inference.core.formats.gltf_guard import check_gltf
 from ...inference.protocol.errors import InputError
 from .compat import import_fbx
 from .evaluate import channels
 
 MAX_BYTES = 2 << 30
-_RATE = re.compile(r"Frame\s+Time:\s*([0-9.eE+-]+)")
-_HEAD_BYTES = 8 << 20  # of a BVH: its hierarchy and its frame time
 
 
 @dataclass(frozen=True)
@@ -131,16 +132,8 @@ def _address(item: bpy.types.ID) -> int:
 
 
 def _bvh(path: Path, scene: bpy.types.Scene) -> set[str]:
-    """Import with one key a frame; the rate is read here, since the importer rounds it."""
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).decode("utf-8", "replace")
-    except OSError as error:
-        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
-    found = _RATE.search(head)
-    step = _number(found[1]) if found else 0.0
-    if not head.lstrip("\ufeff \t\r\n").startswith("HIERARCHY") or not 1e-4 < step < 10:
-        raise InputError(f"{path.name} is no BVH file: it lacks a HIERARCHY or a Frame Time.")
+    """Import with one key a frame; the rate is the guard's, since the importer rounds it."""
+    step = check_bvh(path)
     scene.render.fps = max(1, round(1.0 / step))
     scene.render.fps_base = scene.render.fps * step
     return bpy.ops.import_anim.bvh(
@@ -149,15 +142,19 @@ def _bvh(path: Path, scene: bpy.types.Scene) -> set[str]:
     )  # fmt: skip
 
 
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return 0.0
-
-
 def _fbx(path: Path, scene: bpy.types.Scene) -> set[str]:  # noqa: ARG001
-    return import_fbx(str(path))
+    """Import; where textures lie on other computers, a copy that does not say so."""
+    shares = check_fbx(path)
+    if not shares:
+        return import_fbx(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        shutil.copyfile(path, copy)
+        with copy.open("r+b") as stream:
+            for where in shares:
+                stream.seek(where.start)
+                stream.write(b"_" * len(where))
+        return import_fbx(str(copy))
 
 
 def _gltf(path: Path, scene: bpy.types.Scene) -> set[str]:

@@ -374,7 +374,7 @@ def test_a_capture_is_read_from_its_file(motion, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "content", "words"), [
-    ("a.bvh", b"HIERARCHY\nROOT x", "Frame Time"), ("a.fbx", b"Kaydara", "cannot import"), ("a.glb", b"glTF", "a.glb"),
+    ("a.bvh", b"HIERARCHY\nROOT x", "ends among"), ("a.fbx", b"Kaydara", "no FBX"), ("a.glb", b"glTF", "a.glb"),
     ("a.gltf", b"{}", "a.gltf"), ("a.npz", b"PK", "a.npz"), ("a.pkl", b"", "can run code"), ("a.trc", b"", "markers"),
     ("a.xyz", b"", "none of"),
 ])  # fmt: skip

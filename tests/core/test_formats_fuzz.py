@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from understudy.tests.hostile.mutation import mutated
 from understudy.tests.openpose_files import write_openpose
 
 from inference.core.artifacts import Artifact, BodyMotion, Keypoints2D, Keypoints3D
@@ -94,24 +95,6 @@ def _damaged(document: Any, chance: random.Random) -> Any:
     return whole[0]
 
 
-def _torn(content: bytes, chance: random.Random) -> bytes:
-    """A copy in which bytes are changed, taken away or put in, near the head where formats say what they are."""
-    out = bytearray(content)
-    for _ in range(chance.randint(1, 6)):
-        near = min(len(out), 400) if chance.random() < 0.7 else len(out)
-        at = chance.randrange(max(near, 1))
-        match chance.randrange(4):
-            case 0:
-                out[at : at + 1] = bytes([chance.randrange(256)])
-            case 1:
-                del out[at : at + chance.randint(1, 40)]
-            case 2:
-                out[at:at] = chance.choice([b"0", b"9" * 20, b"-", b"[", b"nan", b"\x00", b"(", b'"', b"1e999", b","])
-            case _:
-                out = out[: max(1, at)] if chance.random() < 0.2 else out
-    return bytes(out)
-
-
 def _survives(read: Callable[[], object]) -> None:
     start = time.process_time()
     try:
@@ -156,7 +139,7 @@ def test_damaged_folders_of_openpose(tmp_path: Path) -> None:
         file = chance.choice(files)
         before = file.read_bytes()
         if seed % 2:
-            file.write_bytes(_torn(before, chance))
+            file.write_bytes(mutated(before, chance))
         else:
             file.write_text(json.dumps(_damaged(json.loads(before), chance)), encoding="utf-8")
         _survives(lambda: _read(tmp_path))
@@ -177,7 +160,7 @@ def test_damaged_arrays(tmp_path: Path, name: str) -> None:
     content = path.read_bytes()
     assert len(_read(path).positions) == FRAMES
     for seed in range(ROUNDS):
-        path.write_bytes(_torn(content, random.Random(seed)))
+        path.write_bytes(mutated(content, random.Random(seed)))
         _survives(lambda: _read(path))
 
 
@@ -194,7 +177,7 @@ def test_damaged_artifacts_of_a_motion(tmp_path: Path) -> None:
     content = (ROOT / "tests/golden/body_motion.npz").read_bytes()
     path = tmp_path / "m.npz"
     for seed in range(ROUNDS):
-        path.write_bytes(_torn(content, random.Random(seed)))
+        path.write_bytes(mutated(content, random.Random(seed)))
         _survives(lambda: BodyMotion.load(path))
 
 
@@ -221,7 +204,7 @@ def test_damaged_calibrations(tmp_path: Path) -> None:
     content = (ROOT / "inference/demo/demo.toml").read_bytes()
     path = tmp_path / "c.toml"
     for seed in range(5 * ROUNDS):
-        path.write_bytes(_torn(content, random.Random(seed)))
+        path.write_bytes(mutated(content, random.Random(seed)))
 
         def read() -> None:
             cameras = read_calibration(path)
@@ -240,7 +223,7 @@ def test_damaged_markers(tmp_path: Path, name: str) -> None:
     else:
         content = (ROOT / "tests/golden" / name).read_bytes()
     for seed in range(5 * ROUNDS):
-        path.write_bytes(_torn(content, random.Random(seed)))
+        path.write_bytes(mutated(content, random.Random(seed)))
 
         def read() -> None:
             found = read_markers(path)
@@ -257,7 +240,7 @@ def test_damaged_poses_of_smpl(tmp_path: Path, packed: bool) -> None:
     content = path.read_bytes()
     assert len(read_smpl(path).times) == FRAMES
     for seed in range(2 * ROUNDS):
-        path.write_bytes(_torn(content, random.Random(seed)))
+        path.write_bytes(mutated(content, random.Random(seed)))
         _survives(lambda: read_smpl(path))
     chance = random.Random(0)
     for _ in range(2 * ROUNDS):

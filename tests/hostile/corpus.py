@@ -94,7 +94,7 @@ KINDS = {
     "keypoints": "json", "artifact": "npz", "points": "npy", "calibration": "toml", "calibration_xml": "xml",
     "calibration_yaml": "yml", "calibration_pickle": "pickle", "markers_c3d": "c3d", "markers_trc": "trc",
     "smpl": "npz", "mapping": "json", "batch": "json", "request": "json", "photo": "png", "film": "mp4",
-    "weights": "safetensors", "gltf": "glb", "checkpoint": "pt",
+    "weights": "safetensors", "gltf": "glb", "checkpoint": "pt", "bvh": "bvh", "fbx": "fbx",
 }  # fmt: skip
 
 
@@ -498,8 +498,126 @@ def scenes() -> Iterator[Case]:
         yield "gltf", f"{name}.glb", content
 
 
+def motions() -> Iterator[Case]:
+    """BVH whose joints and rows are not what they say."""
+    good = (ROOT / "tests/golden/figure.bvh").read_text()
+    joints, _, rows = good.partition("MOTION\n")
+    first = rows.splitlines()[2]
+    joint = "JOINT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n"
+    deep = (
+        "HIERARCHY\nROOT a\n{\nOFFSET 0 0 0\nCHANNELS 3 Zrotation Xrotation Yrotation\n" + joint * 3000 + "}\n" * 3001
+    )
+    wide = deep[: deep.index("JOINT")] + (joint + "}\n") * 20_000 + "}\n"
+    motion = "MOTION\nFrames: 1\nFrame Time: 0.1\n"
+    cases = {
+        "deep": deep + motion + "0 " * 9003, "wide": wide + motion + "0 " * 60_003,
+        "no joints": "HIERARCHY\n" + motion + "0\n", "no motion": joints, "no rows": f"{joints}{motion}",
+        "not closed": good.replace("}\nMOTION", "MOTION"), "closed twice": good.replace("MOTION", "}\nMOTION"),
+        "no offset": good.replace("OFFSET 0.000000 0.000000 0.900000\n", ""),
+        "offset of words": good.replace("OFFSET 0.000000 0.000000 0.900000", "OFFSET a b c"),
+        "offset nan": good.replace("0.900000", "nan", 1), "offset endless": good.replace("0.900000", "1e999", 1),
+        "offset far away": good.replace("0.900000", "9e30", 1), "two numbers": good.replace(" 0.900000", "", 1),
+        "channel of nobody": good.replace("Xposition", "Wposition", 1), "channel twice": good.replace("Xpos", "Ypos", 1),
+        "more channels said": good.replace("CHANNELS 6", "CHANNELS 7", 1),
+        "fewer channels said": good.replace("CHANNELS 6", "CHANNELS -1", 1),
+        "huge count": good.replace("CHANNELS 6", "CHANNELS 99999999999999999999", 1),
+        "frames of words": good.replace("Frames: ", "Frames: x"), "frames below zero": good.replace("Frames: ", "Frames: -"),
+        "time zero": good.replace("0.041667", "0"), "time below zero": good.replace("0.041667", "-1"),
+        "time nan": good.replace("0.041667", "nan"), "time endless": good.replace("0.041667", "inf"),
+        "time tiny": good.replace("0.041667", "1e-300"), "row short": good.replace(first, first.rsplit(None, 1)[0]),
+        "row long": good.replace(first, first + " 0"), "row nan": good.replace(first, "nan" + first[first.index(" ") :]),
+        "row endless": good.replace(first, "1e999" + first[first.index(" ") :]),
+        "row of words": good.replace(first, "$(touch canary)" + first[first.index(" ") :]),
+        "row of hex": good.replace(first, "0x10" + first[first.index(" ") :]),
+        "row without end": good + "0 " * 1_000_000, "name without end": good.replace("Hips", "H" * 2_000_000),
+        "latin-1": good.replace("Hips", "H\xfcfte"),
+        "utf-16": good.encode("utf-16").decode("latin-1"), "code": good.replace("Hips", "H\n__import__('os')\n{"),
+        "cut row": good.rstrip()[:-300], "cut joints": good[: len(joints) // 2],
+    }  # fmt: skip
+    for name, text in cases.items():
+        yield "bvh", f"{name}.bvh", text.encode("latin-1", "replace")
+
+
+FBX = b"Kaydara FBX Binary  \x00\x1a\x00" + struct.pack("<I", 7400)
+Record = tuple[bytes, list[bytes], list[Any]]  # name, values, records inside
+
+
+def fbx_text(text: bytes) -> bytes:
+    return b"S" + struct.pack("<I", len(text)) + text
+
+
+def fbx(*records: Record, head: bytes = FBX) -> bytes:
+    """An .fbx file by hand, 32-bit addresses."""
+    out = bytearray(head)
+
+    def write(record: Record) -> None:
+        name, values, inside = record
+        at, content = len(out), b"".join(values)
+        out.extend(struct.pack("<IIIB", 0, len(values), len(content), len(name)) + name + content)
+        for each in inside:
+            write(each)
+        if inside:
+            out.extend(b"\0" * 13)
+        struct.pack_into("<I", out, at, len(out))
+
+    for record in records:
+        write(record)
+    return bytes(out) + b"\0" * 13
+
+
+def figures() -> Iterator[Case]:
+    """FBX whose records, arrays and limbs are not what they say."""
+    golden = (ROOT / "tests/golden/figure.fbx").read_bytes()
+
+    def number(value: int) -> bytes:
+        return b"L" + struct.pack("<q", value)
+
+    def array(count: int, packed: int, length: int, data: bytes = b"") -> bytes:
+        return b"d" + struct.pack("<III", count, packed, length) + data
+
+    def scene(*links: tuple[int, int]) -> bytes:
+        ids = sorted({one for link in links for one in link})
+        models: list[Any] = [
+            (b"Model", [number(one), fbx_text(b"a\x00\x01Model"), fbx_text(b"LimbNode")], []) for one in ids
+        ]
+        lines: list[Any] = [(b"C", [fbx_text(b"OO"), number(a), number(b)], []) for a, b in links]
+        return fbx((b"Objects", [], models), (b"Connections", [], lines))
+
+    def holding(*values: bytes) -> bytes:
+        return fbx((b"Objects", [], [(b"Geometry", [number(1), *values], [])]))
+
+    nested: Record = (b"a", [], [])
+    for _ in range(500):
+        nested = (b"a", [], [nested])
+    bomb = zlib.compress(b"\0" * 4_000_000, 9)
+    stop = struct.pack("<IIIB", 1 << 31, 0, 0, 7) + b"Objects"
+    cases = {
+        "own child": scene((1, 1)), "circle": scene((1, 2), (2, 3), (3, 1)),
+        "chain": scene(*((n, n + 1) for n in range(5000))),
+        "deep": fbx((b"Objects", [], [nested])), "no objects": fbx((b"Definitions", [], [])), "nothing": FBX,
+        "version 0": FBX[:-4] + b"\0" * 4, "version 99": FBX[:-4] + struct.pack("<I", 99_000), "head": FBX[:20],
+        "wide addresses": fbx((b"Objects", [], []), head=FBX[:-4] + struct.pack("<I", 7700)),
+        "behind": FBX + stop, "backwards": FBX + struct.pack("<IIIB", 3, 0, 0, 7) + b"Objects",
+        "in itself": FBX + struct.pack("<IIIB", len(FBX), 0, 0, 7) + b"Objects",
+        "name behind": FBX + struct.pack("<IIIB", len(FBX) + 20, 0, 0, 255) + b"Objects",
+        "many values": fbx((b"Objects", [number(1)], [])).replace(struct.pack("<II", 1, 9), struct.pack("<II", 9**9, 9)),
+        "text behind": holding(b"S" + struct.pack("<I", 1 << 31)), "kind": holding(b"Zabc"),
+        "raw behind": holding(b"R\xff\xff\xff\xff"), "array cut": holding(array(100, 0, 800, b"\0" * 10)),
+        "array short": holding(array(100, 0, 8, b"\0" * 8)), "array huge": holding(array(1 << 31, 0, 8, b"\0" * 8)),
+        "array packing": holding(array(1, 7, 8, b"\0" * 8)),
+        "bomb": holding(array((1 << 32) - 1, 1, len(bomb), bomb)),
+        "bombs": holding(*[array(500_000, 1, len(bomb), bomb)] * 2000),
+        "text deep": b"; FBX 7.4.0 project file\nFBXHeaderExtension: {\n" + b"a: {\n" * 100_000,
+        "text unclosed": b"; FBX 7.4.0 project file\nObjects: {\n", "text closed": b"; FBX\n" + b"}\n" * 9,
+        "text other": b"; FBX 7.4.0 project file\nDefinitions: {\n}\n", "text binary": b"; FBX\n\0Objects: {}",
+        **dict(cut(golden, 0.001, 0.05, 0.3, 0.6, 0.8)), "middle gone": golden[:20_000] + golden[50_000:],
+    }  # fmt: skip
+    for name, content in cases.items():
+        yield "fbx", f"{name}.fbx", content
+
+
 MAKERS: tuple[Callable[[], Iterator[Case]], ...] = (
-    general, texts, documents, arrays, pickles, markers, pictures, weights, scenes
+    general, texts, documents, arrays, pickles, markers, pictures, weights, scenes, motions, figures,
 )  # fmt: skip
 
 

@@ -27,13 +27,10 @@ from inference.core.formats.trc import write_trc
 from inference.protocol.errors import UnderstudyError
 
 from . import corpus
-from .readers import reader
+from .mutation import mutated
+from .readers import reader, speak
 
 SLOWEST_S = 5
-WORDS = (
-    b"0", b"-1", b"9" * 30, b"nan", b"1e999", b"\0", b"\xff\xff\xff\xff", b"[" * 60, b"{", b'"', b"../", b"\\\\h\\s",
-    b"$(touch canary)", b"\n", b",", b":", b"\x80\x04", b"\x7f\xff\xff\xff",
-)  # fmt: skip
 
 
 def seeds(kind: str) -> list[tuple[str, bytes]]:
@@ -41,12 +38,13 @@ def seeds(kind: str) -> list[tuple[str, bytes]]:
     golden, demo = corpus.ROOT / "tests/golden", corpus.ROOT / "inference/demo"
     if kind in ("artifact", "markers_c3d"):
         return [(path.name, path.read_bytes()) for path in golden.glob("*.npz" if kind == "artifact" else "*.c3d")]
-    if kind == "calibration":
-        return [("demo.toml", (demo / "demo.toml").read_bytes())]
-    if kind == "film":
-        return [("front.mp4", (demo / "front.mp4").read_bytes())]
-    if kind == "weights":
-        return [("w.safetensors", (corpus.ROOT / "inference/weights/view_trust.safetensors").read_bytes())]
+    alone = {
+        "calibration": demo / "demo.toml", "film": demo / "front.mp4", "bvh": golden / "figure.bvh",
+        "fbx": golden / "figure.fbx", "blender_bvh": golden / "figure.bvh", "blender_fbx": golden / "figure.fbx",
+        "weights": corpus.ROOT / "inference/weights/view_trust.safetensors",
+    }  # fmt: skip
+    if kind in alone:
+        return [(alone[kind].name, alone[kind].read_bytes())]
     if kind == "mapping":
         presets = corpus.ROOT / "inference/core/mapping/presets"
         return [(path.name, path.read_bytes()) for path in sorted(presets.glob("*.json"))[:4]]
@@ -101,31 +99,6 @@ def _made(kind: str) -> list[tuple[str, bytes]]:
     return files[kind]
 
 
-def mutated(content: bytes, dice: random.Random) -> bytes:
-    """A copy with one to eight changes, most of them near the head, where formats say what they are."""
-    out = bytearray(content)
-    for _ in range(dice.randint(1, 8)):
-        reach = min(len(out), 600) if dice.random() < 0.7 else len(out)
-        at = dice.randrange(max(reach, 1))
-        match dice.randrange(6):
-            case 0:
-                out[at : at + 1] = bytes([dice.randrange(256)])
-            case 1:
-                del out[at : at + dice.randint(1, 60)]
-            case 2:
-                out[at:at] = dice.choice(WORDS)
-            case 3:
-                out[at : at + 4] = dice.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x80", b"\xff\xff\xff\x7f"))
-            case 4:
-                piece = out[at : at + dice.randint(1, 200)]
-                where = dice.randrange(len(out) + 1)
-                out[where:where] = piece
-            case _:
-                if dice.random() < 0.2:
-                    del out[at:]
-    return bytes(out)
-
-
 def _read(kind: str) -> Any:
     if kind != "checkpoint":
         return reader(kind)
@@ -168,8 +141,8 @@ def _too_slow(*_: Any) -> None:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as folder:
+    with speak() as out, tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         found = main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0)
         os.chdir("/")
-    print(json.dumps(found))
+        print(json.dumps(found), file=out)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
 import sys
 import time
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from inference.protocol.errors import UnderstudyError
 
@@ -62,9 +64,23 @@ def _artifact(path: Path) -> None:
     BodyMotion.load(path)
 
 
+def _blender(path: Path) -> None:
+    """All the way: through the guard and Blender's reader to a performance."""
+    if "understudy" not in sys.modules:  # as tests/conftest.py makes it
+        sys.modules["understudy"] = types.ModuleType("understudy")
+        sys.modules["understudy"].__path__ = [str(Path(__file__).resolve().parents[2])]
+    from understudy.inference.protocol import errors
+    from understudy.operators.scene.source import import_source
+
+    try:
+        import_source(path)
+    except errors.UnderstudyError as error:
+        raise UnderstudyError(error.message, error.hint) from error
+
+
 OWN = {
     "film": _film, "request": _request, "batch": _batch, "checkpoint": _checkpoint, "keypoints": _keypoints,
-    "points": _keypoints, "artifact": _artifact,
+    "points": _keypoints, "artifact": _artifact, "blender_bvh": _blender, "blender_fbx": _blender,
 }  # fmt: skip
 PLAIN = {
     "calibration": "inference.core.formats.calibration:read_calibration",
@@ -74,6 +90,8 @@ PLAIN = {
     "photo": "inference.sight.photos:read_photo",
     "weights": "inference.nets:load",
     "gltf": "inference.core.formats.gltf_guard:check_gltf",
+    "bvh": "inference.core.formats.bvh_guard:check_bvh",
+    "fbx": "inference.core.formats.fbx_guard:check_fbx",
 }
 
 
@@ -83,6 +101,13 @@ def reader(kind: str) -> Callable[[Path], Any]:
         return OWN[kind]
     module, _, name = PLAIN[kind.partition("_")[0]].partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def speak() -> TextIO:
+    """Give a way to stdout that is kept from what libraries print there."""
+    own = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return own
 
 
 def peak_bytes() -> int:
@@ -98,20 +123,25 @@ def forget_peak() -> None:
 def main(kind: str, folder: Path) -> None:
     read = reader(kind)
     resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
-    for path in sorted(folder.iterdir()):
-        print(json.dumps({"file": path.name}), flush=True)
-        forget_peak()
-        base, start = peak_bytes(), time.process_time()  # a busy machine is no failure
-        try:
-            read(path)
-            outcome, message = "read", ""
-        except UnderstudyError as error:
-            outcome, message = "refused", error.message
-        except BaseException as error:  # noqa: BLE001 - which is the finding
-            outcome, message = "escaped", f"{type(error).__name__}: {error}"[:300]
-        seconds, peak = time.process_time() - start, peak_bytes() - base
-        found = {"file": path.name, "outcome": outcome, "message": message[:300], "seconds": seconds, "bytes": peak}
-        print(json.dumps(found), flush=True)
+    with speak() as out:
+        for path in sorted(folder.iterdir()):
+            print(json.dumps({"file": path.name}), flush=True, file=out)
+            print(json.dumps(_found(read, path)), flush=True, file=out)
+
+
+def _found(read: Callable[[Path], Any], path: Path) -> dict[str, Any]:
+    """Read one file; say how that went, how long it took and what memory."""
+    forget_peak()
+    base, start = peak_bytes(), time.process_time()  # a busy machine is no failure
+    try:
+        read(path)
+        outcome, message = "read", ""
+    except UnderstudyError as error:
+        outcome, message = "refused", error.message
+    except BaseException as error:  # noqa: BLE001 - which is the finding
+        outcome, message = "escaped", f"{type(error).__name__}: {error}"[:300]
+    seconds, peak = time.process_time() - start, peak_bytes() - base
+    return {"file": path.name, "outcome": outcome, "message": message[:300], "seconds": seconds, "bytes": peak}
 
 
 if __name__ == "__main__":

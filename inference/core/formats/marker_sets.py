@@ -350,4 +350,6 @@ def across_from(along: Array, direction: Array) -> Array:
 
 
 def _median(vectors: Array) -> float:
-    return float(np.nanmedian(np.linalg.norm(vectors, axis=-1)))
+    lengths = np.linalg.norm(vectors, axis=-1)
+    seen = lengths[np.isfinite(lengths)]
+    return float(np.median(seen)) if seen.size else float("nan")
