@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -18,16 +17,9 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
-from . import (
-    batch_command,
-    body_command,
-    calibrate_command,
-    coach_command,
-    face_command,
-    head_command,
-    reenact_command,
-    retarget_command,
-)
+
+if TYPE_CHECKING:
+    import argparse
 
 LOG = logging.getLogger("understudy")
 NAME = "understudy"
@@ -80,6 +72,19 @@ def _windowed() -> contextlib.AbstractContextManager[Any]:
 
 def make_parser() -> argparse.ArgumentParser:
     """Describe the command line; the flags of a capture come from its request."""
+    import argparse
+
+    from . import (
+        batch_command,
+        body_command,
+        calibrate_command,
+        coach_command,
+        face_command,
+        head_command,
+        reenact_command,
+        retarget_command,
+    )
+
     parser = argparse.ArgumentParser(prog=f"blender -b -c {NAME}", description="A filmed person becomes an action.")
     commands = parser.add_subparsers(dest="command", required=True)
     capture = commands.add_parser("motion", help="capture clips and apply the result")

@@ -9,8 +9,6 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from ..inference.batch.manifest import read_manifest, write_manifest
-from ..inference.batch.plan import Wishes, plan
 from ..inference.protocol.errors import InputError
 from .base import Guarded
 from .environment import find_python
@@ -50,6 +48,9 @@ class UNDERSTUDY_OT_batch_folder(Guarded):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Plan, then start."""
+        from ..inference.batch.manifest import write_manifest
+        from ..inference.batch.plan import Wishes, plan
+
         folder = Path(bpy.path.abspath(self.directory))
         if not folder.is_dir():
             raise InputError(f"There is no folder {folder}.")
@@ -64,6 +65,8 @@ def start(path: Path, *, retry_failed: bool) -> Job:
     Raises:
         UnderstudyError: it is no batch, or there is no environment.
     """
+    from ..inference.batch.manifest import read_manifest
+
     manifest = read_manifest(path)
     folder = new_folder("batch")
     words = ["batch", "run", str(manifest.path), "--progress", "none", "--job", str(folder)]

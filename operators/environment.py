@@ -17,7 +17,6 @@ import bpy
 from ..inference.protocol.client import ROOT as PACKAGE
 from ..inference.protocol.client import clean_environment, command_line
 from ..inference.protocol.errors import InputError
-from ..inference.setup.install import current
 from .base import ROOT, preference
 
 VARIABLE = "UNDERSTUDY_PYTHON"
@@ -39,6 +38,8 @@ def find_python() -> Path:
         if not path.is_file():
             raise InputError(f"There is no Python at {path}.", _HINT)
         return path
+    from ..inference.setup.install import current
+
     installed = current(environments_folder())
     if installed:
         return installed

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-import statistics
 import time
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,12 +65,17 @@ class Figures:
     @property
     def latency_ms(self) -> float:
         """Median time from the picture to the character's pose."""
-        return statistics.median(self._latencies)
+        return _median(self._latencies)
 
     @property
     def cost_ms(self) -> float:
         """Median time that a pose takes in Blender itself: reading, retargeting and setting it."""
-        return statistics.median(self._costs)
+        return _median(self._costs)
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
 
 
 class Live:

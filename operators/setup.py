@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, UnderstudyError
-from ..inference.setup import recipe
-from ..inference.setup.install import SetupRequest
 from .base import Guarded, sentence
 from .environment import environments_folder
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION, Job, new_folder
+
+if TYPE_CHECKING:
+    from ..inference.setup import recipe
 
 OFFLINE = "Blender is offline: allow online access in the preferences (System > Network), or give a folder of wheels"
 _BACKENDS = (
@@ -82,6 +84,8 @@ def is_online() -> bool:
 
 def what_it_takes(backend: str) -> list[str]:
     """Say what would be installed, how large it is and where it goes; or why it cannot be."""
+    from ..inference.setup import recipe
+
     folder = environments_folder()
     try:
         choice = recipe.choose(recipe.read_recipe(), backend.lower(), _hardware())
@@ -97,6 +101,8 @@ _SEEN: dict[str, tuple[float, recipe.Hardware]] = {}
 
 def _hardware() -> recipe.Hardware:
     """Look once a minute: a dialog is drawn often, and the driver answers slowly."""
+    from ..inference.setup import recipe
+
     seen_at, hardware = _SEEN.get("", (0.0, None))
     if hardware is None or time.monotonic() - seen_at > 60:
         hardware = recipe.look()
@@ -110,6 +116,8 @@ def start(backend: str, offline: Path | None) -> Job:
     Raises:
         UnderstudyError: it cannot be started.
     """
+    from ..inference.setup.install import SetupRequest
+
     request = schema.decode(
         SetupRequest, {"into": environments_folder(), "backend": backend, "offline": offline}, "setup"
     )  # fmt: skip

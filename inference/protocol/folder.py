@@ -16,8 +16,8 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ RESERVE_BYTES = 8192
 
 def new_run_id() -> str:
     """Make a name for one run of a folder, told apart from any other."""
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 class JobFolder:

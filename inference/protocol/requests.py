@@ -3,22 +3,19 @@
 A new task is a request class and a line in `TASKS`; flags, JSON, Blender's properties and tables follow from it.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from . import schema
 from .errors import RequestError
-from .schema import About
+from .schema import About, frozen
 
 Fault = Literal["none", "error", "abort", "exit", "memory", "hang", "hold"]
 MAX_PHOTOS = 8  # of one head
 PROTOCOL = 1  # raise when an older worker or an older add-on could not understand the job folder
 
 
-@dataclass(frozen=True)
+@frozen
 class MotionRequest:
     """Film of one person, by one camera or several, becomes a moving skeleton."""
 
@@ -51,6 +48,10 @@ class MotionRequest:
         Literal["auto", "lift", "dlt", "ransac", "algebraic", "volumetric"],
         About("How keypoints come into space; auto takes what promises the smallest error."),
     ] = "auto"
+    whole_clip: Annotated[
+        bool,
+        About("Place what several cameras saw in all frames together: bones keep their length, motion is steady."),
+    ] = True
     tuned: Annotated[
         Path | None, About("Weights that were tuned to these cameras; without them, the published ones.")
     ] = None
@@ -101,7 +102,7 @@ class MotionRequest:
                 raise RequestError(f"{len(where)} values given, 2 or 4 needed", hint, field=f"person[{index}]")
 
 
-@dataclass(frozen=True)
+@frozen
 class CalibrateRequest:
     """Clips of people or of a board become calibrated cameras; or a calibration is refined, checked, written anew."""
 
@@ -157,7 +158,7 @@ class CalibrateRequest:
             raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
 
 
-@dataclass(frozen=True)
+@frozen
 class TuneRequest:
     """What decides which views are believed is tuned to a rig, by captures that were made with it."""
 
@@ -173,7 +174,7 @@ class TuneRequest:
             raise RequestError("no earlier capture", "Give --captures FOLDER.", field="captures")
 
 
-@dataclass(frozen=True)
+@frozen
 class SyncRequest:
     """Clips of one take that started at different moments: when each did, and how surely. Nothing is captured."""
 
@@ -205,7 +206,7 @@ class SyncRequest:
             raise RequestError("sound was asked for and no clip given", "Give --video.", field="by")
 
 
-@dataclass(frozen=True)
+@frozen
 class LiveRequest:
     """A camera, or a film played like one, becomes a stream of poses while it runs; recorded only where asked for."""
 
@@ -235,7 +236,7 @@ class LiveRequest:
             raise RequestError("no camera and no film", "Give --camera 0 or --video FILE.", field="camera")
 
 
-@dataclass(frozen=True)
+@frozen
 class HeadRequest:
     """One photo of somebody, or a few, becomes a textured head that can be animated."""
 
@@ -285,7 +286,7 @@ class HeadRequest:
             raise RequestError("given beside the distance of the pupils", hint, field="head_height_m")
 
 
-@dataclass(frozen=True)
+@frozen
 class ReenactRequest:
     """Somebody's photos are animated by a driver: frames of that person who does what the driver does."""
 
@@ -368,7 +369,7 @@ class ReenactRequest:
         return ends
 
 
-@dataclass(frozen=True)
+@frozen
 class BodyRequest:
     """A filmed person becomes a body of their own shape, in motion."""
 
@@ -431,7 +432,7 @@ class BodyRequest:
             raise RequestError(f"{self.stop} is not after start {self.start}", field="stop")
 
 
-@dataclass(frozen=True)
+@frozen
 class CoachRequest:
     """What a trainee does beside what a trainer does: in step, in place, and by how much joint angles differ."""
 
@@ -453,7 +454,7 @@ class CoachRequest:
             raise RequestError(text, field="worst_deg")
 
 
-@dataclass(frozen=True)
+@frozen
 class FaceRequest:
     """Film of a face becomes the 52 weights of ARKit's shapes, the turning of the head, and where the eyes look."""
 
@@ -494,7 +495,7 @@ class FaceRequest:
             raise RequestError(f"{self.export.name} is no .csv", field="export")
 
 
-@dataclass(frozen=True)
+@frozen
 class SelftestRequest:
     """A job that behaves, or fails in a chosen way, to prove that a worker can be relied upon."""
 
@@ -507,7 +508,7 @@ class SelftestRequest:
     once: Annotated[str, About("It fails only where this file is not there yet, which it then makes.")] = ""
 
 
-@dataclass(frozen=True)
+@frozen
 class Task:
     """A name for what a worker can do.
 
@@ -545,7 +546,7 @@ def find_task(name: Any) -> Task:
     return TASKS[name]
 
 
-@dataclass(frozen=True)
+@frozen
 class Order:
     """The contents of `request.json`: a request, whose it is, and which run of the folder it asks for."""
 
@@ -565,7 +566,7 @@ class Order:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> Order:
+    def from_json(cls, value: Any) -> "Order":
         """Read the file's JSON values.
 
         Raises:

@@ -1,14 +1,11 @@
 """How a performance lands on a character: one schema for the sliders, the flags and the batch."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from .schema import About
+from .schema import About, frozen
 
 
-@dataclass(frozen=True)
+@frozen
 class RetargetSettings:
     """How a performance lands on a character."""
 

@@ -101,6 +101,8 @@ def test_neither_numpy_nor_a_network_is_imported_by_registering():
     assert not {name.split(".")[0] for name in modules} & heavy
     ours = [name for name in modules if name.startswith("understudy.")]
     assert not [name for name in ours if ".core" in name or "numpy" in name], "numpy comes with the first use"
+    late = (".batch.", ".setup.install", ".setup.recipe", "_command")
+    assert not [name for name in ours if any(part in name for part in late)], "what only work needs comes with it"
 
 
 def test_the_tab_can_be_renamed_and_panels_keep_their_order(addon, monkeypatch):

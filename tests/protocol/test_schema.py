@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from inference.protocol import schema
 from inference.protocol.errors import RequestError
 from inference.protocol.requests import TASKS, MotionRequest, Order, SelftestRequest
-from inference.protocol.schema import About
+from inference.protocol.schema import About, frozen
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,36 @@ class Sample:
     mode: Annotated[Literal["fast", "slow"], About("A mode.")] = "fast"
     files: Annotated[tuple[Path, ...], About("Files.")] = ()
     draft: Annotated[bool, About("Whether.")] = False
+
+
+@frozen
+class Pair:
+    """A request as the tasks' are made."""
+
+    first: Annotated[int, About("One.")]
+    second: Annotated[int, About("Another.")] = 2
+
+    def __post_init__(self) -> None:
+        if self.first > self.second:
+            raise RequestError("the first is the larger one")
+
+
+def test_a_request_is_a_frozen_dataclass():
+    pair = Pair(1)
+    assert pair == Pair(first=1, second=2) != Pair(1, 3) and len({pair, Pair(1, 2)}) == 1
+    assert repr(replace(pair, second=5)) == "Pair(first=1, second=5)" and pair != (1, 2)
+    with pytest.raises(FrozenInstanceError):
+        pair.first = 2  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(FrozenInstanceError):
+        del pair.first  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(RequestError, match="larger"):
+        replace(pair, first=3)
+
+
+@pytest.mark.parametrize(("values", "named"), [((), {}), ((1, 2, 3), {}), ((1,), {"first": 1}), ((1,), {"third": 3})])
+def test_a_request_of_other_arguments_is_a_bug(values, named):
+    with pytest.raises(TypeError, match="Pair takes first, second"):
+        Pair(*values, **named)
 
 
 def refusal(value) -> str:
