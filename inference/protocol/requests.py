@@ -3,6 +3,8 @@
 A new task is a request class and a line in `TASKS`; flags, JSON, Blender's properties and tables follow from it.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -566,7 +568,7 @@ class Order:
         }
 
     @classmethod
-    def from_json(cls, value: Any) -> "Order":
+    def from_json(cls, value: Any) -> Order:
         """Read the file's JSON values.
 
         Raises:

@@ -1,5 +1,7 @@
 """How a performance lands on a character: one schema for the sliders, the flags and the batch."""
 
+from __future__ import annotations
+
 from typing import Annotated, Literal
 
 from .schema import About, frozen
