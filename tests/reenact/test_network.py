@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from skimage import data
 
+from inference.core.descriptors import REGIONS
+from inference.core.face_shapes import SHAPES
 from inference.nets.latent_pose import LatentPose, LatentPoseConfig
 from inference.nets.latent_pose_discriminator import Discriminator, DiscriminatorConfig
 from inference.protocol.errors import InputError, WeightsError
 from inference.protocol.events import SilentReporter
 from inference.reenact import network
 from inference.reenact.augment import augment
+from inference.reenact.drive import region_changes
 from inference.reenact.network import Network
+from inference.reenact.person import Person
 from inference.reenact.personalise import personalise
 
 TINY = LatentPoseConfig(
@@ -141,3 +147,20 @@ def test_personalising_without_pictures_is_refused(tiny: Network, tmp_path: Path
     none = np.zeros((0, 32, 32, 3), np.uint8)
     with pytest.raises(InputError, match="0 and 0"):
         personalise(tiny, none, none[..., 0], iterations=5, report=SilentReporter(), folder=tmp_path)
+
+
+@pytest.mark.parametrize("region", ["lips", "eyes"])
+def test_the_published_network_moves_one_region_and_leaves_the_other_and_the_turn(region: str) -> None:
+    net, portrait = network.load(None), data.astronaut()[:240, 110:350]
+    crops = [portrait[k : k + 176, k : k + 176] for k in (0, 20, 40, 60)]
+    poses = net.pose(np.stack([cv2.resize(crop, (net.pose_size,) * 2) for crop in crops]) / np.float32(255))
+    person = Person(net, None, poses[0], "", "", 0)
+    keep = region_changes(region, person, poses)
+    read = net.coefficients(np.stack([poses[0] + keep @ (pose - poses[0]) for pose in poses]).astype(np.float32))
+    assert read is not None
+    changed = np.abs(read - read[0]).max(0)
+    moved = {
+        name: changed[[shape.startswith(REGIONS[name]) for shape in SHAPES] + [False] * 6].max() for name in REGIONS
+    }
+    other = max(*(value for name, value in moved.items() if name != region), changed[52:].max())
+    assert moved[region] > 3 * other
