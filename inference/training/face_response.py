@@ -10,6 +10,7 @@ python -m inference.training.face_response learn --frames DIR --out FILE [--reci
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import tomllib
@@ -313,34 +314,43 @@ def linear(frames: Frames, template: Template) -> Linear:
         slant = sorted_frames.rotations[:, :2] - ray[..., None] * sorted_frames.rotations[:, 2:]
         wanted = ray * sorted_frames.translations[:, 2:] - sorted_frames.translations[:, :2]
         wanted = wanted - np.einsum("tij,tj->ti", slant, mean[point] + moves @ expected[:, point])
-        matrix = np.einsum("tij,tk->tikj", slant, moves).reshape(count, 2, -1)
         weight = believed
         for _ in range(2):
-            own, shared = _solve_people(slant, matrix, wanted, weight / 0.0015**2, (starts_at, doubt))
-            rest = wanted - np.einsum("tij,tj->ti", slant, own[sorted_frames.actor]) - matrix @ shared
+            own, shared = _solve_people(slant, moves, wanted, weight / 0.0015**2, (starts_at, doubt))
+            rest = wanted - np.einsum("tij,tj->ti", slant, own[sorted_frames.actor] + moves @ shared)
             weight = believed / (1 + (rest**2).sum(1) / 0.006**2)
         means[:, point] = mean[point] + own
-        out[:, point] = expected[:, point] + shared.reshape(-1, 3)
+        out[:, point] = expected[:, point] + shared
         left[order, point] = rest
     return Linear(means, out[:_SHAPES], out[_SHAPES:], left)
 
 
 def _solve_people(
-    slant: Array, matrix: Array, wanted: Array, weight: Array, known: tuple[Array, Array]
+    slant: Array, moves: Array, wanted: Array, weight: Array, known: tuple[Array, Array]
 ) -> tuple[Array, Array]:  # fmt: skip
-    """Least squares of what each person (K, 3) and what all share (M,); frames are sorted by person."""
+    """Least squares of slant (x_person + moves x_all) = wanted: x of each person (K, 3), and of all (M, 3).
+
+    slant (N, 2, 3), moves (N, M), wanted (N, 2), weight (N,); frames are sorted by person, each of whose first is
+    `known`, as is what x of all are expected to spread by (3 M,).
+    """
     starts_at, doubt = known
-    heavy = slant * weight[:, None, None]
-    own = np.add.reduceat(np.swapaxes(heavy, 1, 2) @ slant, starts_at) + np.eye(3) / 0.006**2
-    cross = np.add.reduceat(np.swapaxes(heavy, 1, 2) @ matrix, starts_at)
-    right = np.add.reduceat(np.einsum("tij,ti->tj", heavy, wanted), starts_at)
-    flat = matrix.reshape(-1, matrix.shape[-1])
-    scaled = flat * np.repeat(weight, 2)[:, None]
-    normal = flat.T @ scaled + np.diag(doubt**-2.0)
-    both = np.linalg.solve(own, np.concatenate([cross, right[..., None]], 2))
-    normal -= np.einsum("kim,kin->mn", cross, both[..., :-1], optimize=True)
-    shared = np.linalg.solve(normal, scaled.T @ wanted.ravel() - np.einsum("kim,ki->m", cross, both[..., -1]))
-    return both[..., -1] - both[..., :-1] @ shared, shared
+    size = moves.shape[1]
+    heavy = np.swapaxes(slant * weight[:, None, None], 1, 2)
+    gram, seen = heavy @ slant, np.einsum("tij,tj->ti", heavy, wanted)
+    own = np.add.reduceat(gram, starts_at) + np.eye(3) / 0.006**2
+    parts = [slice(*ends) for ends in itertools.pairwise([*starts_at, len(moves)])]
+    cross = np.stack([gram[part].reshape(-1, 9).T @ moves[part] for part in parts])
+    cross = np.swapaxes(cross.reshape(-1, 3, 3, size), 2, 3).reshape(-1, 3, 3 * size)
+    normal = np.empty((size, 3, size, 3))
+    for i in range(3):
+        for j in range(i, 3):
+            normal[:, i, :, j] = normal[:, j, :, i] = (moves * gram[:, i, j, None]).T @ moves
+    normal = normal.reshape(3 * size, 3 * size) + np.diag(doubt**-2.0)
+    both = np.linalg.solve(own, np.concatenate([cross, np.add.reduceat(seen, starts_at)[..., None]], 2))
+    normal -= np.tensordot(cross, both[..., :-1], ((0, 1), (0, 1)))
+    right = (moves.T @ seen).ravel() - np.einsum("kim,ki->m", cross, both[..., -1])
+    shared = np.linalg.solve(normal, right)
+    return both[..., -1] - both[..., :-1] @ shared, shared.reshape(size, 3)
 
 
 def swapped_sides() -> Array:
@@ -543,11 +553,9 @@ def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
     parts = []
     people = np.array([half_of(name) for name in frames.names])
     for half in (0, 1):
-        known, strange = frames[people[frames.actor] == half], frames[people[frames.actor] != half]
-        used = np.unique(known.actor)
-        known = replace(known, actor=np.searchsorted(used, known.actor), names=tuple(frames.names[k] for k in used))
+        known = of_actors(frames, np.flatnonzero(people == half))
         response = response_of(known, linear(known, template), template, recipe)
-        parts.append(samples(strange, response))
+        parts.append(samples(frames[people[frames.actor] != half], response))
         LOG.info("half %d: %d frames of strangers", half, len(parts[-1].truth))
     whole = joined(parts)
     code, mean = code_of(whole, recipe["code"])
@@ -562,6 +570,12 @@ def learn(frames: Frames, recipe: dict[str, Any]) -> Response:
     layers = learn_reader(everything, code, mean, recipe)
     response = response_of(frames, linear(frames, template), template, recipe)
     return replace(with_reader(response, code, mean, layers), information=np.linalg.inv(spread_of))
+
+
+def of_actors(frames: Frames, chosen: Array) -> Frames:
+    """Frames of some actors, given by sorted numbers (K,)."""
+    part = frames[np.isin(frames.actor, chosen)]
+    return replace(part, actor=np.searchsorted(chosen, part.actor), names=tuple(frames.names[k] for k in chosen))
 
 
 def _rows(one: Samples, rows: Array) -> Samples:

@@ -73,3 +73,15 @@ def test_an_avatars_own_shapes_move_the_side_of_the_face_that_they_are_named_aft
             assert (moved * avatar.head.vertices[:, 0]).sum() / moved.sum() > 0.01
     blink = avatar.keys[SHAPES.index("eyeBlinkLeft")]
     assert blink[np.linalg.norm(blink, axis=1).argmax(), 2] < -0.005
+
+
+def test_what_people_have_alone_and_together_is_found_from_rays() -> None:
+    rng = np.random.default_rng(3)
+    people, frames, shapes = 4, 30, 6
+    alone, together = rng.normal(size=(people, 3)) * 0.005, rng.normal(size=(shapes, 3)) * 0.003
+    who, moves = np.repeat(np.arange(people), frames), rng.random((people * frames, shapes))
+    slant = rng.normal(size=(people * frames, 2, 3))
+    wanted = np.einsum("tij,tj->ti", slant, alone[who] + moves @ together)
+    known = np.arange(0, people * frames, frames), np.full(3 * shapes, 0.003)
+    own, shared = face_response._solve_people(slant, moves, wanted, np.full(len(who), 1e9), known)
+    assert np.allclose(own, alone, atol=1e-5) and np.allclose(shared, together, atol=1e-5)
