@@ -7,8 +7,9 @@ Views first agree on left and right (`sides`); then each joint of each frame is 
 - algebraic: linear, weighted by a network that tells which views err (`learned`);
 - volumetric: by a network that knows how people stand, also where fewer than two views see (`learned`).
 
-Nothing is smoothed and no camera is moved: the result is a measurement, every joint with the error to be expected,
-and what is wrong with it is said in `header["diagnostics"]`.
+Where the whole clip is asked for, points of such a method are placed anew, all frames together (`whole_clip`); else
+nothing is smoothed. No camera of the result is moved; every joint has the error to be expected, and what is wrong with
+the views is said in `header["diagnostics"]`.
 """
 
 from __future__ import annotations
@@ -86,6 +87,7 @@ class TriangulateSettings:
 
     Scores below `min_confidence` are hardly listened to; only where fewer than two views do better do they place a
     joint, which is then marked as guessed. `steady`: time may choose which views to believe (it moves nothing).
+    `whole_clip`: frames are placed together, with bones of constant length.
     """
 
     method: Method = "auto"
@@ -94,6 +96,7 @@ class TriangulateSettings:
     unswap: bool = True
     steady: bool = True
     tuned: Path | None = None  # confidences of views in place of the published ones
+    whole_clip: bool = False
 
 
 def triangulate(
@@ -129,6 +132,14 @@ def triangulate(
 
     located = locate(method, scene, settings, fps=fps, height=height, progress=placed)
     report.progress("triangulate", 2, 3)
+    said: dict[str, object] = {"method": method, "reason": reason}
+    if settings.whole_clip:
+        from . import whole_clip  # the others do without scipy
+
+        watch = lambda done, total: report.progress("whole clip", done, total)  # noqa: E731
+        found = whole_clip.place(scene, located, fps=fps, height=height, progress=watch)
+        located = found.located
+        said |= {"whole_clip": True, "turned_deg": np.round(found.turned_deg, 3).tolist()}
     first = views[0].header
     header = {
         "unit": "m", "frame": "world", "fps": fps, "skeleton": first["skeleton"], "joints": list(first["joints"]),
@@ -137,7 +148,7 @@ def triangulate(
         "clips": [[view.header.get("clip_start_s"), view.header.get("clip_rate", 1.0)] for view in views],
         "sync": first.get("sync"),
     }  # fmt: skip
-    header["triangulation"] = {"method": method, "reason": reason}
+    header["triangulation"] = said
     described = describe(scene, located, settings, height=height)
     keypoints = Keypoints3D(header=header, times=np.asarray(views[0].times, float), **described)
     diagnostics = diagnose(scene, keypoints, sides)

@@ -53,7 +53,11 @@ class Scene:
 
     def body(self) -> Scene:
         """Take the 25 body joints."""
-        return self._each(lambda values: values[:, :, BODY])
+        return self.part(BODY)
+
+    def part(self, joints: slice) -> Scene:
+        """Take some of the joints."""
+        return self._each(lambda values: values[:, :, joints])
 
     def rays(self) -> Rays:
         """Give the rays of all T * J points in one row."""
