@@ -12,7 +12,7 @@ from ..operators import setup
 from ..operators.base import LOG, ROOT, preference
 from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
-from .ui import calibration, head, jobs, live, motion, retarget
+from .ui import body, calibration, face, head, jobs, live, motion, reenact, retarget
 
 _LEVELS = (
     ("WARNING", "Warnings", "Only what needs attention"),
@@ -40,7 +40,8 @@ def end() -> None:
 def rename_tab() -> None:
     """Put the panels under the tab that the preferences name."""
     name = preference("tab", "") or "Understudy"
-    panels = (*motion.PANELS, *calibration.PANELS, *retarget.PANELS, *live.PANELS, *head.PANELS, *jobs.PANELS)
+    groups = (motion, calibration, retarget, live, body, head, face, reenact, jobs)
+    panels = [panel for group in groups for panel in group.PANELS]
     if all(panel.bl_category == name for panel in panels):
         return
     for panel in reversed(panels):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import bpy
 from bpy.props import BoolProperty, StringProperty
 
 from ..inference.protocol.errors import InputError
+from ..inference.protocol.events import EventReader
+from ..inference.protocol.folder import JobFolder
 from .base import Guarded
 from .environment import Check, find_python
 from .session import SESSION
 
 LOG_TEXT = "Understudy Log"
+_SAID = ("stage", "name", "file", "text", "message", "hint")
 _LOG_LINES, _LOG_BYTES = 24, 256 << 10
 
 
@@ -107,13 +111,29 @@ class UNDERSTUDY_OT_view_log(_OfJob):
         folder = self.chosen()
         job = SESSION.find(folder)
         files = job.logs if job else [file for file in (folder / "log.txt",) if file.is_file()]
-        if not files:
-            raise InputError(f"{folder.name} has printed nothing.")
+        said = _said(JobFolder(folder))
+        if not files and not said:
+            raise InputError(f"{folder.name} has said and printed nothing.")
         text = bpy.data.texts.get(LOG_TEXT) or bpy.data.texts.new(LOG_TEXT)
         text.clear()
         for file in reversed(files):
             text.write(f"--- {file.name}\n{_tail(file)}\n")
+        text.write("--- what the job said\n" + "\n".join(said))
         return {"FINISHED"}
+
+
+def _said(folder: JobFolder) -> list[str]:
+    """When each stage of a job began, what came out, what it warned of, and how it ended."""
+    lines, stage = [], ""
+    for event in EventReader(folder.events).read():
+        values = event.values
+        if event.kind == "progress" and values["stage"] == stage:
+            continue
+        stage = values.get("stage", stage)
+        words = [event.kind] if event.kind != "progress" else []
+        words += [str(values[name]) for name in _SAID if values.get(name)]
+        lines.append(f"{time.strftime('%H:%M:%S', time.localtime(event.time))} {' '.join(words)}")
+    return lines
 
 
 def _tail(file: Path) -> str:

@@ -32,11 +32,12 @@ def tell_end(job: Job, seconds: float) -> None:
 
 def words(job: Job) -> str:
     """Say which job ended and how."""
-    return f"{job.name}: {job.trouble or job.status}"[:300]
+    return f"{job.title}: {job.trouble or job.status}"[:300]
 
 
 def _pop_up(job: Job) -> None:
     def draw(menu: Any, _: bpy.types.Context) -> None:
+        menu.layout.operator_context = "INVOKE_DEFAULT"  # else the log is made, and not shown
         menu.layout.label(text=words(job)[:120])
         operator = "understudy.open_job" if job.report is None else "understudy.open_report"
         menu.layout.operator(operator).folder = str(job.folder)

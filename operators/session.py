@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import re
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,7 @@ from .environment import Check, find_python, output_folder
 LOG = logging.getLogger("understudy")
 PUMP_S = 0.1
 _AT_MOST = 50
+_STAMP = re.compile(r"_\d{8}_\d{6}(_\d+)?$")
 _ERRORS = {cls.code: cls for cls in (RequestError, InputError, WeightsError, ResourceError, Cancelled)}
 
 
@@ -61,6 +63,11 @@ class Job:
     def name(self) -> str:
         """Name of the folder."""
         return self.folder.name
+
+    @property
+    def title(self) -> str:
+        """Name of the folder without the time that `new_folder` puts behind it."""
+        return _STAMP.sub("", self.name) or self.name
 
     @property
     def run_id(self) -> str:

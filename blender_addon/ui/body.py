@@ -77,6 +77,7 @@ class UNDERSTUDY_PT_body_apply(Sidebar):
         button = row.operator("understudy.apply_body", icon="OUTLINER_OB_ARMATURE", text=text)
         button.filepath = str(path or "")
         exports = layout.row(align=True)
+        exports.label(text="Export")
         exports.enabled = find_body(context) is not None
         for kind, label in (("FBX", "FBX"), ("GLTF", "glTF"), ("USD", "USD"), ("USDZ", "USDZ")):
             exports.operator("understudy.export_body", text=label).format = kind
@@ -141,7 +142,7 @@ class UNDERSTUDY_PT_coaching(Sidebar):
             row.operator("understudy.export_coaching", text=label).format = kind
 
 
-CLASSES = (
+PANELS = (
     UNDERSTUDY_PT_body,
     UNDERSTUDY_PT_body_advanced,
     UNDERSTUDY_PT_body_apply,
@@ -149,3 +150,4 @@ CLASSES = (
     UNDERSTUDY_PT_body_measures,
     UNDERSTUDY_PT_coaching,
 )
+CLASSES = PANELS

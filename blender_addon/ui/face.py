@@ -6,9 +6,10 @@ import bpy
 
 from ...inference.protocol import schema
 from ...inference.protocol.requests import FaceRequest
+from ...operators.face import UNDERSTUDY_OT_apply_face
 from ...operators.session import SESSION
 from ...operators.settings import FACE
-from .jobs import draw_job
+from .jobs import draw_job, draw_text
 from .motion import Sidebar, draw_optional
 
 _FIRST = ("smoothing", "neutral")
@@ -76,6 +77,9 @@ class UNDERSTUDY_PT_face_apply(Sidebar):
             "understudy.apply_face", icon="SHAPEKEY_DATA", text="Apply" if path else "Apply from File..."
         )
         button.filepath = str(path or "")
+        reason = UNDERSTUDY_OT_apply_face.reason(context) if path else ""
+        if reason:
+            draw_text(layout, reason, icon="INFO", inset=3)
 
 
 class UNDERSTUDY_PT_face_options(Sidebar):
@@ -97,4 +101,5 @@ class UNDERSTUDY_PT_face_options(Sidebar):
                 layout.prop(face.apply, name)
 
 
-CLASSES = (UNDERSTUDY_PT_face, UNDERSTUDY_PT_face_advanced, UNDERSTUDY_PT_face_apply, UNDERSTUDY_PT_face_options)
+PANELS = (UNDERSTUDY_PT_face, UNDERSTUDY_PT_face_advanced, UNDERSTUDY_PT_face_apply, UNDERSTUDY_PT_face_options)
+CLASSES = PANELS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import time
 
 import bpy
 
@@ -17,21 +18,25 @@ _TASKS = {
     "batch": "PRESET", "body": "OUTLINER_OB_ARMATURE", "coach": "ARROW_LEFTRIGHT", "reenact": "RENDER_ANIMATION",
     "setup": "IMPORT", "sync": "TIME", "face": "MONKEY", "training": "GRAPH", "bench": "LINENUMBERS_ON",
 }  # fmt: skip
+_APPLY = {
+    "result": "understudy.apply_motion", "head": "understudy.apply_head", "body": "understudy.apply_body",
+    "face": "understudy.apply_face", "frames": "understudy.apply_frames",
+}  # fmt: skip
 _SHOWN = 8
 _COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them
 
 
-def draw_job(layout: bpy.types.UILayout, job: Job) -> None:
-    """Draw one job: its bar and Cancel while it runs, then how it ended."""
+def draw_job(layout: bpy.types.UILayout, job: Job, *, when: str = "") -> None:
+    """Draw one job: its bar and Cancel while it runs, then how it ended, and `when` behind that."""
     if job.is_running:
         row = layout.row(align=True)
         row.progress(factor=job.fraction, text=job.status, type="BAR")
+        row.operator("understudy.view_log", text="", icon="TEXT").folder = str(job.folder)
         row.operator("understudy.cancel_job", text="", icon="CANCEL").folder = str(job.folder)
     else:
         row = layout.row(align=True)
-        row.label(text=job.status, icon=_ICONS.get(job.state, "QUESTION"))
-        if job.logs:
-            row.operator("understudy.view_log", text="", icon="TEXT").folder = str(job.folder)
+        row.label(text=f"{job.status}{when}", icon=_ICONS.get(job.state, "QUESTION"))
+        row.operator("understudy.view_log", text="", icon="TEXT").folder = str(job.folder)
         if job.report is not None:
             row.operator("understudy.open_report", text="", icon="HELP").folder = str(job.folder)
         row.operator("understudy.open_job", text="", icon="FILE_FOLDER").folder = str(job.folder)
@@ -72,13 +77,13 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
         layout = self.layout
         for job in SESSION.jobs[:_SHOWN]:
             box = layout.box().column()
-            row = box.row(align=True)
-            row.label(text=job.name, icon=_TASKS.get(job.task, "NONE"))
-            if job.result is not None:
-                row.operator("understudy.apply_motion", text="Apply").filepath = str(job.result)
-            if job.head is not None:
-                row.operator("understudy.apply_head", text="Apply").filepath = str(job.head)
-            draw_job(box, job)
+            found = [(getattr(job, name), operator) for name, operator in _APPLY.items()]
+            path, operator = next((pair for pair in found if pair[0] is not None), (None, ""))
+            row = box.split(factor=1.0 if path is None else 0.72, align=True)
+            row.label(text=job.title, icon=_TASKS.get(job.task, "NONE"))
+            if path is not None:
+                row.operator(operator, text="Apply").filepath = str(path)
+            draw_job(box, job, when=time.strftime(", %d %b %H:%M", time.localtime(job.begun)))
         if not SESSION.jobs:
             layout.label(text="No jobs yet")
         row = layout.row(align=True)

@@ -203,7 +203,7 @@ class BodyModel:
 
 @functools.lru_cache(maxsize=1)
 def load_model() -> BodyModel:
-    """Give the model, made once a process: seconds the first time ever, then one."""
+    """Give the model, made once a process: up to a minute the first time on a computer, then a second."""
     return BodyModel()
 
 

@@ -71,6 +71,7 @@ def check_doors(request: BodyRequest) -> None:
 
 def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
     """Read the body out of what is seen."""
+    from .model import load_model
     from .regress import Settings, regress
     from .represent import View
 
@@ -87,6 +88,8 @@ def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
 
     def make() -> BodyParameters:
         views = [View(shown.keypoints, shown.masks, shown.camera) for shown in sight.views]
+        job.progress("body model", 0, 1)  # made once on a computer, which may take a minute; then it is at hand
+        load_model()
         found = regress(views, settings, job, keypoints_3d=space)
         sources = [str(shown.source or "") for shown in sight.views]
         return found.with_header(start=int(sight.views[0].frames[0]), sources=sources)

@@ -425,7 +425,7 @@ def _words(name: str) -> str:
     return " ".join(word.upper() if word in _ACRONYMS else word.title() for word in name.split("_"))
 
 
-_ACRONYMS = {"cpu", "exr", "fk", "ik", "png", "x", "y", "z", "xy", "xyz"}
+_ACRONYMS = {"cpu", "exr", "fk", "fps", "ik", "png", "x", "y", "z", "xy", "xyz"}
 
 
 def table(request: type) -> str:

@@ -71,7 +71,7 @@ def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, run: Run) -> PoseP
             with torch.no_grad():
                 left_out = miss(net, held, torch.Generator().manual_seed(0)).mean().item()
             pace = 2 * (time.monotonic() - began)
-            LOG.info("step %d loss %.4f left run.out %.4f, %.1f ms", step, running / 500, left_out, pace)
+            LOG.info("step %d loss %.4f left out %.4f, %.1f ms", step, running / 500, left_out, pace)
             running, began = 0.0, time.monotonic()
             checkpoint(run.out, step, net, optimiser)
             figures = {"steps": step, "left_out": left_out}

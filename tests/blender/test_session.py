@@ -160,12 +160,21 @@ def test_a_training_is_in_the_list_and_stops_from_there_and_is_found_again(addon
     follow(addon, job, until=lambda job: "left" in job.status)
     assert job.status.startswith("Train 0 %")
     assert bpy.ops.understudy.view_log(folder=str(out)) == {"FINISHED"}
-    assert "step by step" in bpy.data.texts["Understudy Log"].as_string()
+    log = bpy.data.texts["Understudy Log"].as_string()
+    assert "step by step" in log and log.endswith(" train"), "what was printed, and what the job said"
     assert bpy.ops.understudy.cancel_job(folder=str(out)) == {"FINISHED"}
     assert process.wait(30) == 130 and job.state == "cancelled"
     assert train(out, 2).wait(60) == 0
     assert addon.scan(out) == 1 and addon.scan(out) == 0, "a new run of the folder is news, once"
     assert addon.find(out).state == "done" and len(addon.jobs) == 2
+
+
+def test_the_time_in_a_name_is_no_part_of_its_title(addon, tmp_path):
+    for name, title in (("walk_20261121_172433", "walk"), ("a_b_20261121_172433_2", "a_b"), ("take_2", "take_2")):
+        (tmp_path / "jobs" / name).mkdir(parents=True)
+        (tmp_path / "jobs" / name / "request.json").write_text("{}")
+        addon.scan(tmp_path / "jobs")
+        assert addon.find(tmp_path / "jobs" / name).title == title
 
 
 def test_a_folder_without_jobs_is_a_sentence(addon, tmp_path):

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # put together here, so that this file does not hold what it looks for
 MACHINES = re.compile(r"(?<![\w.}])/(?:" + "|".join(["work", "root", "opt"]) + r")/")
 HOSTS = re.compile(r"\b(?:" + "|".join(["pypi", "pythonhosted", "npmjs", "debian"]) + r")\.org\b")
-BINARY = (".npz", ".safetensors", ".mp4", ".png", ".jpg", ".blend", ".c3d")
+BINARY = (".npz", ".safetensors", ".mp4", ".png", ".jpg", ".blend", ".c3d", ".fbx")
 
 
 def texts() -> list[tuple[str, str]]:
