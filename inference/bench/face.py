@@ -32,6 +32,7 @@ from ..protocol.events import SilentReporter
 from ..sight.face_track import FaceTracker
 from ..sight.faces import Faces
 from ..training import face_response as training
+from ..training.script import Run
 from ..training.studio import acting
 from ..training.studio.actors import load_actor
 from ..training.studio.portrait import Light
@@ -205,7 +206,7 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         (work / "films").mkdir(parents=True, exist_ok=True)
-        training.cast(options.data, work / "actors", people=0, only_held_out=True)
+        training.cast(options.data, Run(work / "actors"), people=0, only_held_out=True)
         response, scores, own = load_response(), {}, []
         files = [file for file in sorted((work / "actors").glob("*.npz")) if training.is_held_out(file.stem)]
         with Faces() as faces:

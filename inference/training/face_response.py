@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import logging
 import os
 import tomllib
 import zlib
@@ -37,11 +36,11 @@ from ..head.template import Template
 from ..head.wrap import load_template
 from ..sight.faces import Faces, Square, square_of
 from . import portraits
+from .script import LOG, Run, work_as_job
 from .studio import acting, actors, heads
 from .studio.portrait import Light
 from .studio.raster import Raster
 
-LOG = logging.getLogger("understudy.training")
 Array = np.ndarray
 RECIPE = Path(__file__).parent / "recipes" / "face_response.toml"
 FACE_M = 0.30  # of the head's surroundings that a frame shows
@@ -61,7 +60,7 @@ def is_held_out(name: str) -> bool:
     return person in portraits.HELD_OUT or person in {f"ict_{seed}" for seed in portraits.HELD_OUT_MODEL}
 
 
-def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False) -> None:
+def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False) -> None:
     """Make all actors: avatars, and people of the head model in the template's rig and in the model's own.
 
     Avatars in their own rig are there to measure with, so only those who are left out are made. Who is there is not
@@ -69,13 +68,13 @@ def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False
     """
     import mediapipe
 
-    template = load_template()
+    template, out = load_template(), run.out
     out.mkdir(parents=True, exist_ok=True)
     textures: dict[bool, list[Array]] = {True: [], False: []}
     with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
     ) as finder:
-        for name in heads.valid_names(data):
+        for name in run.each("cast", heads.valid_names(data)):
             if only_held_out and not is_held_out(name):
                 continue
             path = out / f"{name}.npz"
@@ -86,7 +85,7 @@ def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False
             textures[is_held_out(name)].append(actors.load_actor(path).head.textures[0])
             if is_held_out(name):
                 actors.avatar(data, name).save(out / f"{FOREIGN}{name}.npz")
-        for seed in (*range(people), *list(portraits.HELD_OUT_MODEL)[:5]):
+        for seed in run.each("draw", (*range(people), *list(portraits.HELD_OUT_MODEL)[:5])):
             path, rng = out / f"ict_{seed}.npz", np.random.default_rng([0, seed])
             if path.exists():
                 continue
@@ -102,16 +101,16 @@ def cast(data: Path, out: Path, people: int = 74, *, only_held_out: bool = False
             LOG.info("ict_%d", seed)
 
 
-def film(cast_folder: Path, out: Path, people: int, seed: int, side: int = 272) -> None:
+def film(cast_folder: Path, run: Run, people: int, seed: int, side: int = 272) -> None:
     """Show the detector frames of people mixed of actors who are not held out; what is there is not made again."""
-    out.mkdir(parents=True, exist_ok=True)
+    run.out.mkdir(parents=True, exist_ok=True)
     files = [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
     load = lru_cache(_REMEMBERED)(lambda file: _bald(actors.load_actor(file), file.stem))
     with Faces() as faces:
-        for number in range(people):
+        for number in run.each("film", range(people)):
             rng = np.random.default_rng([seed, number])
             chosen = _met(files, rng)
-            target = out / f"{chosen[0].stem}{_MIXED}{number}_{seed}.npz"
+            target = run.out / f"{chosen[0].stem}{_MIXED}{number}_{seed}.npz"
             if target.exists():
                 continue
             actor = _dressed(actors.mixed([load(file) for file in chosen], _shares(len(chosen), rng)), rng)
@@ -593,12 +592,18 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=74, help="drawn people to cast, or mixed people to film")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    work_as_job(parser, _work, _made)
+
+
+def _made(options: argparse.Namespace) -> Path:
+    return {"cast": options.actors, "film": (options.frames or [None])[0], "learn": options.out}[options.step]
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
     if options.step == "cast":
-        cast(options.data, options.actors, options.people)
+        cast(options.data, run, options.people)
     elif options.step == "film":
-        film(options.actors, options.frames[0], options.people, options.seed)
+        film(options.actors, run, options.people, options.seed)
     else:
         recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
         save_response(options.out, learn(read_frames(options.frames), recipe))

@@ -73,17 +73,26 @@ def make_parser(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def work_as_job(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace, Run], Any]) -> NoReturn:
-    """Read the arguments, work as a job, and leave with an exit code as the command line has them."""
+def work_as_job(
+    parser: argparse.ArgumentParser,
+    work: Callable[[argparse.Namespace, Run], Any],
+    where: Callable[[argparse.Namespace], Path] = lambda options: options.out,
+) -> NoReturn:
+    """Read the arguments, work as a job, and leave with an exit code as the command line has them.
+
+    Args:
+        where: gives what comes out, a folder or a file.
+    """
     options = parser.parse_args()
-    folder = JobFolder(options.out.with_suffix(".job") if options.out.suffix else options.out)
+    out = where(options)
+    folder = JobFolder(out.with_suffix(".job") if out.suffix else out)
     request = TrainingRequest(Path(sys.argv[0]).stem, tuple(sys.argv[1:]))
     order = Order("training", request, new_run_id(), "command line")
 
     def run(reporter: Reporter) -> None:
         handlers = [logging.FileHandler(folder.path / "train.log"), logging.StreamHandler()]
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-        one = Run(options.out, reporter)
+        one = Run(out, reporter)
         try:
             work(options, one)
         except UnderstudyError as error:
