@@ -90,6 +90,11 @@ class Ledger:
         """Whether every item is over."""
         return not self._left and not self._held and not self._in_hand
 
+    @property
+    def left(self) -> int:
+        """How many items nobody has in hand, as far as is known here."""
+        return len(self._left)
+
     def take(self) -> Work | None:
         """Take the next item that is not done; None where nothing is left, or others have what is left in hand.
 

@@ -16,11 +16,12 @@ from typing import Any
 
 from ..protocol.client import Job, WorkerClient
 from ..protocol.errors import RequestError, ResourceError, UnderstudyError
+from ..protocol.watch import JobWatch
 from .ledger import Ledger, Work
 
 SILENCE_S = 600.0
 START_WAIT_S = 5.0  # a killed worker's lock is dropped a moment after it is gone
-_QUICKEST_S, _SLOWEST_S = 0.001, 0.05
+_QUICKEST_S, _SLOWEST_S = 0.0003, 0.05
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _shares(count: int) -> list[frozenset[int]]:
 
 
 class _Desk:
-    """One worker and the item it has in hand."""
+    """One worker, the item it has in hand, and the next one, made ready meanwhile."""
 
     def __init__(self, ledger: Ledger, seat: Seat, silence_s: float) -> None:
         self.client = WorkerClient(sys.executable, app="batch", variables=seat.variables)
@@ -87,19 +88,43 @@ class _Desk:
         self._heard = 0.0
         self._is_silent = self._is_stopping = False
         self._pinned = 0
+        self._next: tuple[Work, JobWatch | None] | None = None
         self._endings: list[Callable[[], None]] = []
 
     def begin(self, work: Work) -> None:
         """Hand an item to the worker, which starts where it is not warm."""
-        self.work, self._job, self._heard, self._is_silent = work, None, time.monotonic(), False
+        self._begin(work)
         self._submit()
 
-    def _submit(self) -> None:
+    def begin_next(self) -> bool:
+        """Hand over the item that was made ready; tell whether there was one."""
+        if self._next is None:
+            return False
+        (work, watch), self._next = self._next, None
+        work.started = time.monotonic()
+        self._begin(work)
+        self._submit(watch)
+        return True
+
+    def _begin(self, work: Work) -> None:
+        self.work, self._job, self._heard, self._is_silent = work, None, time.monotonic(), False
+
+    def look_ahead(self) -> None:
+        """Make the next item ready while the worker is busy, where as many are left that no other worker waits."""
+        if self._next is None and self._job is not None and (work := self._ledger.take()):
+            self._next = (work, None)
+            with contextlib.suppress(UnderstudyError):  # tried again, and told, when its turn comes
+                self._next = (work, self._prepare(work))
+
+    def _prepare(self, work: Work) -> JobWatch:
+        item, records = work.item, self._ledger.records
+        request = records.manifest.request(item)
+        return self.client.prepare(records.work_path(item), item.task, request, overwrite=True)
+
+    def _submit(self, watch: JobWatch | None = None) -> None:
         assert self.work
-        item, records = self.work.item, self._ledger.records
         try:
-            request = records.manifest.request(item)
-            self._job = self.client.submit(records.work_path(item), item.task, request, overwrite=True)
+            self._job = self.client.hand_over(watch or self._prepare(self.work))
         except ResourceError as error:
             self._finish(self._ledger.fail, error)
         except RequestError as error:  # at first it may be the lock of a killed worker: tried at the next look again
@@ -164,9 +189,16 @@ class _Desk:
         while self._endings:
             self._endings.pop(0)()
 
+    def put_back(self) -> None:
+        """Give the item that was made ready back."""
+        if self._next:
+            self._endings.append(functools.partial(self._ledger.drop, self._next[0]))
+            self._next = None
+
     def stop(self) -> None:
         """Ask the item in hand to stop, once."""
         self._is_stopping = True
+        self.put_back()
         if self.work and self._job is None:
             self._finish(self._ledger.drop)
         elif self._job:
@@ -204,9 +236,11 @@ def run_local(
                 desk.poll()
                 if stopping:
                     desk.stop()
-                elif desk.work is None and (work := ledger.take()):
+                elif desk.work is None and not desk.begin_next() and (work := ledger.take()):
                     desk.begin(work)
                 desk.settle()
+                if not stopping and ledger.left > len(desks):
+                    desk.look_ahead()
             busy = [desk for desk in desks if desk.work]
             if stopping and not busy:
                 ledger.tally.is_cancelled = True
@@ -215,6 +249,7 @@ def run_local(
             time.sleep(min(max(youngest / 20, _QUICKEST_S), _SLOWEST_S))
     finally:
         for desk in desks:
+            desk.put_back()
             desk.settle()
             desk.client.close()
         for desk in desks:

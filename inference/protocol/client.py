@@ -235,10 +235,29 @@ class WorkerClient:
             RequestError: the folder holds something else or is in use, or there is no such Python.
             ResourceError: the folder cannot be written.
         """
+        return self.hand_over(self.prepare(folder, task, request, overwrite=overwrite))
+
+    def prepare(
+        self, folder: str | os.PathLike[str], task: str, request: Any, *, overwrite: bool = False
+    ) -> JobWatch:  # fmt: skip
+        """Put a request into a folder, for `hand_over`.
+
+        Raises:
+            RequestError: the folder holds something else or is in use.
+            ResourceError: the folder cannot be written.
+        """
         job_folder = JobFolder(folder)
         order = Order(task, request, new_run_id(), self._app)
         job_folder.prepare(order, overwrite=overwrite)
-        job = Job(JobWatch(job_folder, order.run_id), self._hand_over, self._grace_s)
+        return JobWatch(job_folder, order.run_id)
+
+    def hand_over(self, watch: JobWatch) -> Job:
+        """Hand a job that was prepared to the worker.
+
+        Raises:
+            RequestError: there is no such Python.
+        """
+        job = Job(watch, self._hand_over, self._grace_s)
         self._jobs = [known for known in self._jobs if known.last is None] + [job]
         return job
 
