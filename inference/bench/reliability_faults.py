@@ -96,7 +96,7 @@ def _one_chaos(folder: Path, dice: random.Random, jobs: int) -> Counter[str]:
     marks.mkdir(parents=True)
     for number in range(jobs):
         request: dict[str, Any] = {"artifact_kib": 1 + number % 8, "steps": dice.randint(1, 5), "step_s": 0.01}
-        if dice.random() < 0.35:
+        if dice.random() < 0.55:
             request |= {"fault": dice.choice(FAULTS), "once": str(marks / str(number))}
         requests.append(request)
     manifest = write_batch(folder / "batch é.json", requests)
@@ -142,45 +142,61 @@ def _molest(process: subprocess.Popen[bytes], dice: random.Random, seen: set[int
     return signals
 
 
-STAND_IN = """
-import json, sys, time
+BLENDER = """
+import sys, time, types
 from pathlib import Path
-from inference.protocol.client import WorkerClient
-from inference.protocol.launched import Launched
-from inference.protocol.requests import SelftestRequest
-how, folder = sys.argv[1], Path(sys.argv[2])
+import bpy
+package = types.ModuleType("understudy")
+package.__path__ = [sys.argv[1]]
+sys.modules["understudy"] = package
+from understudy.blender_addon import register
+from understudy.inference.protocol.requests import SelftestRequest
+from understudy.operators.session import SESSION
+register()
+how, folder = sys.argv[2], Path(sys.argv[3])
 request = {"idle": {"steps": 0}, "busy": {"steps": 100000, "step_s": 0.001}, "hold": {"hold_gil_s": 60.0}}.get(how)
 if request is None:
-    words = ["batch", "run", str(folder / "b.json"), "--job", str(folder / "job")]
-    kept = Launched.start(sys.executable, words, folder)
+    SESSION.launch("batch", ["batch", "run", str(folder / "b.json"), "--job", str(folder / "job")], folder / "job")
 else:
-    kept = WorkerClient(sys.executable)
-    kept.submit(folder / "job", "selftest", SelftestRequest(**request))
-print("ready", flush=True)
-time.sleep(600)
+    SESSION.start("selftest", SelftestRequest(**request), folder=folder / "job")
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+while True:
+    SESSION.pump()
+    time.sleep(0.05)
 """
 
 
 def parent_kills(folder: Path, count: int) -> str:
-    """Kill the process in Blender's place while its worker starts, is idle, busy, in native code, or has its own."""
-    dice, left, slowest = random.Random(count), 0, 0.0
+    """Kill Blender, with the add-on in it, while its worker starts, is idle, busy, in native code, or has its own."""
+    if importlib.util.find_spec("bpy") is None:
+        return "no Blender as a module here"
+    dice, left, slowest, seen = random.Random(count), 0, 0.0, 0
+    variables = os.environ | {"UNDERSTUDY_PYTHON": sys.executable, "BLENDER_USER_RESOURCES": str(folder / "user")}
     for number in range(count):
         how = ("idle", "busy", "hold", "batch")[number % 4]
         place = folder / str(number)
         if how == "batch":
             write_batch(place / "b.json", [{"steps": 1000, "step_s": 0.01}] * 4)
         place.mkdir(exist_ok=True)
-        command = [sys.executable, "-c", STAND_IN, how, str(place)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        command = [sys.executable, "-c", BLENDER, str(ROOT), how, str(place)]
+        with subprocess.Popen(command, cwd=place, env=variables, stdout=subprocess.PIPE) as process:
             assert process.stdout
-            process.stdout.readline()
-            time.sleep(dice.uniform(0, 0.5))  # from the interpreter's start to the middle of the job
+            said = any(line == b"ready\n" for line in process.stdout)  # Blender prints words of its own
+            assert said, f"Blender ended with code {process.wait()}"
+            while number % 8 >= 4 and not any(
+                place.rglob("results/**/events.jsonl" if how == "batch" else "events.jsonl")
+            ):
+                time.sleep(0.02)
+            time.sleep(dice.uniform(0, 0.5))  # of the first four of eight, the worker still starts
             theirs = descendants(process.pid)
             process.kill()
             start = time.monotonic()
+        seen += len(theirs)
         left += left_after(theirs)
         slowest = max(slowest, time.monotonic() - start)
-    return f"{count} kills: {left} left after {LEFT_S:g} s, slowest gone after {slowest:.2f} s"
+    told = f"{count} kills of Blender with {seen} processes below it"
+    return f"{told}: {left} left after {LEFT_S:g} s, slowest gone after {slowest:.2f} s"
 
 
 EATER = """
