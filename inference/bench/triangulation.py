@@ -290,10 +290,11 @@ def plot(results: dict[int, dict[str, dict[str, float]]], file: Path) -> None:
                   markersize=4, label=name)  # fmt: skip
     axes.axhline(results[12]["RANSAC + Huber"]["mean"], color="0.85", linewidth=0.8, zorder=0)
     axes.set(xlabel="cameras", ylabel="mean error (mm)", yscale="log", xticks=list(results))
+    axes.set_ylim(top=260)
     axes.set_yticks([20, 30, 50, 70, 100, 150], labels=["20", "30", "50", "70", "100", "150"])
     axes.minorticks_off()
     axes.grid(visible=True, color="0.92")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, ncols=3)
     figure.tight_layout()
     figure.savefig(file, dpi=120)
     pyplot.close(figure)
