@@ -100,10 +100,10 @@ class UNDERSTUDY_AP_preferences(bpy.types.AddonPreferences):
         layout = self.layout
         layout.use_property_split, layout.use_property_decorate = True, False
         _draw_setup(layout)
+        layout.prop(self, "python", placeholder="Found by itself")
         row = layout.row(align=True)
-        row.prop(self, "python", placeholder="Found by itself")
-        row.operator("understudy.check_environment", text="Doctor")
-        row.operator("understudy.save_support_bundle", text="", icon="FILE_ARCHIVE")
+        row.operator("understudy.check_environment", text="Doctor", icon="CHECKMARK")
+        row.operator("understudy.save_support_bundle", icon="FILE_ARCHIVE")
         _draw_check(layout)
         layout.prop(self, "output", placeholder="Beside the saved file")
         layout.prop(self, "notify")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -121,9 +122,13 @@ def _beside(folder: Path) -> tuple[Path, Path]:
 
 
 def _lines(text: str) -> list[str]:
-    """Turn the doctor's findings into lines; of what is not JSON the end is shown."""
+    """Turn the doctor's findings into lines, trouble first, what helps once; of what is not JSON the end is shown."""
     try:
-        findings = sorted(json.loads(text), key=lambda finding: finding["verdict"] == "ok")  # trouble first
-        return [" ".join(filter(None, (f"{f['name']}: {f['text']}", f["hint"]))) for f in findings]
+        findings = sorted(json.loads(text), key=lambda finding: (finding["verdict"] == "ok", finding["hint"]))
+        lines = []
+        for hint, group in itertools.groupby(findings, key=lambda finding: finding["hint"]):
+            lines += [f"{finding['name']}: {finding['text']}" for finding in group]
+            lines += [f"    {hint}"] if hint else []
+        return lines
     except (ValueError, RecursionError, KeyError, TypeError):
         return text.strip().splitlines()[-4:]

@@ -23,7 +23,8 @@ _APPLY = {
     "face": "understudy.apply_face", "frames": "understudy.apply_frames",
 }  # fmt: skip
 _SHOWN = 8
-_COLUMNS, _LETTER, _MARGIN = 44, 6.2, 46.0  # characters in a sidebar of usual width; pixels of one, and beside them
+_COLUMNS, _LETTER = 44, 6.2  # characters in a sidebar of usual width; pixels of one
+_MARGINS = {"UI": 46.0, "WINDOW": 90.0}  # pixels beside them, in a sidebar and in the preferences
 
 
 def draw_job(layout: bpy.types.UILayout, job: Job, *, when: str = "") -> None:
@@ -57,9 +58,10 @@ def draw_text(layout: bpy.types.UILayout, text: str, *, icon: str = "NONE", inse
 def _columns() -> int:
     """How many characters fit beside each other in the region that is drawn."""
     region = bpy.context.region
-    if region is None or region.type != "UI":
+    margin = _MARGINS.get(region.type if region else "")
+    if region is None or margin is None:
         return _COLUMNS
-    return int((region.width / bpy.context.preferences.system.ui_scale - _MARGIN) / _LETTER)
+    return int((region.width / bpy.context.preferences.system.ui_scale - margin) / _LETTER)
 
 
 class UNDERSTUDY_PT_jobs(bpy.types.Panel):

@@ -18,7 +18,7 @@ from ..core.formats.keypoints2d import read_crowd
 from ..core.skeletons import BODY, MIN_FRAMES
 from ..core.stages import content_of
 from ..protocol.errors import InputError
-from ..protocol.events import SilentReporter
+from ..protocol.events import Part, SilentReporter
 from ..runtime.video import probe
 from ..sight.detect import DetectSettings
 from ..sight.people import Person, associate, detect_people, unswapped
@@ -103,7 +103,8 @@ def _detector(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
     settings = DetectSettings(hands=request.hands, face=request.face, start=request.start, stop=request.stop)
 
     def make() -> Crowd2D:
-        found = detect_people(request.video[index].resolve(), settings, job, view=view)
+        part = Part(job, index, len(request.video))
+        found = detect_people(request.video[index].resolve(), settings, part, view=view)
         if request.fps is None:
             return found
         return replace(found, times=np.arange(len(found.times)) / request.fps).with_header(fps=request.fps)

@@ -14,6 +14,7 @@ from ..core.formats.keypoints2d import read_keypoints
 from ..core.skeletons import FACE, LEFT_HAND, RIGHT_HAND
 from ..core.stages import content_of
 from ..protocol.errors import InputError
+from ..protocol.events import Part
 from ..protocol.requests import MotionRequest
 from ..runtime.video import probe
 from .job import Job
@@ -53,7 +54,7 @@ def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None)
             min_confidence=request.min_confidence, hands=request.hands, face=request.face, person=person,
             unswap=request.unswap, start=request.start, stop=request.stop,
         )  # fmt: skip
-        found = detect(request.video[index].resolve(), settings, job, view=view)
+        found = detect(request.video[index].resolve(), settings, Part(job, index, len(request.video)), view=view)
         return _at_rate(found, request.fps)
 
     return make

@@ -57,6 +57,26 @@ class SilentReporter:
         """Do nothing."""
 
 
+class Part:
+    """A reporter for one of several like pieces of work, as views are: what each does counts for all of them."""
+
+    def __init__(self, report: Reporter, index: int, count: int) -> None:
+        self._report, self._index, self._count = report, index, count
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Say how far all pieces are, in thousandths of a piece, since the pieces differ in length."""
+        share = min(done / total, 1.0) if total > 0 else 0.0
+        self._report.progress(stage, round(1000 * (self._index + share)), 1000 * self._count)
+
+    def warning(self, code: str, text: str) -> None:
+        """Hand it on."""
+        self._report.warning(code, text)
+
+    def artifact(self, name: str, file: str) -> None:
+        """Hand it on."""
+        self._report.artifact(name, file)
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that a job said, `time` in seconds since 1970."""

@@ -388,7 +388,7 @@ def _is_used(setting: Setting, value_of: Callable[[str], Any]) -> bool:
 
 _KINDS = {"bool": "Bool", "int": "Int", "float": "Float", "str": "String", "path": "String", "choice": "Enum"}
 _UNITS = {
-    "m": {"unit": "LENGTH"}, "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"},
+    "m": {"unit": "LENGTH", "precision": 3}, "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"},
     "rad": {"subtype": "ANGLE", "unit": "ROTATION"},
 }  # fmt: skip
 

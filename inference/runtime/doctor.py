@@ -65,7 +65,8 @@ def _driver() -> list[Finding]:
     """Compare the computer's accelerator with what torch was built for."""
     hardware = recipe.look()
     if not hardware.nvidia_driver:
-        told = "AMD's compute driver; no environment is locked for it" if hardware.has_amd else "no accelerator's"
+        none = "none of a graphics card that computes"
+        told = "AMD's compute driver; no environment is locked for it" if hardware.has_amd else none
         return [Finding("driver", "ok", told)]
     text = f"NVIDIA's, {hardware.nvidia_driver}"
     try:

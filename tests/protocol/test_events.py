@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.protocol.events import MAX_READ, Event, EventReader, Pace, decode, encode, make_event
+from inference.protocol.events import (
+    MAX_READ,
+    Event,
+    EventReader,
+    Pace,
+    Part,
+    SilentReporter,
+    decode,
+    encode,
+    make_event,
+)
 
 events = st.one_of(
     st.builds(
@@ -80,6 +90,26 @@ def test_the_pace_tells_how_long_the_stage_takes():
     assert pace.text == "detect 20 %, 8 s left"
     pace.add(Event("progress", 200.0, {"stage": "fit", "done": 0, "total": 4}))
     assert pace.text == "fit 0 %"
+
+
+class Heard(SilentReporter):
+    """Keeps the pace of what is said."""
+
+    def __init__(self) -> None:
+        self.pace, self.fractions = Pace(), []
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        self.pace.add(make_event("progress", stage=stage, done=done, total=total))
+        self.fractions.append(self.pace.fraction)
+
+
+def test_pieces_of_work_are_told_as_one():
+    heard = Heard()
+    for index, frames in enumerate((10, 40)):
+        for frame in range(frames + 1):
+            Part(heard, index, 2).progress("detect", frame, frames)
+    assert heard.fractions == sorted(heard.fractions)
+    assert heard.fractions[10] == 0.5 and 0.5 < heard.fractions[12] < 0.6 and heard.fractions[-1] == 1.0
 
 
 @pytest.mark.parametrize(
