@@ -7,7 +7,8 @@ over time hold. What is fitted is in one frame, z up; each view's crops see it t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +18,15 @@ from ..nets.gc_body import GcBody, Posed, usual_spread
 from ..nets.gc_ssn import NEAR, rotation_from_six, six_from_rotation, soft_iou, splat
 from ..nets.pose_prior import PosePrior, pose_vector
 from ..protocol.events import Reporter
+from .contours import Edges, miss, pair, trace
 from .represent import Crops
 
 Array = np.ndarray
 _SCALE = 0.1  # of a joint's miss in a crop, above which it counts less
 _SPACE_M = 0.05  # of a joint's miss in space, likewise
 _CROWN, _SOLE_M = 1.0916, 0.0912  # from the joints of head and ankles to the height; to 5 mm over 4,000 shapes
+_MASKS, _EDGES = 0.6, 8.0  # weights of silhouettes, as a whole and by their edges
+_WANTED, _PAIRED = 3, 4  # steps between two lookups of what is human, and of what belongs to an edge
 _CENTRES = 0.5  # keypoints lie about halfway between skin and joint centre
 
 
@@ -61,10 +65,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fit:
-    """How bodies are fitted: steps, how many of these look at masks, whether the shape moves, how fast."""
+    """How bodies are fitted: steps, of which the last look at masks' edges and those before at masks; `shape`: too."""
 
     steps: int
     masked: int
+    traced: int
     shape: bool
     rate: float = 0.05
     smooth: float = 1.0
@@ -75,15 +80,39 @@ def keypoints_of(body: GcBody, posed: Posed) -> Tensor:
     return posed.keypoints + _CENTRES * (body.centres(posed) - posed.keypoints)
 
 
-def in_crop(points: Tensor, crops: Crops) -> tuple[Tensor, Tensor]:
-    """Points (T, N, 3) in each frame's crop (T, N, 2), and crop halves a metre (T,) at the points' mean depth."""
-    turn, shift = (torch.from_numpy(getattr(crops, name)).float() for name in ("turn", "shift"))
-    half = torch.from_numpy(crops.half).float()
-    view = points @ turn.transpose(1, 2) + shift[:, None]
-    middle = view[..., 1].mean(1).clamp(min=0.1)
-    depth = torch.maximum(view[..., 1], NEAR * middle[:, None])
-    plane = torch.stack([view[..., 0], -view[..., 2]], -1) / depth[..., None]
-    return plane / half[:, None, None], 1 / (middle * half)
+class Sight(NamedTuple):
+    """What a fit needs of a view's crops, as tensors; see `Crops`."""
+
+    turn: Tensor
+    shift: Tensor
+    half: Tensor
+    joints: Tensor
+    confidence: Tensor
+
+    @classmethod
+    def of(cls, crops: Crops) -> Sight:
+        """Of T crops."""
+        return cls(*(torch.from_numpy(getattr(crops, name)).float() for name in cls._fields))
+
+    def view(self, places: Tensor) -> Tensor:
+        """Places (T, N, 3) in the view frames of the crops' cameras."""
+        return places @ self.turn.transpose(1, 2) + self.shift[:, None]
+
+    def world(self, places: Tensor) -> Tensor:
+        """The inverse of `view`."""
+        return (places - self.shift[:, None]) @ self.turn
+
+    def plane(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Points (T, N, 3) in each frame's crop (T, N, 2), and crop halves a metre (T,) at the points' mean depth."""
+        view = self.view(points)
+        middle = view[..., 1].mean(1).clamp(min=0.1)
+        depth = torch.maximum(view[..., 1], NEAR * middle[:, None])
+        plane = torch.stack([view[..., 0], -view[..., 2]], -1) / depth[..., None]
+        return plane / self.half[:, None, None], 1 / (middle * self.half)
+
+    def off(self, keypoints: Tensor) -> Tensor:
+        """(T, K) distance of keypoints (T, K, 3) from what was seen, in halves of the crop."""
+        return ((self.plane(keypoints)[0] - self.joints) ** 2).sum(-1).add(1e-8).sqrt()
 
 
 class Adam:
@@ -119,20 +148,19 @@ def fit(start: Body, evidence: Evidence, known: Known, report: Reporter) -> Body
     Raises:
         Cancelled: somebody asked to stop.
     """
-    how, bare = known.how, replace(known, body=known.body.thinned(0))
+    how = known.how
     six = six_from_rotation(start.rotations).clone().requires_grad_()
     place = start.place.clone().requires_grad_()
     shape = start.shape.clone().requires_grad_(how.shape)
     values, faster = [six, place], [1.0, 1.0]
     if how.shape:
         values, faster = [*values, shape], [*faster, 2.0]
-    adam = Adam(values)
-    g = torch.Generator().manual_seed(0)
+    adam, energy = Adam(values), Energy(start, evidence, known)
     for step in range(how.steps):
         report.progress("refine", step, how.steps)
-        masked = step >= how.steps - how.masked
-        current = Body(shape, rotation_from_six(six), place)
-        loss = energy(current, start, evidence, known if masked else bare, g)
+        left = how.steps - step
+        silhouettes = "edges" if left <= how.traced else "masks" if left <= how.masked + how.traced else ""
+        loss = energy(Body(shape, rotation_from_six(six), place), silhouettes)
         rate = how.rate * (1 - 0.8 * step / how.steps)
         adam.step(torch.autograd.grad(loss, values), [rate * factor for factor in faster])
         with torch.no_grad():
@@ -141,34 +169,87 @@ def fit(start: Body, evidence: Evidence, known: Known, report: Reporter) -> Body
     return Body(shape.detach(), rotation_from_six(six).detach(), place.detach())
 
 
-def energy(current: Body, start: Body, evidence: Evidence, known: Known, g: torch.Generator) -> Tensor:
-    """One number: how badly a moving body agrees with what is known; without skin points, masks say nothing."""
-    count, body = len(current.place), known.body
-    posed = body(current.shape.expand(count, -1), current.rotations)
-    keypoints = keypoints_of(body, posed) + current.place[:, None]
-    loss = (
-        0.3 * _unlike_people(current, known.prior, g)
-        + 0.02 * (((current.shape - start.shape) / usual_spread(body)) ** 2).mean()
-    )
-    for crops in evidence.crops:
-        loss = loss + 4.0 * _off(keypoints, crops) / len(evidence.crops)
-        if body.config.points:
-            loss = loss + 0.6 * _uncovered(posed.points + current.place[:, None], crops, wide=evidence.wide)
-    if evidence.space is not None and evidence.space_confidence is not None:
-        loss = loss + 4.0 * _apart(keypoints, evidence.space, evidence.space_confidence)
-    if count > 2:
-        moved = posed.joints + current.place[:, None]
-        jerk = moved[2:] - 2 * moved[1:-1] + moved[:-2]
-        loss = loss + known.how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
-    if evidence.height_m is not None:
-        loss = loss + 20 * (height(body, current.shape) - evidence.height_m) ** 2
-    return loss
+class Energy:
+    """One number: how badly a moving body agrees with what is known.
 
+    What it should be like by the prior, and which skin belongs to which edge, is looked up every few steps.
+    """
 
-def in_view(places: Tensor, crops: Crops) -> Tensor:
-    """Places (T, 3) in the view frames of a view's crops."""
-    turn, shift = (torch.from_numpy(getattr(crops, name)).float() for name in ("turn", "shift"))
-    return (turn @ places[..., None])[..., 0] + shift
+    def __init__(self, start: Body, evidence: Evidence, known: Known) -> None:
+        self._start, self._evidence, self._known = start, evidence, known
+        self._bare = known.body.thinned(0)
+        self._sights = [Sight.of(crops) for crops in evidence.crops]
+        self._g = torch.Generator().manual_seed(0)
+        self._steps = self._edged = 0
+        self._wanted = torch.zeros(())
+        self._edges: list[Edges] = []
+        self._pairs: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, current: Body, silhouettes: str = "") -> Tensor:
+        """`silhouettes`: "masks" compares them by splats, "edges" by their outlines, "" not at all."""
+        evidence, body = self._evidence, self._known.body if silhouettes else self._bare
+        posed = body(current.shape[None], current.rotations)
+        keypoints = keypoints_of(body, posed) + current.place[:, None]
+        change = (current.shape - self._start.shape) / usual_spread(body)
+        loss = 0.3 * self._unlike_people(current) + 0.02 * (change**2).mean()
+        for sight in self._sights:
+            loss = loss + 4.0 * _off(keypoints, sight) / len(self._sights)
+        if silhouettes:
+            look = self._uncovered if silhouettes == "masks" else self._off_edges
+            loss = loss + look(posed.points + current.place[:, None])
+        if evidence.space is not None and evidence.space_confidence is not None:
+            loss = loss + 4.0 * _apart(keypoints, evidence.space, evidence.space_confidence)
+        if len(current.place) > 2:
+            moved = posed.joints + current.place[:, None]
+            jerk = moved[2:] - 2 * moved[1:-1] + moved[:-2]
+            loss = loss + self._known.how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
+        if evidence.distance_m is not None and evidence.space is not None:
+            loss = loss + 20 * self._misplaced(current.place, evidence.distance_m)
+        if evidence.height_m is not None:
+            loss = loss + 20 * (height(body, current.shape) - evidence.height_m) ** 2
+        return loss
+
+    def _misplaced(self, place: Tensor, wanted: Tensor) -> Tensor:
+        """Squared relative errors of the distances (T,) that are known."""
+        known = wanted.isfinite()
+        away = self._sights[0].view(place[:, None])[known, 0].norm(dim=-1)
+        return ((away / wanted[known] - 1) ** 2).sum()
+
+    def _unlike_people(self, current: Body) -> Tensor:
+        prior, pose = self._known.prior, pose_vector(current.rotations)
+        if self._steps % _WANTED == 0:
+            noise = 0.05 + 0.25 * torch.rand(len(pose), generator=self._g)
+            self._wanted = (pose + prior.correction(current.rotations, noise, self._g)).detach()
+        self._steps += 1
+        return (((pose - self._wanted) ** 2) / prior.spread).mean()
+
+    def _uncovered(self, skin: Tensor) -> Tensor:
+        """1 - IoU of silhouettes and masks, and what sticks out; where clothes are wide, unfilled masks count less."""
+        found = []
+        for crops, sight in zip(self._evidence.crops, self._sights, strict=True):
+            kept = torch.from_numpy(np.flatnonzero(crops.masked))
+            plane, scale = sight.plane(skin)
+            mask = torch.from_numpy(crops.masks)[kept]
+            mine = splat(plane[kept], scale[kept], mask.shape[-1]) * torch.from_numpy(crops.framed)[kept]
+            size = mask.sum((1, 2)).clamp(min=1.0)
+            out = ((mine * (1 - mask)).sum((1, 2)) / size).clamp(max=1.0)
+            if self._evidence.wide:
+                each = out + 0.3 * (mask * (1 - mine)).sum((1, 2)) / size
+            else:
+                each = 1 - soft_iou(mine, mask) + 0.2 * out
+            found.append(each.sum() / max(len(kept), 1))
+        return _MASKS * torch.stack(found).sum()
+
+    def _off_edges(self, skin: Tensor) -> Tensor:
+        planes = [sight.plane(skin)[0] for sight in self._sights]
+        if not self._edges:
+            self._edges = [trace(crops) for crops in self._evidence.crops]
+        if self._edged % _PAIRED == 0:
+            self._pairs = [pair(plane.detach(), edges) for plane, edges in zip(planes, self._edges, strict=True)]
+        self._edged += 1
+        found = [miss(plane, edges, pairs, wide=self._evidence.wide)
+                 for plane, edges, pairs in zip(planes, self._edges, self._pairs, strict=True)]  # fmt: skip
+        return _EDGES * torch.stack(found).mean()
 
 
 def height(body: GcBody, shape: Tensor) -> Tensor:
@@ -177,11 +258,10 @@ def height(body: GcBody, shape: Tensor) -> Tensor:
     return _CROWN * (joints[5, 2] - joints[[18, 19], 2].mean()) + _SOLE_M
 
 
-def _off(keypoints: Tensor, crops: Crops) -> Tensor:
-    sure = torch.from_numpy(crops.confidence).float()
-    square = ((in_crop(keypoints, crops)[0] - torch.from_numpy(crops.joints).float()) ** 2).sum(-1)
-    miss = (square + 1e-8).sqrt() * 0.3 + _SCALE * square / (square + _SCALE**2)
-    return (miss * sure).sum() / sure.sum().clamp(min=1.0)
+def _off(keypoints: Tensor, sight: Sight) -> Tensor:
+    off = sight.off(keypoints)
+    miss = off * 0.3 + _SCALE * off**2 / (off**2 + _SCALE**2)
+    return (miss * sight.confidence).sum() / sight.confidence.sum().clamp(min=1.0)
 
 
 def _apart(keypoints: Tensor, space: Tensor, confidence: Tensor) -> Tensor:
@@ -192,50 +272,27 @@ def _apart(keypoints: Tensor, space: Tensor, confidence: Tensor) -> Tensor:
     return (miss * weight).sum() / weight.sum().clamp(min=1.0)
 
 
-def _uncovered(points: Tensor, crops: Crops, *, wide: bool) -> Tensor:
-    """1 - IoU of silhouettes and masks, and what sticks out; where clothes are wide, what is not filled counts less."""
-    kept = torch.from_numpy(np.flatnonzero(crops.masked))
-    if not len(kept):
-        return points.sum() * 0
-    plane, scale = in_crop(points, crops)
-    mask = torch.from_numpy(crops.masks)[kept]
-    mine = splat(plane[kept], scale[kept], mask.shape[-1])
-    out = (mine * (1 - mask)).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1.0)
-    inside = (mask * (1 - mine)).sum((1, 2)) / mask.sum((1, 2)).clamp(min=1.0)
-    if wide:
-        return (out.clamp(max=1.0) + 0.3 * inside).mean()
-    return (1 - soft_iou(mine, mask)).mean() + 0.2 * out.clamp(max=1.0).mean()
-
-
-def _unlike_people(current: Body, prior: PosePrior, g: torch.Generator) -> Tensor:
-    noise = 0.05 + 0.25 * torch.rand(len(current.place), generator=g)
-    pose = pose_vector(current.rotations)
-    wanted = (pose + prior.correction(current.rotations, noise, g)).detach()
-    return (((pose - wanted) ** 2) / prior.spread).mean()
-
-
+@torch.no_grad()
 def overlap(current: Body, evidence: Evidence, body: GcBody) -> list[Array]:
     """(T,) IoU of the body with each view's masks, NaN where there is none; hard, at the crops' resolution."""
     out = []
-    with torch.no_grad():
-        posed = body(current.shape.expand(len(current.place), -1), current.rotations)
-        for crops in evidence.crops:
-            plane, scale = in_crop(posed.points + current.place[:, None], crops)
-            mask = torch.from_numpy(crops.masks)
-            found = soft_iou((splat(plane, scale, mask.shape[-1]) > 0.5).float(), (mask > 0.5).float()).numpy()
-            out.append(np.where(crops.masked, found, np.nan))
+    posed = body(current.shape[None], current.rotations)
+    for crops in evidence.crops:
+        plane, scale = Sight.of(crops).plane(posed.points + current.place[:, None])
+        mask = torch.from_numpy(crops.masks)
+        mine = (splat(plane, scale, mask.shape[-1]) > 0.5) * torch.from_numpy(crops.framed)
+        out.append(np.where(crops.masked, soft_iou(mine.float(), (mask > 0.5).float()).numpy(), np.nan))
     return out
 
 
+@torch.no_grad()
 def misses(current: Body, evidence: Evidence, body: GcBody) -> Array:
     """(V, T) mean distance of keypoints in crops, in halves of the crop, NaN where nothing was seen."""
-    out = []
-    with torch.no_grad():
-        posed = body(current.shape.expand(len(current.place), -1), current.rotations)
-        keypoints = keypoints_of(body, posed) + current.place[:, None]
-        for crops in evidence.crops:
-            off = (in_crop(keypoints, crops)[0] - torch.from_numpy(crops.joints).float()).norm(dim=-1).numpy()
-            total = crops.confidence.sum(1)
-            mean = (off * crops.confidence).sum(1) / np.maximum(total, 1e-6)
-            out.append(np.where(total > 0, mean, np.nan))
+    out, bare = [], body.thinned(0)
+    posed = bare(current.shape[None], current.rotations)
+    keypoints = keypoints_of(bare, posed) + current.place[:, None]
+    for crops in evidence.crops:
+        total = crops.confidence.sum(1)
+        mean = (Sight.of(crops).off(keypoints).numpy() * crops.confidence).sum(1) / np.maximum(total, 1e-6)
+        out.append(np.where(total > 0, mean, np.nan))
     return np.stack(out)

@@ -25,14 +25,18 @@ from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
 from .model import spread
-from .refine import Body, Evidence, Fit, Known, fit, height, in_crop, in_view, keypoints_of, misses, overlap
+from .refine import Body, Evidence, Fit, Known, Sight, fit, height, keypoints_of, misses, overlap
 from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
 _STRETCH = 160  # frames that are fitted at a time
 _LENGTHS = ("torso-scale-vert-incr", "upperlegs-height-incr", "lowerlegs-height-incr")  # for the very tall
-_MASKED = 6  # of the steps of a stretch, with fewer points of the skin than those that find the shape
-_LOOKS = 16  # frames that the shape is found from
+_MASKED = 0
+_EDGED = 24
+_SPLAT = 8
+_TRACED = 12
+_LOOKS = 12  # frames that the shape is found from
+_ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
 _JUMP = 1.5  # cost of a metre of joint travel from a frame to the next
@@ -118,8 +122,10 @@ def regress(
         raise InputError(f"{int(seen.sum())} of {len(seen)} frames show enough of a person; at least 3 are needed.")
     step_s = float(np.median(np.diff(times))) if len(times) > 1 else 1 / 30
     at = np.flatnonzero(seen)
-    space, distances = _space(keypoints_3d, level), _distances(settings, seen)
-    evidence = Evidence(crops, *space, settings.height_m, distances, settings.loose_clothes, step_s).part(at)
+    alone = keypoints_3d is None or keypoints_3d.header.get("frame") == "camera"  # nothing tells how large things are
+    distances = _distances(settings, seen) if alone else None
+    space, sure = _space(keypoints_3d, level)
+    evidence = Evidence(crops, space, sure, settings.height_m, distances, settings.loose_clothes, step_s).part(at)
     report.progress("regress", 0, 1)
     start = _read(evidence, known, settings)
     body = _fitted(start, evidence, known, settings, report)
@@ -190,19 +196,17 @@ def _mirrored(net: Generator, seen: Seen) -> Estimate:
 
 def _placed(reading: Estimate, crops: Crops, shape: Tensor) -> Body:
     """An estimate in crops' cameras, in the frame that the crops are seen from."""
-    turn = torch.from_numpy(crops.turn).float()
-    half = torch.from_numpy(crops.half).float()
-    shift = torch.from_numpy(crops.shift).float()
+    sight = Sight.of(crops)
     scale, x, y = reading.camera.unbind(1)
-    view = torch.stack([x / scale, 1 / (scale * half), -y / scale], 1)
-    place = (turn.transpose(1, 2) @ (view - shift)[..., None])[..., 0]
-    rotations = torch.cat([(turn.transpose(1, 2) @ reading.rotations[:, 0])[:, None], reading.rotations[:, 1:]], 1)
-    return Body(shape, rotations, place)
+    view = torch.stack([x / scale, 1 / (scale * sight.half), -y / scale], 1)
+    whole = sight.turn.transpose(1, 2) @ reading.rotations[:, 0]
+    rotations = torch.cat([whole[:, None], reading.rotations[:, 1:]], 1)
+    return Body(shape, rotations, sight.world(view[:, None])[:, 0])
 
 
 def _limb_turned(body: Body, model: GcBody, crops: Crops, limb: tuple[int, ...]) -> Body:
     """The same body with one limb as far behind its joint as it was before it: the same picture, nearly."""
-    posed = model(body.shape.expand(len(body.place), -1), body.rotations)
+    posed = model(body.shape[None], body.rotations)
     away = torch.from_numpy(crops.turn).float()[:, 1]
     turned = posed.rotations.clone()
     ends = (*limb[1:], limb[-1] + 2 if _NAMES[limb[-1]].startswith("foot") else limb[-1])
@@ -226,7 +230,7 @@ def _path(bodies: Sequence[Body], evidence: Evidence, known: Networks) -> Body:
     costs, joints = [], []
     noise = torch.full((len(bodies[0].place),), 0.15)
     for body in bodies:
-        posed = known.body(body.shape.expand(len(body.place), -1), body.rotations)
+        posed = known.body(body.shape[None], body.rotations)
         correction = known.prior.correction(body.rotations, noise)
         unlike = ((correction**2) / known.prior.spread).mean(1).numpy()
         cost = np.nan_to_num(_mean(misses(body, evidence, known.body))) + 1.5 * unlike
@@ -257,14 +261,14 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     count = len(start.place)
     if not settings.refine:
         return start
-    if evidence.height_m is not None:
-        start = _sized(start, evidence.height_m, evidence, known.body)
     if evidence.space is not None:
         start = _laid_on(start, evidence, known.body)
+        start = _sized(start, _told_height(start, evidence, known.body), evidence, known.body)
+    if evidence.height_m is not None:
+        start = _sized(start, evidence.height_m, evidence, known.body)
     some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
     smooth = 0.0 if len(some) < count else settings.smoothing
-    steps = max(settings.refine, 40)
-    how = Fit(steps, masked=16, shape=True, smooth=smooth)
+    how = Fit(max(settings.refine, 40) + _EDGED, masked=_SPLAT, traced=_EDGED, shape=True, smooth=smooth)
     index = torch.from_numpy(some)
     first = Body(start.shape, start.rotations[index], start.place[index])
     found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
@@ -274,10 +278,24 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     if evidence.distance_m is None or evidence.space is not None:
         return body
     # What is seen fixes distance over height, and so a distance gives the height.
-    ratio = evidence.distance_m / in_view(body.place, evidence.crops[0]).norm(dim=-1)
+    ratio = evidence.distance_m / Sight.of(evidence.crops[0]).view(body.place[:, None])[:, 0].norm(dim=-1)
     tall = float(ratio[ratio.isfinite()].mean() * height(known.body, body.shape))
     body = _sized(body, tall, evidence, known.body)
     return _posed_to(body, evidence, known, (settings.refine // 2, settings), report)
+
+
+def _told_height(body: Body, evidence: Evidence, model: GcBody) -> float:
+    """Height of a body as large as joints in space are."""
+    assert evidence.space is not None
+    known = evidence.space.isfinite().all(-1, keepdim=True)
+    each = known.sum(1, keepdim=True)
+    spreads = []
+    for points in (keypoints_of(model, model(body.shape[None], body.rotations)), evidence.space.nan_to_num()):
+        middle = (points * known).sum(1, keepdim=True) / each.clamp(min=1)
+        spreads.append((((points - middle) * known) ** 2).sum((1, 2)))
+    enough = each[:, 0, 0] >= _ENOUGH
+    ratio = (spreads[1] / spreads[0])[enough].sqrt().median() if enough.any() else 1.0
+    return float(height(model, body.shape) * ratio)
 
 
 def _posed_to(
@@ -290,7 +308,7 @@ def _posed_to(
         at = np.arange(begin, min(count, begin + _STRETCH))
         index = torch.from_numpy(at)
         part = Body(start.shape, start.rotations[index], start.place[index])
-        how = Fit(steps, masked=min(_MASKED, steps), shape=False, smooth=settings.smoothing)
+        how = Fit(steps, masked=min(_MASKED, steps), traced=_TRACED, shape=False, smooth=settings.smoothing)
         parts.append(fit(part, evidence.part(at), Known(thin, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
     return Body(start.shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
@@ -315,17 +333,15 @@ def _rescaled(body: Body, before: Tensor, evidence: Evidence, model: GcBody) -> 
     if evidence.space is not None:
         return body
     sizes = [model.rest(shape[None])[1][0].norm(dim=-1).sum() for shape in (body.shape, before)]
-    crops = evidence.crops[0]
-    view = in_view(body.place, crops) * (sizes[0] / sizes[1])
-    turn, shift = (torch.from_numpy(getattr(crops, name)).float() for name in ("turn", "shift"))
-    place = (turn.transpose(1, 2) @ (view - shift)[..., None])[..., 0]
-    return Body(body.shape, body.rotations, place)
+    sight = Sight.of(evidence.crops[0])
+    view = sight.view(body.place[:, None]) * (sizes[0] / sizes[1])
+    return Body(body.shape, body.rotations, sight.world(view)[:, 0])
 
 
 def _laid_on(body: Body, evidence: Evidence, model: GcBody) -> Body:
     """Turn and move bodies onto the joints in space, rigidly, frame by frame."""
     assert evidence.space is not None and evidence.space_confidence is not None
-    posed = model(body.shape.expand(len(body.place), -1), body.rotations)
+    posed = model(body.shape[None], body.rotations)
     mine = keypoints_of(model, posed)
     known = evidence.space.isfinite().all(-1)
     weight = (evidence.space_confidence * known)[..., None]
@@ -378,11 +394,11 @@ def _parameters(views: Sequence[View], found: Found, known: Networks, space: Key
 
     first, model, body, at = views[0], load_model(), found.body, found.at
     count = len(first.keypoints.times)
-    posed = known.body(body.shape.expand(len(at), -1), body.rotations)
+    posed = known.body(body.shape[None], body.rotations)
     turned = found.level.T @ posed.rotations.numpy().astype(float)
     pose = continuous(spread(turned, model.bones, model.parents))
     root = body.place.numpy().astype(float) @ found.level
-    plane, scale = in_crop(body.place[:, None], found.evidence.crops[0])
+    plane, scale = Sight.of(found.evidence.crops[0]).plane(body.place[:, None])
     camera = torch.cat([scale[:, None], plane[:, 0] / scale[:, None]], 1).numpy()
     iou, confidence = np.full(count, np.nan), np.zeros(count)
     iou[at], confidence[at] = found.iou, found.confidence

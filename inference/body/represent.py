@@ -21,7 +21,8 @@ Masks = Callable[[int], Array | None]
 VIEW_FROM_CAMERA = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])
 _MARGIN = 1.2  # of the crop's side over that of the person
 _LEAST = 4  # joints that say where somebody is
-_FINE = 2  # pixels of a mask that are read for one of the crop, each way
+_FINE = 4  # pixels of a mask that are read for one of the crop, each way
+_APART = 4  # pixels of a crop, from ray to ray that is sent through the lens
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Crops:
 
     turn (T, 3, 3), shift (T, 3): from the frame in which a body is fitted to the view frame of a crop's camera;
     half (T,): half a crop's side at distance one; joints (T, K, 2) in [-1, 1] and confidence (T, K), 0
-    where not seen; masks (T, S, S) float32 and masked (T,), whether there was one. A crop that nobody is in has
-    confidence 0 throughout.
+    where not seen; masks (T, S, S) float32 and masked (T,), whether there was one; framed (T, S, S), what of a crop is
+    in the picture. A crop that nobody is in has confidence 0 throughout.
     """
 
     turn: Array
@@ -50,6 +51,7 @@ class Crops:
     confidence: Array
     masks: Array
     masked: Array
+    framed: Array
 
     def __getitem__(self, at: Array) -> Crops:
         return Crops(*(getattr(self, name)[at] for name in self.__dataclass_fields__))
@@ -76,6 +78,7 @@ def crop(view: View, side: int, min_confidence: float, level: Array) -> Crops:
     out = Crops(
         np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3)), np.ones(count), np.zeros((count, len(index), 2)), sure,
         np.zeros((count, side, side), np.float32), np.zeros(count, bool),
+        np.ones((count, side, side), bool),
     )  # fmt: skip
     for at in range(count):
         known = sure[at] > 0
@@ -93,7 +96,7 @@ def crop(view: View, side: int, min_confidence: float, level: Array) -> Crops:
         out.shift[at] = look @ VIEW_FROM_CAMERA @ view.camera.translation
         mask = view.masks(at)
         if mask is not None:
-            out.masks[at] = _cut(mask, view, look, out.half[at], side)
+            out.masks[at], out.framed[at] = _cut(mask, view, look, out.half[at], side)
             out.masked[at] = out.masks[at].any()
     return out
 
@@ -112,18 +115,28 @@ def _looking_at(rays: Array) -> Array:
     return turn
 
 
-def _cut(mask: Array, view: View, look: Array, half: float, side: int) -> Array:
-    """(S, S) share of each pixel of a crop that the mask covers; it shows what the keypoints' pictures show."""
+def _cut(mask: Array, view: View, look: Array, half: float, side: int) -> tuple[Array, Array]:
+    """(S, S) share of each pixel of a crop that the mask covers, and whether (S, S) the picture shows it."""
     (height, width), camera, size = mask.shape, view.camera, view.keypoints.image_size
-    fine = side * _FINE
-    at = ((np.arange(fine) + 0.5) * 2 / fine - 1) * half
+    nodes = side // _APART + 1
+    at = np.linspace(-half, half, nodes)
     x, y = np.meshgrid(at, at)
     rays = np.stack([x, np.ones_like(x), -y], -1).reshape(-1, 3) @ look @ VIEW_FROM_CAMERA
     ahead = rays[:, 2] > 1e-3
     alone = Camera("crop", camera.size, camera.matrix, camera.distortion, fisheye=camera.fisheye)
-    pixel = np.where(ahead[:, None], project(alone, np.where(ahead[:, None], rays, [0, 0, 1.0])), -10.0)
+    pixel = np.where(ahead[:, None], project(alone, np.where(ahead[:, None], rays, [0, 0, 1.0])), -1e4)
     pixel = (pixel + 0.5) * [width / size[0], height / size[1]] - 0.5
-    grid = pixel.reshape(fine, fine, 2).astype(np.float32)
+    grid = _between(pixel.reshape(nodes, nodes, 2).astype(np.float32), side * _FINE)
     plane = np.ascontiguousarray(mask, dtype=bool).view(np.uint8)
     read = cv2.remap(plane, grid, None, cv2.INTER_NEAREST)  # type: ignore[call-overload]
-    return read.reshape(side, _FINE, side, _FINE).mean((1, 3), dtype=np.float32)
+    share = cv2.resize(read.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA)
+    if ((pixel > -0.5) & (pixel < [width - 0.5, height - 0.5])).all():
+        return share, np.ones((side, side), bool)
+    framed = ((grid > -0.5) & (grid < [width - 0.5, height - 0.5])).all(-1)
+    return share, cv2.resize(framed.astype(np.float32), (side, side), interpolation=cv2.INTER_AREA) > 0.5
+
+
+def _between(nodes: Array, count: int) -> Array:
+    """Values at `count` x `count` middles of pixels, between those at the nodes (M, M, 2) from edge to edge."""
+    at = ((np.arange(count, dtype=np.float32) + 0.5) * (len(nodes) - 1) / count)[None].repeat(count, 0)
+    return cv2.remap(nodes, at, at.T.copy(), cv2.INTER_LINEAR)
