@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ..protocol.client import GRACE_S, ROOT, clean_environment
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
@@ -47,10 +48,48 @@ def find_blender(chosen: str) -> list[str]:
     return [program, *flags, "--python", str(HEADLESS), "--"]
 
 
+class Running(Protocol):
+    """A Blender that runs, here or on another machine."""
+
+    def poll(self) -> int | None:
+        """Give its exit code once it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """End it and whatever it started."""
+        ...
+
+
+Launch = Callable[[list[str], Path], Running]  # a command, and the file for what it prints
+
+
+class _Here:
+    """A Blender on this computer; it dies with this process."""
+
+    def __init__(self, command: list[str], log: Path) -> None:
+        if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+            command = [*command, "--parent", str(os.getpid())]
+        with log.open("wb") as stream:
+            self._process = subprocess.Popen(
+                command, env=clean_environment(), stdin=subprocess.DEVNULL, stdout=stream, stderr=stream,
+                start_new_session=sys.platform != "win32",
+            )  # fmt: skip
+        self.poll = self._process.poll
+
+    def kill(self) -> None:
+        """End it and whatever it started."""
+        with contextlib.suppress(OSError):
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
 class _Child:
     """One Blender and the items it was given."""
 
-    def __init__(self, begin: list[str], ledger: Ledger, items: Sequence[Item], number: int) -> None:
+    def __init__(self, begin: list[str], ledger: Ledger, items: Sequence[Item], launch: Launch, number: int) -> None:
         records = ledger.records
         self.items = list(items)
         self.job = JobFolder(records.work / f"blender_{os.getpid()}_{number}")
@@ -61,13 +100,7 @@ class _Child:
         self._watch = JobWatch(self.job)
         words = ["batch", "run", str(records.manifest.path), "--items", in_ranges([item.number for item in items])]
         words += ["--retry-failed", "--progress", "none", "--job", str(self.job.path)]
-        if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-            words += ["--parent", str(os.getpid())]
-        with (self.job.path / "blender.txt").open("wb") as log:
-            self.process = subprocess.Popen(
-                [*begin, *words], env=clean_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=sys.platform != "win32",
-            )  # fmt: skip
+        self.process = launch([*begin, *words], self.job.path / "blender.txt")
 
     def is_over(self, silence_s: float) -> bool:
         """Look whether it has ended; one that has been silent for too long is ended."""
@@ -77,7 +110,7 @@ class _Child:
             return True
         if time.monotonic() - self.heard > silence_s:
             self.is_silent = True
-            self.kill()
+            self.process.kill()
         return False
 
     def stop(self) -> None:
@@ -87,16 +120,7 @@ class _Child:
             with contextlib.suppress(ResourceError):
                 self.job.ask_to_cancel()
         elif time.monotonic() - self._asked > GRACE_S:
-            self.kill()
-
-    def kill(self) -> None:
-        """End it and whatever it started."""
-        with contextlib.suppress(OSError):
-            if sys.platform == "win32":
-                self.process.kill()
-            else:
-                os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            self.process.kill()
 
     def log_tail(self) -> str:
         """Give the end of what it printed."""
@@ -109,9 +133,21 @@ class _Child:
         shutil.rmtree(self.job.path, ignore_errors=True)
 
 
-def run_blenders(ledger: Ledger, chosen: str, count: int, *, silence_s: float, should_stop: Callable[[], bool]) -> None:
+def run_blenders(
+    ledger: Ledger,
+    chosen: str,
+    count: int,
+    *,
+    silence_s: float,
+    should_stop: Callable[[], bool],
+    launch: Launch = _Here,
+) -> None:
     """Do what is left of a batch of Blender's; call from the main thread.
 
+    Args:
+        chosen: which Blender, as `find_blender` takes it.
+        count: how many at once.
+        launch: starts one.
     Raises:
         RequestError: there is no Blender, or it does not know what to do.
         ResourceError: the output folder cannot be written.
@@ -120,12 +156,12 @@ def run_blenders(ledger: Ledger, chosen: str, count: int, *, silence_s: float, s
     deaths: Counter[int] = Counter()
     begin = find_blender(chosen) if left else []
     while left and not ledger.tally.is_cancelled:
-        children = _start(begin, ledger, left, count)
+        children = _start(begin, ledger, left, count, launch)
         try:
             _wait(children, ledger, left, silence_s, should_stop)
         finally:
             for child in children:
-                child.kill()
+                child.process.kill()
         ledger.tally.is_cancelled = should_stop()
         try:
             for child in children:
@@ -135,11 +171,11 @@ def run_blenders(ledger: Ledger, chosen: str, count: int, *, silence_s: float, s
                 child.remove()
 
 
-def _start(begin: list[str], ledger: Ledger, left: Sequence[Item], count: int) -> list[_Child]:
+def _start(begin: list[str], ledger: Ledger, left: Sequence[Item], count: int, launch: Launch) -> list[_Child]:
     count = min(count, len(left))
     parts = [left[n * len(left) // count : (n + 1) * len(left) // count] for n in range(count)]
     try:
-        return [_Child(begin, ledger, part, number) for number, part in enumerate(parts)]
+        return [_Child(begin, ledger, part, launch, number) for number, part in enumerate(parts)]
     except OSError as error:
         raise ResourceError(f"{begin[0]} cannot be started: {error.strerror or error}.") from error
 
@@ -164,7 +200,7 @@ def _wait(
 
 def _take_end(child: _Child, ledger: Ledger, left: list[Item], deaths: Counter[int]) -> None:
     """Draw the conclusions of how a Blender ended for the item that it had in hand."""
-    code = child.process.returncode
+    code = child.process.poll()
     theirs = [item for item in child.items if item in left]
     if not theirs:
         return

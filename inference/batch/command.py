@@ -226,7 +226,14 @@ def run_here(options: argparse.Namespace, say: Say, note: Say) -> int:
     if options.with_parent is not None:
         guard.end_with_parent(options.with_parent)
     places = seats(request.devices, request.workers)
-    if manifest.program == "blender":
+    if manifest.program == "blender" and request.engine == "ray":
+        from .ray_engine import run_ray_blenders
+
+        def engine(ledger: Ledger, should_stop: Callable[[], bool]) -> None:
+            run_ray_blenders(
+                ledger, request.blender, workers=request.workers, silence_s=request.silence_s, should_stop=should_stop
+            )  # fmt: skip
+    elif manifest.program == "blender":
         from .blenders import run_blenders
 
         def engine(ledger: Ledger, should_stop: Callable[[], bool]) -> None:

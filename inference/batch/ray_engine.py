@@ -12,21 +12,25 @@ import importlib
 import math
 import os
 import re
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from ..protocol.client import ROOT
+from ..protocol.client import ROOT, clean_environment
 from ..protocol.errors import RequestError, ResourceError, UnderstudyError
 from ..protocol.folder import JobFolder, new_run_id
 from ..protocol.requests import Order
 from ..protocol.watch import JobWatch
+from .blenders import run_blenders
 from .ledger import Ledger, Work
 from .local import START_WAIT_S, known_error
 
 OLDEST = (2, 60)
 POLL_S = 0.05
+GONE = -9  # the exit code of what was killed
 HINT = 'Install it into the environment: pip install "ray>=2.60".'
 
 
@@ -38,6 +42,19 @@ class Worker:
         from ..runtime.worker import run_job
 
         return run_job(JobFolder(folder), run_id=run_id)
+
+
+class Host:
+    """An actor that runs one Blender; Blender dies with it."""
+
+    def run(self, command: list[str], log: str) -> int:
+        """Run it to its end and give its exit code."""
+        with Path(log).open("wb") as stream:
+            done = subprocess.run(
+                [*command, "--parent", str(os.getpid())], env=clean_environment(), stdin=subprocess.DEVNULL,
+                stdout=stream, stderr=stream, start_new_session=True, check=False,
+            )  # fmt: skip
+        return done.returncode
 
 
 @dataclass
@@ -101,6 +118,63 @@ def run_ray(ledger: Ledger, *, workers: int, silence_s: float, should_stop: Call
         ray.shutdown()
 
 
+def run_ray_blenders(
+    ledger: Ledger, chosen: str, *, workers: int, silence_s: float, should_stop: Callable[[], bool]
+) -> None:
+    """Do what is left of a batch of Blender's on a Ray cluster, whose machines have Blender under the same path.
+
+    Args:
+        chosen: which Blender, as `find_blender` takes it.
+        workers: as for `run_ray`.
+    Raises:
+        RequestError: as `attach` and `run_blenders` do.
+        ResourceError: the output folder cannot be written.
+    """
+    ray = attach()
+    count, needs = _shares(ray, workers)
+    host = ray.remote(**needs)(Host)
+
+    def launch(command: list[str], log: Path) -> _Remote:
+        return _Remote(ray, host.remote(), command, log)
+
+    try:
+        run_blenders(ledger, chosen, count, silence_s=silence_s, should_stop=should_stop, launch=launch)
+    finally:
+        ray.shutdown()
+
+
+class _Remote:
+    """A Blender that an actor of its own runs."""
+
+    def __init__(self, ray: Any, actor: Any, command: list[str], log: Path) -> None:
+        self._ray, self._actor, self._code = ray, actor, None
+        self._answer = actor.run.remote(command, str(log))
+
+    def poll(self) -> int | None:
+        """Give the exit code once it has ended; that of a killed one where the actor or its machine is gone."""
+        if self._code is None and self._ray.wait([self._answer], timeout=0)[0]:
+            try:
+                self._code = self._ray.get(self._answer)
+            except Exception:  # noqa: BLE001 - an actor that died, in Ray's many words
+                self._code = GONE
+        return self._code
+
+    def kill(self) -> None:
+        """End the actor, and Blender with it."""
+        with contextlib.suppress(Exception):
+            self._ray.kill(self._actor)
+        self._code = GONE if self.poll() is None else self._code
+
+
+def _shares(ray: Any, workers: int) -> tuple[int, dict[str, Any]]:
+    """How many actors, and what each is given of the cluster; `workers` 0 for one a card, or one on two processors."""
+    owned = ray.cluster_resources()
+    cards = int(owned.get("GPU", 0))
+    count = workers or cards or max(1, math.floor(owned.get("CPU", 1) / 2))
+    needs = {"num_gpus": min(1.0, cards / count), "num_cpus": 1 if not workers else 0.01}
+    return count, {**needs, "max_restarts": 0, "scheduling_strategy": "SPREAD"}
+
+
 class _Pool:
     """Actors and what they have in hand."""
 
@@ -108,11 +182,8 @@ class _Pool:
         self._ray = ray
         self._ledger = ledger
         self._silence_s = silence_s
-        owned = ray.cluster_resources()
-        cards = int(owned.get("GPU", 0))
-        self._count = workers or cards or max(1, math.floor(owned.get("CPU", 1) / 2))
-        needs = {"num_gpus": min(1.0, cards / self._count), "num_cpus": 1 if not workers else 0.01}
-        self._remote = ray.remote(**needs, max_restarts=0, scheduling_strategy="SPREAD")(Worker)
+        self._count, needs = _shares(ray, workers)
+        self._remote = ray.remote(**needs)(Worker)
         self._idle: list[Any] = []
         self._tasks: list[_Task] = []
 

@@ -54,6 +54,8 @@ MEASURES = (
     Measure("farm kills", lambda p: farm.frame_kills(p, 8, 2), lambda p: farm.frame_kills(p, 40, 20),
             "40 of 40 frames with 20 Blenders killed, pixels the same"),
     Measure("ray", _not_short, lambda p: farm.ray(p, 200, 10), "200 items, 10 actors killed: 0 lost"),
+    Measure("ray frames", _not_short, lambda p: farm.ray_frames(p, 40, 10),
+            "40 frames, 10 Blenders and actors killed: the pixels of the local engine and of Open Job Description"),
     Measure("ray nodes", _not_short, lambda p: farm.ray_nodes(p, 60),
             "two nodes, one killed: 0 lost"),
     Measure("malformed", faults.malformed, faults.malformed, ">= 300 files: typed error, <= 2 s, <= 1 GiB, no canary"),

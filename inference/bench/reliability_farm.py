@@ -144,31 +144,26 @@ def openjd(folder: Path, count: int, chunk: int) -> str:
     if not program.is_file() or shot is None:
         return "openjd or Blender is not installed"
     local, manifest = _local_frames(folder / "local", shot, count), _frames(folder / "farm", shot, count)
-    words = [
-        "batch",
-        "export",
-        "openjd",
-        manifest.path,
-        "--out",
-        folder / "bundle",
-        "--chunk",
-        chunk,
-        "--blender",
-        sys.executable,
-    ]
-    subprocess.run([*INFERENCE, *map(str, words)], cwd=ROOT, capture_output=True, check=True)
-    command = [program, "run", folder / "bundle/template.json", "-p", f"file://{folder}/bundle/parameters.json"]
     seconds, texts = [], []
     for _ in range(2):
         start = time.monotonic()
-        run = subprocess.run([*command, "--extensions", "TASK_CHUNKING"], capture_output=True, text=True, check=False)
+        texts.append(_run_openjd(folder, manifest, program, chunk))
         seconds.append(time.monotonic() - start)
-        texts.append(run.stdout)
     skipped = texts[1].count(f"0 done, {chunk} skipped") * chunk
     same = sum(a == b and bool(a) for a, b in zip(_pixels(local), _pixels(manifest), strict=True))
     return (
         f"{count} frames {seconds[0]:.1f} s; again {seconds[1]:.1f} s, {skipped} skipped; {same} with the local pixels"
     )
+
+
+def _run_openjd(folder: Path, manifest: Manifest, program: Path, chunk: int) -> str:
+    """Run a batch by `openjd run` and give what it printed."""
+    bundle = folder / "bundle"
+    words = ["batch", "export", "openjd", manifest.path, "--out", bundle, "--chunk", chunk, "--blender", sys.executable]
+    subprocess.run([*INFERENCE, *map(str, words)], cwd=ROOT, capture_output=True, check=True)
+    command = [program, "run", bundle / "template.json", "-p", f"file://{bundle}/parameters.json"]
+    command += ["--extensions", "TASK_CHUNKING"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def frame_kills(folder: Path, count: int, kills: int) -> str:
@@ -209,7 +204,7 @@ $BIN/ray start --head --node-ip-address={address} --port=6399 --num-cpus=2 --inc
 {before}
 cd {root}
 {beside} &
-{python} -m inference batch run {manifest} --engine ray --workers {workers} --silence-s 20 --retries 6
+{python} -m inference batch run {manifest} --engine ray --workers {workers} --retries 6 {more}
 """
 KILLER = """
 import glob, json, os, sys, time
@@ -226,6 +221,29 @@ while len(killed) < kills:
                 continue
             killed.add(pid)
             break
+"""
+# Kills Blenders, and every other time the actor that runs one.
+BLENDER_KILLER = """
+import glob, os, random, sys, time
+kills, killed, dice = int(sys.argv[1]), 0, random.Random(0)
+while killed < kills:
+    time.sleep(dice.uniform(0.5, 3.0))
+    blenders = []
+    for entry in glob.glob("/proc/[0-9]*"):
+        try:
+            if b"headless.py" in open(entry + "/cmdline", "rb").read():
+                parent = int(open(entry + "/stat").read().rpartition(")")[2].split()[1])
+                blenders.append((int(entry[6:]), parent))
+        except OSError:
+            continue
+    if blenders:
+        pid, actor = dice.choice(blenders)
+        try:
+            os.kill(actor if killed % 2 else pid, 9)
+        except OSError:
+            continue
+        killed += 1
+        open(sys.argv[2], "w").write(str(killed))
 """
 # A second network, joined by a cable; the node in it lives in processes of its own and ends with them at once.
 CABLE = """
@@ -251,6 +269,9 @@ KILL_NODE = """(
 )"""
 
 
+ALONE: dict[str, Any] = {"network": "", "before": "", "address": "127.0.0.1", "workers": 2}
+
+
 def ray(folder: Path, count: int, kills: int) -> str:
     """Run items on Ray in a network of its own while actors are killed."""
     if not RAY:
@@ -260,8 +281,26 @@ def ray(folder: Path, count: int, kills: int) -> str:
     )
     (folder / "killer.py").write_text(KILLER)
     beside = f"{RAY} {folder}/killer.py '{manifest.output}/.work' {kills}"
-    run, seconds, _ = _ray(manifest, network="", before="", address="127.0.0.1", beside=beside, workers=2)
+    run, seconds, _ = _ray(manifest, **ALONE, beside=beside, more="--silence-s 20")
     return _told(run, manifest, f"{kills} actors killed", seconds)
+
+
+def ray_frames(folder: Path, count: int, kills: int) -> str:
+    """Render frames on Ray while Blenders and actors are killed, and compare their pixels with two other engines'."""
+    program, shot = Path(sys.executable).with_name("openjd"), _shot(folder)
+    if not RAY or shot is None or not program.is_file():
+        return f"{NO_RAY}, or openjd or Blender is not installed"
+    local, manifest = _local_frames(folder / "local", shot, count), _frames(folder / "ray", shot, count)
+    farm = _frames(folder / "farm", shot, count)
+    _run_openjd(folder, farm, program, max(count // 4, 1))
+    (folder / "killer.py").write_text(BLENDER_KILLER)
+    beside = f"{RAY} {folder}/killer.py {kills} {folder}/killed"
+    run, seconds, _ = _ray(manifest, **ALONE, beside=beside, more=f"--blender {sys.executable} --retries 20")
+    killed = (folder / "killed").read_text() if (folder / "killed").is_file() else "0"
+    rows = zip(_pixels(local), _pixels(farm), _pixels(manifest), strict=True)
+    same = sum(a == b == c and bool(a) for a, b, c in rows)
+    told = f"{same} of {count} frames with the pixels of the local engine and of Open Job Description"
+    return f"{told}, {killed} of {kills} kills, exit code {run.returncode}, {seconds:.0f} s"
 
 
 def ray_nodes(folder: Path, count: int) -> str:
@@ -272,6 +311,7 @@ def ray_nodes(folder: Path, count: int) -> str:
         folder / "b.json", [{"artifact_kib": 1 + n % 8, "steps": 10, "step_s": 0.05} for n in range(count)]
     )
     cluster = {"network": CABLE, "before": NODE, "address": "10.99.0.1", "beside": KILL_NODE, "workers": 4}
+    cluster["more"] = "--silence-s 20"
     run, seconds, killed = _ray(manifest, **cluster)
     return _told(run, manifest, f"node killed: {'yes' if killed else 'NO'}", seconds)
 

@@ -213,6 +213,16 @@ def test_ray_in_a_network_of_its_own_loses_nothing_to_killed_actors(tmp_path):
 
 
 @pytest.mark.skipif(not RAY, reason="UNDERSTUDY_RAY_PYTHON names no Python with Ray")
+def test_blenders_on_ray_give_the_pixels_of_blenders_here(tmp_path, shot, monkeypatch):
+    monkeypatch.setenv("UNDERSTUDY_BLENDER", sys.executable)
+    local, manifest = frames(tmp_path / "local", shot, "1-4"), frames(tmp_path / "ray", shot, "1-4")
+    run("run", local.path)
+    result = ray_run(manifest)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert pixels(manifest) == pixels(local) and len(set(pixels(local))) == 4
+
+
+@pytest.mark.skipif(not RAY, reason="UNDERSTUDY_RAY_PYTHON names no Python with Ray")
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
