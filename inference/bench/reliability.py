@@ -39,7 +39,7 @@ def _not_short(_: Path) -> str:
 MEASURES = (
     Measure("chaos", lambda p: faults.chaos(p, seeds=1, jobs=60), lambda p: faults.chaos(p, seeds=3, jobs=300),
             "3 x 300 jobs, >= 400 faults and signals: 0 lost, wrong, orphans, temporary files"),
-    Measure("blender kills", lambda p: faults.parent_kills(p, 20), lambda p: faults.parent_kills(p, 200),
+    Measure("blender kills", lambda p: faults.parent_kills(p, 16), lambda p: faults.parent_kills(p, 200),
             "200: 0 left after 3 s"),
     Measure("memory", lambda p: faults.memory(p, 2), lambda p: faults.memory(p, 10), "10: Blender killed 0 times"),
     Measure("cancels", lambda p: faults.cancels(p, 12), lambda p: faults.cancels(p, 100),

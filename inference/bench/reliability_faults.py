@@ -65,6 +65,16 @@ def descendants(pid: int) -> set[int]:
     return found | {each for child in found for each in descendants(child)}
 
 
+def naming(word: str) -> set[int]:
+    """Give the processes whose command line names a folder."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if word.encode() in entry.read_bytes():
+                found.add(int(entry.parent.name))
+    return found
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether a process has not ended."""
     try:
@@ -192,11 +202,12 @@ def parent_kills(folder: Path, count: int) -> str:
             theirs = descendants(process.pid)
             process.kill()
             start = time.monotonic()
+        theirs |= naming(f"{place}/")  # what was started since
         seen += len(theirs)
         left += left_after(theirs)
         slowest = max(slowest, time.monotonic() - start)
-    told = f"{count} kills of Blender with {seen} processes below it"
-    return f"{told}: {left} left after {LEFT_S:g} s, slowest gone after {slowest:.2f} s"
+    gone = f"{left} left after {LEFT_S:g} s, slowest gone after {slowest:.2f} s"
+    return f"{count} kills: {gone}, of {seen} processes below Blender"
 
 
 EATER = """
