@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # numpy comes with the first use
 LOG = logging.getLogger("understudy")
 STEP, NAME = "understudy_step", "understudy_name"  # as in `scene/camera.py`, which needs numpy
 _MARGIN, _LINE, _FONT = 12.0, 18.0, 12.0  # of the legend, before Blender's own scale
+_REDO = 36.0  # what Blender's redo panel takes below it
 
 
 class Overlay:
@@ -184,7 +185,7 @@ def _draw_legend(context: bpy.types.Context, camera: bpy.types.Object, marks: Ma
     scale, limit = context.preferences.system.ui_scale, context.scene.understudy.reprojection.limit_px
     rows = legend(camera.data.get(NAME) or camera.name, marks.mean_px, marks.count, clip_px)
     rows.append("+ seen   \u2022 from space, " + ("undistorted" if is_straight(camera.data) else "with distortion"))
-    left, low, line = _MARGIN * scale, _MARGIN * scale, _LINE * scale
+    left, low, line = _MARGIN * scale, (_MARGIN + _REDO) * scale, _LINE * scale
     blf.size(0, _FONT * scale)
     width = max(blf.dimensions(0, row)[0] for row in rows)
     _draw_triangles(*draw_box((left, low), (width + line, line * (len(rows) + 1.9))))

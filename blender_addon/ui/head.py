@@ -17,6 +17,7 @@ from .jobs import draw_job
 from .motion import Sidebar, draw_optional
 
 _FIRST = ("quality", "body", "pupil_distance_mm")
+_HEADINGS = {"pupil_distance_mm": "Pupils (mm)"}  # what fits beside a switch
 _ELSEWHERE = ("video",)
 _NAMES = tuple(item.name for item in schema.read(HeadRequest) if None not in item.shape)
 _FIRST_OPTIONS = ("take", "body", "asset")
@@ -50,7 +51,7 @@ class UNDERSTUDY_PT_head(Sidebar):
         column = layout.column()
         column.enabled = SESSION.running is None
         for name in _FIRST:
-            draw_optional(column, head, name)
+            draw_optional(column, head, name, heading=_HEADINGS.get(name, ""))
         row = layout.row()
         row.scale_y = 1.4
         row.operator("understudy.start_head", icon="PLAY")
@@ -96,6 +97,7 @@ class UNDERSTUDY_PT_head_apply(Sidebar):
         head = find_head(context)
         exports = layout.row(align=True)
         exports.enabled = head is not None
+        exports.label(text="Export")
         for kind in ("GLB", "FBX", "OBJ", "USD"):
             exports.operator("understudy.export_head", text=kind).format = kind
 

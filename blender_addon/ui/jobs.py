@@ -88,6 +88,8 @@ class UNDERSTUDY_PT_jobs(bpy.types.Panel):
             draw_job(box, job, when=time.strftime(", %d %b %H:%M", time.localtime(job.begun)))
         if not SESSION.jobs:
             layout.label(text="No jobs yet")
+        elif len(SESSION.jobs) > _SHOWN:
+            layout.label(text=f"{len(SESSION.jobs) - _SHOWN} earlier ones are in their folder")
         row = layout.row(align=True)
         row.operator_context = "INVOKE_DEFAULT"
         row.operator("understudy.batch_folder", icon="FILE_FOLDER")

@@ -174,13 +174,13 @@ def _draw_parts(layout: bpy.types.UILayout, group: Any, name: str, labels: Seque
         column.prop(group, name, index=index, text=label)
 
 
-def draw_optional(layout: bpy.types.UILayout, group: Any, name: str) -> None:
-    """Draw a property; one that may be absent behind its switch."""
+def draw_optional(layout: bpy.types.UILayout, group: Any, name: str, *, heading: str = "") -> None:
+    """Draw a property; one that may be absent behind its switch, under a shorter heading where its own is too long."""
     switch = f"use_{name}"
     if not hasattr(group, switch):
         layout.prop(group, name)
         return
-    row = layout.row(heading=group.bl_rna.properties[name].name)
+    row = layout.row(heading=heading or group.bl_rna.properties[name].name)
     row.prop(group, switch, text="")
     part = row.row()
     part.enabled = getattr(group, switch)
