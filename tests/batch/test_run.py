@@ -124,6 +124,19 @@ def test_an_item_that_kills_every_process_is_given_up_for_now(tmp_path):
 
 
 @UNIX
+def test_the_next_item_is_ready_before_the_worker_is_free_and_given_back_by_a_cancel(tmp_path):
+    manifest = write_batch(tmp_path / "b.json", [{"steps": 3000, "step_s": 0.01}] * 4)
+    ready, deadline = manifest.output / ".work" / "item 0002" / "request.json", time.monotonic() + 20
+    with subprocess.Popen(command("run", manifest.path), cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        while not ready.is_file() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert ready.is_file() and states(manifest.path) == ["open"] * 4
+        process.terminate()
+    assert process.returncode == 130
+    assert all(Records(manifest).lease(item).acquire() for item in manifest.items)
+
+
+@UNIX
 def test_a_cancel_leaves_whole_results_and_is_gone_on_from(tmp_path):
     manifest = write_batch(tmp_path / "b.json", [{"steps": 3, "step_s": 0.05}] * 12)
     with subprocess.Popen(command("run", manifest.path), cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
