@@ -62,7 +62,7 @@ _LENGTH, _FINGER_LENGTH, _UNLIKE = (
     0.015,
 )  # standard deviation of people's bones, logarithm of the share of the height
 # of the height: how far rays pass before that is measured, and within which bounds it is; the same for hands
-_NOISE, _HAND_NOISE = (0.011, 0.006, 0.05), (0.006, 0.002, 0.03)
+_NOISE, _HAND_NOISE = (0.011, 0.001, 0.05), (0.006, 0.0005, 0.03)
 _SURE = 20.0  # rays that the noise before it is measured counts for
 _DEPENDENT = 3.0  # rays of one view that err alike
 _TURNED, _MOVED = 0.008, 0.005  # radians and metres by which cameras stand elsewhere than calibrated
@@ -89,13 +89,16 @@ class Found:
 
 @dataclass(frozen=True)
 class _Part:
-    """A body or a hand in the whole clip: rays, build, guesses and bend as in `Problem`.
+    """A body or a hand in the whole clip: what is seen of it, build, guesses and bend as in `Problem`.
 
-    bounds: least and most noise of rays, metres; honest: factor and power that make the error that a guess expects one
-    of what becomes of it; start (T, J, 3): finite points to begin with.
+    rig: its cameras and their noise, without rays; silent: joints whose rays say nothing; bounds: least and most noise
+    of rays, metres; honest: factor and power that make the error that a guess expects one of what becomes of it; start
+    (T, J, 3): finite points to begin with.
     """
 
-    sight: Sight
+    scene: Scene
+    rig: Sight
+    silent: tuple[int, ...]
     build: Build
     guesses: tuple[tuple[Array, Array], ...]
     bend: Array
@@ -105,9 +108,14 @@ class _Part:
 
     def at(self, frames: Array, *, measured: bool) -> Problem:
         """The problem of some frames, tied where their numbers follow each other; `measured`: lengths are unknown."""
-        sight = replace(self.sight, directions=self.sight.directions[:, frames], weight=self.sight.weight[:, frames])
+        scene = self.scene.at(frames)
+        rays, shape = scene.rays(), scene.weight.shape
+        weight = np.where(rays.weight.reshape(shape) > 0, scene.confidence, 0.0).astype(float)
+        weight[:, :, list(self.silent)] = 0.0
+        directions = np.where((weight > 0)[..., None], rays.directions.reshape(*shape, 2), 0.0)
         guesses = tuple((points[frames], error[frames]) for points, error in self.guesses)
         tied = (frames[2:] - frames[:-2]) == 2
+        sight = replace(self.rig, directions=directions, weight=weight)
         return Problem(sight, self.build, guesses, self.bend, tied, measured)
 
 
@@ -131,13 +139,13 @@ def place(scene: Scene, located: Located, *, fps: float, height: float, progress
     found = _through(body, lambda done: told(0, done))
     for joint, a, b in _MIDDLES:
         found.believed[:, :, joint] = np.minimum(found.believed[:, :, a], found.believed[:, :, b])
-    _write((points, error, believed), BODY, found, body.sight)
+    _write((points, error, believed), BODY, found, body)
     for index, (joints, wrist) in enumerate(((LEFT_HAND, 7), (RIGHT_HAND, 4)), 1):
-        hand = _hand(scene, located, joints, found.points[:, wrist], body.sight, fps=fps, height=height)
-        if hand.sight.weight.any():
+        hand = _hand(scene, located, joints, found.points[:, wrist], body.rig, fps=fps, height=height)
+        if hand.scene.weight.any():
             hand, _ = _surveyed(hand, lambda part=index: told(part, 0))
             placed = _through(hand, lambda done, part=index: told(part, done))
-            _write((points, error, believed), joints, placed, hand.sight)
+            _write((points, error, believed), joints, placed, hand)
     turned = np.linalg.norm(rotvec_from_matrix(survey.turns), axis=-1)
     return Found(Located(points, error, believed), np.degrees(turned))
 
@@ -145,15 +153,16 @@ def place(scene: Scene, located: Located, *, fps: float, height: float, progress
 def _body(scene: Scene, located: Located, *, fps: float, height: float) -> _Part:
     """The 25 points of the body; detectors derive two of them."""
     usual, least, most = (noise * height for noise in _NOISE)
-    sight = replace(_seen(scene, BODY, usual), turned=_TURNED, moved=_MOVED)
-    sight.weight[:, :, [joint for joint, *_ in _MIDDLES]] = 0.0
+    rig = replace(_rig(scene, usual), turned=_TURNED, moved=_MOVED)
+    silent = tuple(joint for joint, *_ in _MIDDLES)
     a, b, share, loose = np.array(_BONES).T
     build = Build(
         np.stack([a, b], 1).astype(int), np.hypot(_TOLERANCE, loose), np.log(share * height),
         np.full(len(a), _LENGTH), np.array(_ALIKE), _UNLIKE, np.array(_MIDDLES),
     )  # fmt: skip
     points, error = _guess(located, BODY, height)
-    return _Part(sight, build, ((points, error),), _bend(points.shape[1], fps, height), (least, most), _HONEST, points)
+    bend = _bend(points.shape[1], fps, height)
+    return _Part(scene.body(), rig, silent, build, ((points, error),), bend, (least, most), _HONEST, points)
 
 
 def _hand(
@@ -161,7 +170,7 @@ def _hand(
 ) -> _Part:
     """One hand, about the body's wrist (T, 3), seen by cameras as the body found them."""
     usual, least, most = (noise * height for noise in _HAND_NOISE)
-    sight = replace(_seen(scene, joints, usual), rotation=body.rotation, translation=body.translation)
+    rig = replace(_rig(scene, usual), rotation=body.rotation, translation=body.translation)
     points, error = _guess(located, joints, height)
     far = np.full(error.shape, _REACH * height)  # whatever the fingers do, they are near the wrist
     far[:, 0] = _WRIST
@@ -169,7 +178,8 @@ def _hand(
     apart = 1e-3 * np.arange(points.shape[1])[:, None]  # points in one place would not know where to go
     start = np.where(error[..., None] < far[..., None], points, about + apart)
     bend = _bend(points.shape[1], fps, height)
-    return _Part(sight, _hand_build(height), ((points, error), (about, far)), bend, (least, most), _HAND_HONEST, start)
+    guesses = ((points, error), (about, far))
+    return _Part(scene.part(joints), rig, (), _hand_build(height), guesses, bend, (least, most), _HAND_HONEST, start)
 
 
 def _hand_build(height: float) -> Build:
@@ -181,12 +191,12 @@ def _hand_build(height: float) -> Build:
     return Build(np.array(bones), np.full(count, _TOLERANCE), lengths, np.full(count, _FINGER_LENGTH))
 
 
-def _seen(scene: Scene, joints: slice, noise: float) -> Sight:
-    part = scene.part(joints)
-    rays, shape = part.rays(), part.weight.shape
-    weight = np.where(rays.weight.reshape(shape) > 0, part.confidence, 0.0).astype(float)
-    directions = np.where((weight > 0)[..., None], rays.directions.reshape(*shape, 2), 0.0)
-    return Sight(directions, weight, rays.rotation, rays.translation, np.full(shape[0], noise))
+def _rig(scene: Scene, noise: float) -> Sight:
+    """The cameras as they were calibrated, without rays."""
+    cameras, nothing = tuple(scene.cameras), np.zeros((0, 0, 0))
+    rotation = np.stack([np.asarray(camera.rotation, float) for camera in cameras])
+    translation = np.stack([np.asarray(camera.translation, float) for camera in cameras])
+    return Sight(nothing, nothing, rotation, translation, np.full(len(cameras), noise))
 
 
 def _guess(located: Located, joints: slice, height: float) -> tuple[Array, Array]:
@@ -214,19 +224,19 @@ def _bend(joints: int, fps: float, height: float) -> Array:
 
 def _surveyed(part: _Part, watch: Callable[[], None]) -> tuple[_Part, State]:
     """Find noise, lengths and cameras by some frames of the clip: the part with them known, and the solution."""
-    frames = _chosen(part.sight.weight)
+    frames = _chosen(part.scene.weight)
     problem = part.at(frames, measured=True)
     rough = descend(problem, begin(problem, part.start[frames]), steps=_ROUGH, watch=watch)
     problem = replace(problem, sight=replace(problem.sight, noise=_measured(problem, rough, part.bounds)))
     state = descend(problem, rough, steps=_STEPS, watch=watch)
     cameras = [state.camera(problem.sight, view) for view in range(len(state.turns))]
-    sight = replace(
-        part.sight, noise=problem.sight.noise, turned=0.0, rotation=np.stack([turn for turn, _ in cameras]),
+    rig = replace(
+        part.rig, noise=problem.sight.noise, turned=0.0, rotation=np.stack([turn for turn, _ in cameras]),
         translation=np.stack([place for _, place in cameras]),
     )  # fmt: skip
     start = part.start.copy()
     start[frames] = state.points
-    return replace(part, sight=sight, build=replace(part.build, lengths=state.lengths), start=start), state
+    return replace(part, rig=rig, build=replace(part.build, lengths=state.lengths), start=start), state
 
 
 def _chosen(weight: Array) -> Array:
@@ -254,9 +264,9 @@ def _measured(problem: Problem, state: State, bounds: tuple[float, float]) -> Ar
 
 def _through(part: _Part, told: Callable[[int], None]) -> Located:
     """Place all frames, window after window."""
-    frames = part.sight.weight.shape[1]
+    frames = part.scene.frames
     points, error = np.empty((*part.start.shape[:2], 3)), np.empty(part.start.shape[:2])
-    pulls = np.empty(part.sight.weight.shape, np.float32)
+    pulls = np.empty(part.scene.weight.shape, np.float32)
     for index, first in enumerate(range(0, frames, _WINDOW)):
         last = min(first + _WINDOW, frames)
         around = np.arange(max(first - _LEAD, 0), min(last + _LEAD, frames))
@@ -283,9 +293,9 @@ def _expected(problem: Problem, state: State, honest: tuple[float, float]) -> Ar
     return out if guessed.all() else np.where(guessed, out, np.minimum(_ALONE * spread(problem, state), _UNKNOWN))
 
 
-def _write(to: tuple[Array, Array, Array], joints: slice, found: Located, sight: Sight) -> None:
+def _write(to: tuple[Array, Array, Array], joints: slice, found: Located, part: _Part) -> None:
     """Put what was found into points, errors and weights of all joints, in frames that show somebody."""
-    shown = (sight.weight > 0).any((0, 2))
+    shown = (part.scene.weight > 0).any((0, 2))
     points, error, believed = to
     points[shown, joints], error[shown, joints] = found.points[shown], found.error[shown]
     believed[:, shown, joints] = found.believed[:, shown]
