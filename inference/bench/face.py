@@ -35,7 +35,7 @@ from ..training import face_response as training
 from ..training.script import Run
 from ..training.studio import acting
 from ..training.studio.actors import load_actor
-from ..training.studio.portrait import Light
+from ..training.studio.portrait import Light, Portrait
 from .table import Table, write
 
 LOG = logging.getLogger("understudy.bench")
@@ -93,11 +93,12 @@ def shoot(actor_file: Path, seconds: float, kind: str, faces: Faces) -> Film:
     focal = float(rng.uniform(0.8, 1.3) * _SIZE[0])
     played = acting.perform(seconds, _FPS, rng, distance_m=focal * 0.17 / _FACE_PX, busy=_KINDS[kind])
     weights = played.weights * actor.moves
-    light, backdrop = Light.drawn(rng), acting.a_background(_SIZE, rng)
+    light, backdrop, portrait = Light.drawn(rng), acting.a_background(_SIZE, rng), Portrait(actor.head)
     tracker, points, presence, spent = FaceTracker(faces, _FPS), [], [], 0.0
     for row in range(len(weights)):
         camera = acting.a_camera(_SIZE, focal, played.rotations[row], played.translations[row])
-        image = acting.photograph(actor.posed(weights[row]), camera, light, backdrop)
+        portrait.pose(actor.posed(weights[row]).vertices)
+        image = acting.photograph(portrait, camera, light, backdrop)
         image = (image + rng.normal(size=image.shape) * 3).clip(0, 255).astype(np.uint8)
         began = time.perf_counter()
         seen = tracker.see(image)

@@ -10,7 +10,6 @@ from ...core.cameras import Camera, pinhole
 from ...core.face_shapes import SHAPES
 from ...core.rotations import matrix_from_euler
 from ...head.frame import CENTRE
-from .heads import Head
 from .portrait import Light, Portrait
 
 Array = np.ndarray
@@ -167,9 +166,9 @@ def place(turned: Array, moved: Array) -> tuple[Array, Array]:
     return rotations, moved - rotations @ AIM
 
 
-def photograph(head: Head, camera: Camera, light: Light, background: Array, *, supersample: int = 1) -> Array:
-    """(H, W, 3) uint8 picture of a head before a background (H, W, 3)."""
-    image, mask, _ = Portrait(head).photograph(camera, light, supersample=supersample)
+def photograph(portrait: Portrait, camera: Camera, light: Light, background: Array) -> Array:
+    """(H, W, 3) uint8 picture of a posed head before a background (H, W, 3)."""
+    image, mask, _ = portrait.photograph(camera, light, supersample=1)
     return (mask[..., None] * image + (1 - mask[..., None]) * background).clip(0, 255).astype(np.uint8)
 
 
