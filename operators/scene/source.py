@@ -30,6 +30,9 @@ _NO_SKIN = (
     "themselves. Save it with its skin, or in T-pose."
 )
 _MAX_FRAMES = 1_000_000
+_MAX_POSES = 10_000_000  # of one bone in one frame: some gigabytes while they are read
+_SPARSE = 500  # frames for each key, from which one key's time is not to be believed, in a clip of
+_LONG = 20_000  # frames and more
 _FEWEST_A_SECOND = 10.0  # keys of a recorded motion
 
 
@@ -155,7 +158,7 @@ def _frames(rig: bpy.types.Object, action: bpy.types.Action | None, scene: bpy.t
         spans += [(strip.frame_start, strip.frame_end) for strip in strips if not strip.mute]
     spans = spans or [(scene.frame_start, scene.frame_end)]
     first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-    return _raster(float(np.floor(first)), float(np.ceil(last)), 1.0, rig.name)
+    return _raster(float(np.floor(first)), float(np.ceil(last)), 1.0, rig)
 
 
 def _key_frames(rig: bpy.types.Object, action: bpy.types.Action, fps: float) -> Array:
@@ -167,16 +170,20 @@ def _key_frames(rig: bpy.types.Object, action: bpy.types.Action, fps: float) -> 
     times = [evaluate.keys(curve)[:, 0] for curve in curves if len(curve.keyframe_points)]
     first, last = min(t[0] for t in times), max(t[-1] for t in times)
     dense = max(times, key=len)
+    if last - first > max(_LONG, _SPARSE * len(dense)):
+        text = f"{rig.name} has {len(dense)} keys at most over {last - first:,.0f} frames"
+        raise InputError(f"{text}: the time of one is damaged.", "Export the motion again.")
     step = np.ptp(dense) / (len(dense) - 1) if len(dense) > 2 else 0.0
     if step > 0 and fps / step >= _FEWEST_A_SECOND and np.abs(np.diff(dense) - step).max() < 0.1 * step:
-        return _raster(first, last, float(step), rig.name)
-    return _raster(first, last, max(1.0, fps / 30.0), rig.name)
+        return _raster(first, last, float(step), rig)
+    return _raster(first, last, max(1.0, fps / 30.0), rig)
 
 
-def _raster(first: float, last: float, step: float, name: str) -> Array:
-    count = int(np.floor((last - first) / step + 1e-3)) + 1
-    if count > _MAX_FRAMES:
-        raise InputError(f"{name} moves for {count:,} frames; at most {_MAX_FRAMES:,} are read.")
+def _raster(first: float, last: float, step: float, rig: bpy.types.Object) -> Array:
+    count, bones = int(np.floor((last - first) / step + 1e-3)) + 1, len(rig.data.bones)
+    if count > min(_MAX_FRAMES, _MAX_POSES // max(bones, 1)):
+        text = f"{rig.name} moves {bones} bones for {count:,} frames"
+        raise InputError(f"{text}; at most {_MAX_FRAMES:,} frames and {_MAX_POSES:,} poses of a bone are read.")
     return first + step * np.arange(max(count, 1))
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
+import bpy
 import pytest
-from understudy.operators.scene.source import import_source
+from understudy.inference.protocol.errors import InputError
+from understudy.operators.scene.source import import_source, read_performance
 from understudy.tests.hostile import corpus
 
 LIMIT_S, LIMIT_BYTES = 2.0, 1 << 30
@@ -56,3 +59,31 @@ def test_the_good_files_are_read(name):
     performance = import_source(corpus.ROOT / "tests/golden" / name)
     assert len(performance.times) == 5
     assert {"hips", "hand.L", "foot.R"} <= set(performance.mapping.bones)
+
+
+def test_one_key_at_a_damaged_time_does_not_make_a_motion_of_days(tmp_path):
+    content = bytearray((corpus.ROOT / "tests/golden/figure.fbx").read_bytes())
+    at = content.index(b"KeyTimel") + len(b"KeyTimel")
+    count, packed, length = struct.unpack_from("<III", content, at)
+    assert packed == 0 and length == 8 * count > 0
+    struct.pack_into("<q", content, at + 12 + length - 8, 46_186_158_000 * 3600 * 5)  # five hours
+    path = tmp_path / "late.fbx"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="keys at most over 431,999"):
+        import_source(path)
+
+
+def test_more_poses_than_memory_holds_are_refused():
+    armature = bpy.data.armatures.new("Rig")
+    rig = bpy.data.objects.new("Rig", armature)
+    bpy.context.collection.objects.link(rig)
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode="EDIT")
+    for number in range(60):
+        bone = armature.edit_bones.new(f"bone{number}")
+        bone.head, bone.tail = (number, 0, 0), (number, 0, 1)
+    bpy.ops.object.mode_set(mode="OBJECT")
+    for frame in (1, 250_000):
+        rig.keyframe_insert("location", frame=frame)
+    with pytest.raises(InputError, match="moves 60 bones for 250,000 frames"):
+        read_performance(rig)
