@@ -62,7 +62,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one film.
+    """Of one film; NaN where no shape moves.
 
     Mean absolute errors of weights that move and of all; mean and joint correlation of those that move; mean error of
     rotations in degrees, and how much the frames differ; jitter against each frame's by itself; milliseconds a frame
@@ -142,9 +142,11 @@ def measure(film: Film, response: Response, smoothing: float = 0.5) -> Score:
     errors = np.degrees(np.linalg.norm(rotvec_from_matrix(apart @ mean.T), axis=1))
     rough, soft = (np.abs(np.diff(w, 2, axis=0)).mean() for w in (track.weights_raw, got))
     shapes = np.where(moving[:, None], np.stack([each, off.mean(0)], 1), np.nan)
+    some = moving.any()
     return Score(
-        float(off[:, moving].mean()), float(off.mean()), float(each[moving].mean()),
-        correlation(got[:, moving].ravel(), truth[:, moving].ravel()), float(errors.mean()),
+        float(off[:, moving].mean()) if some else np.nan, float(off.mean()),
+        float(each[moving].mean()) if some else np.nan,
+        correlation(got[:, moving].ravel(), truth[:, moving].ravel()) if some else np.nan, float(errors.mean()),
         float(np.degrees(np.linalg.norm(rotvec_from_matrix(mean)))), float(soft / rough),
         1e3 * spent / len(truth), shapes,
     )  # fmt: skip
@@ -177,7 +179,7 @@ def summary(scores: dict[tuple[str, str], list[Score]]) -> Table:
     )  # fmt: skip
     names = ("moving", "everything", "correlation", "pooled", "turned_deg", "tilted_deg", "jitter", "fit_ms")
     for (rig, kind), some in scores.items():
-        table.add(rig, kind, len(some), *(float(np.mean([getattr(one, name) for one in some])) for name in names))
+        table.add(rig, kind, len(some), *(float(np.nanmean([getattr(one, name) for one in some])) for name in names))
     return table
 
 
