@@ -126,7 +126,7 @@ def _one_chaos(folder: Path, dice: random.Random, jobs: int) -> Counter[str]:
             "--retry-failed",
         ]
         with subprocess.Popen([*INFERENCE, *map(str, words)], cwd=ROOT, stderr=subprocess.DEVNULL) as process:
-            signals += _molest(process, dice, seen)
+            signals += _molest(process, dice, seen, most=4 * jobs // 3 - signals)
         if process.returncode == 0:
             break
     orphans = left_after(seen)
@@ -138,14 +138,18 @@ def _one_chaos(folder: Path, dice: random.Random, jobs: int) -> Counter[str]:
     return Counter({**found, "faults": len(list(marks.iterdir())), "signals": signals})
 
 
-def _molest(process: subprocess.Popen[bytes], dice: random.Random, seen: set[int]) -> int:
-    """Signal a worker now and then until the supervisor ends; give the number of signals."""
+def _molest(process: subprocess.Popen[bytes], dice: random.Random, seen: set[int], *, most: int) -> int:
+    """Signal a worker now and then until the supervisor ends; give the number of signals.
+
+    Args:
+        most: signals are sent no oftener, since on a slow machine the last item's worker would never come to work.
+    """
     signals = 0
     while process.poll() is None:
         time.sleep(dice.uniform(0.1, 0.5))
         workers = children(process.pid)
         seen |= workers
-        if workers:
+        if workers and signals < most:
             with contextlib.suppress(OSError):
                 os.kill(dice.choice(sorted(workers)), dice.choice(SIGNALS))
                 signals += 1
