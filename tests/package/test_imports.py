@@ -36,7 +36,7 @@ ALLOWED = {
     "inference/sight": STAGES | BASEMENT | TOOLS | {"PIL", "inference.nets", "inference.sight"},
     "inference/motion": WING | {"inference.motion", "inference.calibration"},
     "inference/calibration": WING | {"inference.motion", "inference.calibration"},  # one wing
-    "inference/body": WING | {"anny", "warp", "inference.body"},
+    "inference/body": WING | {"anny", "skimage", "warp", "inference.body"},
     "inference/head": WING | {"PIL", "skimage", "warp", "inference.head"},
     "inference/face": WING | {"inference.head", "inference.face"},  # one wing
     "inference/reenact": WING | {"inference.reenact"},
