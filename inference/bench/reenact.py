@@ -3,7 +3,8 @@
 python -m inference bench reenact --data DIR [--films DIR] [--weights FILE] [--compare NAME=FILE ...] [--out FILE]
 
 `--films` keeps the films between runs (`training.face_films` shoots those of people left out, and `films.npz`, on
-which the linear probes learn); `--compare` adds networks that were trained another way.
+which the linear probes learn); `--compare` adds networks that were trained another way. Beside `--out` a picture shows
+errors of identity and of pose against each other, one point a network.
 """
 
 from __future__ import annotations
@@ -169,6 +170,24 @@ def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector
     return table
 
 
+def draw_front(table: Table, path: Path) -> None:
+    """Draw a point for each row of `driving`: error of identity against error of pose; lower left is better."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, column in zip(figure.subplots(1, 2), ("pose, aligned", "pose"), strict=True):
+        place = table.columns.index(column)
+        for row in table.rows:
+            axes.plot(row[1], row[place], "o")
+            axes.annotate(str(row[0]), (row[1], row[place]), (5, 4), textcoords="offset points", fontsize=8)
+        axes.set(xlabel="error of identity", ylabel=f"error of {column}")
+        axes.margins(0.25)
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
 def _means(rows: list[list[float]]) -> list[float]:
     """Means of columns over what is known; NaN where nothing is."""
     columns = np.array(rows, float).T
@@ -281,7 +300,10 @@ def main(arguments: Sequence[str]) -> int:
         assert isinstance(judge, FaceFeatures)
         seen, moving, detector = read(films / "held_out.npz", 2), read(films / "smooth.npz", 1), measures.Detector()
         detected = np.stack([[detector.landmarks(shot) for shot in one[:1]] for one in seen.drivers])
-        tables = [*disentanglement(named, seen, films / "films.npz", detected), driving(named, seen, judge, detector)]
+        driven = driving(named, seen, judge, detector)
+        tables = [*disentanglement(named, seen, films / "films.npz", detected), driven]
         tables += [between(named["ours"], moving), smoothness(named, moving, detector), speed(named["ours"])]
         write(tables, options.out)
+        if options.out:
+            draw_front(driven, options.out.with_suffix(".png"))
     return 0
