@@ -138,6 +138,7 @@ class UNDERSTUDY_PT_coaching(Sidebar):
             draw_job(layout, job)
         layout.operator("understudy.apply_coaching", icon="ARROW_LEFTRIGHT")
         row = layout.row(align=True)
+        row.label(text="Export")
         for kind, label in (("GLTF", "glTF"), ("USDZ", "USDZ")):
             row.operator("understudy.export_coaching", text=label).format = kind
 

@@ -440,8 +440,8 @@ class CoachRequest:
 
     trainee: Annotated[Path | None, About("Job folder of the trainee's body, or its body_parameters.npz.")] = None
     trainer: Annotated[Path | None, About("Job folder of the trainer's body, or its body_parameters.npz.")] = None
-    tolerance_deg: Annotated[float, About("Differences up to this are shown as none.", 0, 90, "degrees")] = 5.0
-    worst_deg: Annotated[float, About("Differences from this on are shown as worst.", 1, 180, "degrees")] = 40.0
+    tolerance_deg: Annotated[float, About("Differences up to this are shown as none.", 0, 90, "deg")] = 5.0
+    worst_deg: Annotated[float, About("Differences from this on are shown as worst.", 1, 180, "deg")] = 40.0
     stretch: Annotated[
         float, About("How many times faster or slower than the trainer's the trainee's motion may be.", 1, 10)
     ] = 3.0
