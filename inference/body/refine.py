@@ -22,6 +22,7 @@ from .contours import Edges, miss, pair, trace
 from .represent import Crops
 
 Array = np.ndarray
+_TOGETHER = 200  # frames whose skin is held in memory
 _SCALE = 0.1  # of a joint's miss in a crop, above which it counts less
 _SPACE_M = 0.05  # of a joint's miss in space, likewise
 _CROWN, _SOLE_M = 1.0916, 0.0912  # from the joints of head and ankles to the height; to 5 mm over 4,000 shapes
@@ -275,22 +276,24 @@ def _apart(keypoints: Tensor, space: Tensor, confidence: Tensor) -> Tensor:
 @torch.no_grad()
 def overlap(current: Body, evidence: Evidence, body: GcBody) -> list[Array]:
     """(T,) IoU of the body with each view's masks, NaN where there is none; hard, at the crops' resolution."""
-    out = []
-    posed = body(current.shape[None], current.rotations)
-    for crops in evidence.crops:
-        plane, scale = Sight.of(crops).plane(posed.points + current.place[:, None])
-        mask = torch.from_numpy(crops.masks)
-        mine = (splat(plane, scale, mask.shape[-1]) > 0.5) * torch.from_numpy(crops.framed)
-        out.append(np.where(crops.masked, soft_iou(mine.float(), (mask > 0.5).float()).numpy(), np.nan))
+    out = [np.full(len(current.place), np.nan) for _ in evidence.crops]
+    for at in torch.arange(len(current.place)).split(_TOGETHER):
+        skin = body(current.shape[None], current.rotations[at]).points + current.place[at, None]
+        for crops, found in zip(evidence.crops, out, strict=True):
+            some = crops[at.numpy()]
+            plane, scale = Sight.of(some).plane(skin)
+            mask = torch.from_numpy(some.masks)
+            mine = (splat(plane, scale, mask.shape[-1]) > 0.5) * torch.from_numpy(some.framed)
+            same = soft_iou(mine.float(), (mask > 0.5).float()).numpy()
+            found[at.numpy()] = np.where(some.masked, same, np.nan)
     return out
 
 
 @torch.no_grad()
 def misses(current: Body, evidence: Evidence, body: GcBody) -> Array:
     """(V, T) mean distance of keypoints in crops, in halves of the crop, NaN where nothing was seen."""
-    out, bare = [], body.thinned(0)
-    posed = bare(current.shape[None], current.rotations)
-    keypoints = keypoints_of(bare, posed) + current.place[:, None]
+    out, posed = [], body(current.shape[None], current.rotations)
+    keypoints = keypoints_of(body, posed) + current.place[:, None]
     for crops in evidence.crops:
         total = crops.confidence.sum(1)
         mean = (Sight.of(crops).off(keypoints).numpy() * crops.confidence).sum(1) / np.maximum(total, 1e-6)

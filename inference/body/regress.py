@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -69,11 +70,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class Networks:
-    """What is learnt: the generator, the body it speaks of, and the prior over poses."""
+    """What is learnt: the generator, the body it speaks of, with skin and without, and the prior over poses."""
 
     generator: Generator
     body: GcBody
     prior: PosePrior
+
+    @cached_property
+    def bare(self) -> GcBody:
+        """The body without skin: of a long clip that would be much."""
+        return self.body.thinned(0)
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,7 @@ def regress(
     start = _read(evidence, known, settings)
     body = _fitted(start, evidence, known, settings, report)
     body = _smoothed(body, evidence, settings)
-    ious, miss = overlap(body, evidence, known.body), misses(body, evidence, known.body)
+    ious, miss = overlap(body, evidence, known.body), misses(body, evidence, known.bare)
     confidence = _trust(ious, miss, evidence)
     found = Found(body, at, level, ious[0], confidence, evidence)
     return _parameters(views, found, known, keypoints_3d)
@@ -180,7 +186,7 @@ def _read(evidence: Evidence, known: Networks, settings: Settings) -> Body:
     one = torch.cat([one[:6].clamp(0, 1), one[6:].clamp(-1, 1)])
     bodies = [_placed(reading, crops, one) for reading in readings]
     if settings.hypotheses:
-        bodies += [_limb_turned(bodies[0], known.body, crops, limb) for limb in _LIMBS]
+        bodies += [_limb_turned(bodies[0], known.bare, crops, limb) for limb in _LIMBS]
     return _path(bodies, evidence, known) if len(bodies) > 1 else bodies[0]
 
 
@@ -230,12 +236,12 @@ def _path(bodies: Sequence[Body], evidence: Evidence, known: Networks) -> Body:
     costs, joints = [], []
     noise = torch.full((len(bodies[0].place),), 0.15)
     for body in bodies:
-        posed = known.body(body.shape[None], body.rotations)
+        posed = known.bare(body.shape[None], body.rotations)
         correction = known.prior.correction(body.rotations, noise)
         unlike = ((correction**2) / known.prior.spread).mean(1).numpy()
-        cost = np.nan_to_num(_mean(misses(body, evidence, known.body))) + 1.5 * unlike
+        cost = np.nan_to_num(_mean(misses(body, evidence, known.bare))) + 1.5 * unlike
         if evidence.space is not None:
-            gap = (keypoints_of(known.body, posed) + body.place[:, None] - evidence.space).norm(dim=-1).numpy()
+            gap = (keypoints_of(known.bare, posed) + body.place[:, None] - evidence.space).norm(dim=-1).numpy()
             cost = cost + np.nan_to_num(_mean((gap - _mean(gap.T)[:, None]).T))
         costs.append(cost)
         joints.append(posed.joints.numpy())
@@ -262,10 +268,10 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     if not settings.refine:
         return start
     if evidence.space is not None:
-        start = _laid_on(start, evidence, known.body)
-        start = _sized(start, _told_height(start, evidence, known.body), evidence, known.body)
+        start = _laid_on(start, evidence, known.bare)
+        start = _sized(start, _told_height(start, evidence, known.bare), evidence, known.bare)
     if evidence.height_m is not None:
-        start = _sized(start, evidence.height_m, evidence, known.body)
+        start = _sized(start, evidence.height_m, evidence, known.bare)
     some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
     smooth = 0.0 if len(some) < count else settings.smoothing
     how = Fit(max(settings.refine, 40) + _EDGED, masked=_SPLAT, traced=_EDGED, shape=True, smooth=smooth)
@@ -273,14 +279,14 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     first = Body(start.shape, start.rotations[index], start.place[index])
     found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
     shape = found.shape
-    start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.body)
+    start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.bare)
     body = _posed_to(Body(shape, start.rotations, start.place), evidence, known, (settings.refine, settings), report)
     if evidence.distance_m is None or evidence.space is not None:
         return body
     # What is seen fixes distance over height, and so a distance gives the height.
     ratio = evidence.distance_m / Sight.of(evidence.crops[0]).view(body.place[:, None])[:, 0].norm(dim=-1)
-    tall = float(ratio[ratio.isfinite()].mean() * height(known.body, body.shape))
-    body = _sized(body, tall, evidence, known.body)
+    tall = float(ratio[ratio.isfinite()].mean() * height(known.bare, body.shape))
+    body = _sized(body, tall, evidence, known.bare)
     return _posed_to(body, evidence, known, (settings.refine // 2, settings), report)
 
 
@@ -394,7 +400,7 @@ def _parameters(views: Sequence[View], found: Found, known: Networks, space: Key
 
     first, model, body, at = views[0], load_model(), found.body, found.at
     count = len(first.keypoints.times)
-    posed = known.body(body.shape[None], body.rotations)
+    posed = known.bare(body.shape[None], body.rotations)
     turned = found.level.T @ posed.rotations.numpy().astype(float)
     pose = continuous(spread(turned, model.bones, model.parents))
     root = body.place.numpy().astype(float) @ found.level
