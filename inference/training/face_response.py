@@ -385,7 +385,7 @@ def response_of(frames: Frames, found: Linear, template: Template, recipe: dict[
     bias = strange.mean(0)
     _, size, rows = np.linalg.svd(strange - bias, full_matrices=False)
     more = recipe["strange_modes"]
-    modes = (rows[:more] * size[:more, None] / np.sqrt(len(strange))).reshape(more, _POINTS, 3)
+    modes = (rows[:more] * size[:more, None] / np.sqrt(len(strange))).reshape(-1, _POINTS, 3)
     upright = upright_of(frames.rotations)
     rest = np.einsum("tij,tpj->tpi", upright, found.left).reshape(len(frames.weights), -1)
     usual = np.sqrt(np.square(rest).mean(1))
