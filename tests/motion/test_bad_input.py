@@ -324,7 +324,7 @@ def test_an_artifact_that_is_damaged_is_made_again(road: Road, folders: tuple[Pa
     assert len(path.read_bytes()) == len(content)
 
 
-@pytest.mark.parametrize("limit_kib", [3, 200, 300])
+@pytest.mark.parametrize("limit_kib", [3, 200, 280])
 def test_a_disk_that_fills_up_half_way_costs_nothing_but_the_run(
     tmp_path: Path, folders: tuple[Path, ...], limit_kib: int
 ) -> None:
