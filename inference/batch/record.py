@@ -102,13 +102,13 @@ def _hash_once(file: str, size: int, changed_ns: int) -> str:
 
 def _files(folder: Path, limit: int) -> list[tuple[str, Path]]:
     """Names relative to the folder, sorted, and the files; links and hidden files are left out."""
-    found = []
+    found, before = [], len(os.path.join(folder, ""))  # noqa: PTH118 - of each result: paths are slow
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
-            file = Path(place, name)
-            if not name.startswith(".") and not file.is_symlink():
-                found.append((file.relative_to(folder).as_posix(), file))
+            file = os.path.join(place, name)  # noqa: PTH118
+            if not name.startswith(".") and not os.path.islink(file):  # noqa: PTH114
+                found.append((file[before:].replace(os.sep, "/"), Path(file)))
         if len(found) > limit:
             raise InputError(f"{folder} holds more than {limit:,} files.", "Give the folder of one clip.")
     return sorted(found)
