@@ -32,20 +32,9 @@ _BONES = (
     (11, 24, 0.039, 0.0), (14, 19, 0.129, 0.0), (11, 22, 0.129, 0.0), (19, 21, 0.146, 0.0), (22, 24, 0.145, 0.0),
     (19, 20, 0.044, 0.0), (22, 23, 0.044, 0.0), (20, 21, 0.125, 0.0), (23, 24, 0.125, 0.0),
 )  # fmt: skip
-_ALIKE = (
-    (0, 1),
-    (2, 3),
-    (4, 5),
-    (6, 7),
-    (10, 11),
-    (12, 13),
-    (14, 15),
-    (19, 20),
-    (21, 22),
-    (23, 24),
-    (25, 26),
-    (27, 28),
-)
+_ALIKE = (  # bones of either side, by their place above
+    (0, 1), (2, 3), (4, 5), (6, 7), (10, 11), (12, 13), (14, 15), (19, 20), (21, 22), (23, 24), (25, 26), (27, 28),
+)  # fmt: skip
 _NECK, _HIPS = BODY_25.index("Neck"), BODY_25.index("MidHip")
 _MIDDLES = ((_NECK, 2, 5), (_HIPS, 9, 12))  # detectors derive them: they say nothing new
 # share of the height, of each finger's bones from the palm outwards
@@ -56,11 +45,8 @@ _FINGERS = (
 _PALM = ((5, 9, 0.0168), (9, 13, 0.0129), (13, 17, 0.0136), (5, 17, 0.042))
 
 _TOLERANCE = 0.012  # share by which a bone seems to vary
-_LENGTH, _FINGER_LENGTH, _UNLIKE = (
-    0.05,
-    0.12,
-    0.015,
-)  # standard deviation of people's bones, logarithm of the share of the height
+# standard deviations of people's bones, of their fingers', and of one side against the other: logarithms of lengths
+_LENGTH, _FINGER_LENGTH, _UNLIKE = 0.05, 0.12, 0.015
 # of the height: how far rays pass before that is measured, and within which bounds it is; the same for hands
 _NOISE, _HAND_NOISE = (0.011, 0.001, 0.05), (0.006, 0.0005, 0.03)
 _SURE = 20.0  # rays that the noise before it is measured counts for
