@@ -1,8 +1,8 @@
 """BVH from strangers, looked through before Blender's reader, which trusts it, opens it.
 
 Source: the layout as Biovision's own files have it: a statement a line, a row of values a frame. What is refused:
-brackets that do not close, channels that are none, values that are missing or no numbers, and more of anything than a recorded
-motion has; bones in bones a thousand deep end Blender itself.
+brackets that do not close, channels that are none, values that are missing or no numbers, and more of anything than
+a recorded motion has; bones in bones a thousand deep end Blender itself.
 """
 
 from __future__ import annotations
