@@ -27,6 +27,7 @@ from .watch import JobWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
+_DYING_S = 0.5  # between dropping its locks and being gone
 CLOSE_S = 2.0
 GRACE_S = 1.2  # terminated after one and killed after two of it, a worker is free again within three seconds
 
@@ -96,8 +97,10 @@ class Worker:
         if self._process.stdin:
             self._process.stdin.close()
 
-    def describe_end(self) -> str:
-        """Say how it ended; nothing while it lives."""
+    def describe_end(self, wait_s: float = 0.0) -> str:
+        """Say how it ended; nothing while it lives, and for `wait_s` longer."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(wait_s)
         code = self._process.poll()
         if code is None:
             return ""
@@ -160,7 +163,11 @@ class Job(Followed):
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
         if self._was_left_behind():
             self._worker = self._hand_over(self.watch) if self._hand_over else None
-        events = self.watch.poll(worker_gone=self._worker.describe_end() if self._worker else "")
+        worker = self._worker
+        events = self.watch.poll(
+            worker_gone=worker.describe_end() if worker else "",
+            ask=lambda: worker.describe_end(_DYING_S) if worker else "",
+        )
         if self._cancelled_at and self.last is None:
             self._press()
         return events

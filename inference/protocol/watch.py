@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PureWindowsPath
 
 from .errors import RequestError
@@ -29,22 +30,25 @@ class JobWatch:
         self.run_id = run_id
         self._reader = EventReader(folder.events)
 
-    def poll(self, *, worker_gone: str = "") -> list[Event]:
+    def poll(self, *, worker_gone: str = "", ask: Callable[[], str] = str) -> list[Event]:
         """Give what was said since the last call, without waiting.
 
         Args:
             worker_gone: a sentence that says how the worker ended, where that is known.
+            ask: is asked for it where the job's folder was let go of without a last word: a process drops its
+                locks a moment before it is gone.
         """
         if self.last:
             return []
         was_waiting = self.state == "waiting"
-        if not worker_gone and self.state == "running" and not self.folder.is_running():
-            worker_gone = "The process that ran the job is gone."
+        is_let_go = not worker_gone and self.state == "running" and not self.folder.is_running()
         events: list[Event] = []
         for event in self._reader.read():  # after the look at the process: its last word is in the file by then
             events.append(self._take(event))
             if self.last:
                 return events
+        if is_let_go:
+            worker_gone = ask() or "The process that ran the job is gone."
         if worker_gone:
             events.append(self._take(self._epitaph(worker_gone)))
         elif was_waiting and self.state == "running":
