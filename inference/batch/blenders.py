@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -15,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..protocol.client import GRACE_S, ROOT, clean_environment
+from ..protocol.client import GRACE_S, ROOT, clean_environment, kill_session
 from ..protocol.errors import EXIT_DONE, Cancelled, RequestError, ResourceError, UnderstudyError
 from ..protocol.folder import JobFolder
 from ..protocol.watch import JobWatch
@@ -78,11 +77,7 @@ class _Here:
 
     def kill(self) -> None:
         """End it and whatever it started."""
-        with contextlib.suppress(OSError):
-            if sys.platform == "win32":
-                self._process.kill()
-            else:
-                os.killpg(self._process.pid, signal.SIGKILL)
+        kill_session(self._process)
         self._process.wait()
 
 

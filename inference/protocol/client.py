@@ -27,7 +27,6 @@ from .watch import JobWatch
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
-_DYING_S = 0.5  # between dropping its locks and being gone
 CLOSE_S = 2.0
 GRACE_S = 1.2  # terminated after one and killed after two of it, a worker is free again within three seconds
 
@@ -76,11 +75,7 @@ class Worker:
         """End it and its children now."""
         self.is_ending = True
         if self.is_alive:  # a number that was given back may belong to somebody else by now
-            with contextlib.suppress(OSError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self._process.pid, signal.SIGKILL)
+            kill_session(self._process)
         self._process.wait()
         self._close_stdin()
 
@@ -98,10 +93,8 @@ class Worker:
             self._process.stdin.close()
 
     def describe_end(self, wait_s: float = 0.0) -> str:
-        """Say how it ended; nothing while it lives, and for `wait_s` longer."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(wait_s)
-        code = self._process.poll()
+        """Say how it ended, if it does within `wait_s`; nothing while it lives."""
+        code = exit_code(self._process, wait_s)
         if code is None:
             return ""
         if code >= 0:
@@ -163,11 +156,7 @@ class Job(Followed):
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
         if self._was_left_behind():
             self._worker = self._hand_over(self.watch) if self._hand_over else None
-        worker = self._worker
-        events = self.watch.poll(
-            worker_gone=worker.describe_end() if worker else "",
-            ask=lambda: worker.describe_end(_DYING_S) if worker else "",
-        )
+        events = self.watch.poll(self._worker.describe_end if self._worker else None)
         if self._cancelled_at and self.last is None:
             self._press()
         return events
@@ -295,6 +284,23 @@ class WorkerClient:
         if self._worker:
             self._worker.close()
             self._worker = None
+
+
+def exit_code(process: subprocess.Popen[bytes], wait_s: float) -> int | None:
+    """Give the exit code of a process that has ended, or does within `wait_s`."""
+    if wait_s:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(wait_s)
+    return process.poll()
+
+
+def kill_session(process: subprocess.Popen[bytes]) -> None:
+    """End a process that leads a session, and what it started, now; on Windows, itself."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def command_line(python: str | os.PathLike[str], *words: str) -> list[str]:

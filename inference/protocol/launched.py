@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .client import GRACE_S, ROOT, Followed, clean_environment, command_line
+from .client import GRACE_S, ROOT, Followed, clean_environment, command_line, exit_code, kill_session
 from .errors import InputError, ResourceError
 from .events import Event
 from .files import storage_error
@@ -69,16 +68,12 @@ class Launched:
     def kill(self) -> None:
         """End it and what it started now."""
         if self.is_alive:
-            with contextlib.suppress(OSError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self._process.pid, signal.SIGKILL)
+            kill_session(self._process)
         self._process.wait()
 
-    def describe_end(self) -> str:
-        """Say how it ended; nothing while it lives."""
-        code = self._process.poll()
+    def describe_end(self, wait_s: float = 0.0) -> str:
+        """Say how it ended, if it does within `wait_s`; nothing while it lives."""
+        code = exit_code(self._process, wait_s)
         return "" if code is None else f"The process ended with exit code {code}."
 
 
@@ -91,13 +86,13 @@ class LaunchedJob(Followed):
 
     def poll(self) -> list[Event]:
         """Give what was said since the last call, without waiting, and press on with a cancel that is not answered."""
-        events = self.watch.poll(worker_gone=self._describe_end())
+        events = self.watch.poll(self._describe_end)
         if self._cancelled_at and self.last is None:
             self._insist(self._process)
         return events
 
-    def _describe_end(self) -> str:
-        told = self._process.describe_end()
+    def _describe_end(self, wait_s: float) -> str:
+        told = self._process.describe_end(wait_s)
         if not told:
             return ""
         with contextlib.suppress(OSError):

@@ -10,6 +10,8 @@ from .events import Event, EventReader, Pace, make_event
 from .folder import JobFolder
 from .requests import PROTOCOL, mismatch
 
+_DYING_S = 0.5  # a process drops its locks a moment before its end can be seen
+
 
 class JobWatch:
     """Follows one run of a job folder.
@@ -30,17 +32,17 @@ class JobWatch:
         self.run_id = run_id
         self._reader = EventReader(folder.events)
 
-    def poll(self, *, worker_gone: str = "", ask: Callable[[], str] = str) -> list[Event]:
+    def poll(self, ended: Callable[[float], str] | None = None) -> list[Event]:
         """Give what was said since the last call, without waiting.
 
         Args:
-            worker_gone: a sentence that says how the worker ended, where that is known.
-            ask: is asked for it where the job's folder was let go of without a last word: a process drops its
-                locks a moment before it is gone.
+            ended: where the process is known, says in a sentence how it ended, "" while it lives; it is given the
+                seconds for which it may wait for that.
         """
         if self.last:
             return []
         was_waiting = self.state == "waiting"
+        worker_gone = ended(0.0) if ended else ""
         is_let_go = not worker_gone and self.state == "running" and not self.folder.is_running()
         events: list[Event] = []
         for event in self._reader.read():  # after the look at the process: its last word is in the file by then
@@ -48,7 +50,7 @@ class JobWatch:
             if self.last:
                 return events
         if is_let_go:
-            worker_gone = ask() or "The process that ran the job is gone."
+            worker_gone = (ended(_DYING_S) if ended else "") or "The process that ran the job is gone."
         if worker_gone:
             events.append(self._take(self._epitaph(worker_gone)))
         elif was_waiting and self.state == "running":
