@@ -12,7 +12,7 @@ from ..operators import setup
 from ..operators.base import LOG, ROOT, preference
 from ..operators.scene.compat import PATH_OPTIONS
 from ..operators.session import SESSION
-from .ui import body, calibration, face, head, jobs, live, motion, reenact, retarget
+from .ui import GROUPS, jobs
 
 _LEVELS = (
     ("WARNING", "Warnings", "Only what needs attention"),
@@ -40,8 +40,7 @@ def end() -> None:
 def rename_tab() -> None:
     """Put the panels under the tab that the preferences name."""
     name = preference("tab", "") or "Understudy"
-    groups = (motion, calibration, retarget, live, body, head, face, reenact, jobs)
-    panels = [panel for group in groups for panel in group.PANELS]
+    panels = [panel for group in GROUPS for panel in group.PANELS]
     if all(panel.bl_category == name for panel in panels):
         return
     for panel in reversed(panels):

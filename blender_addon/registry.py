@@ -33,16 +33,7 @@ from ..operators.mapping import RECOGNISER
 from ..operators.reprojection import OVERLAY
 from ..operators.session import SESSION
 from ..operators.thumbnails import THUMBNAILS
-from . import commands, menus, preferences
-from .ui import body as body_panels
-from .ui import calibration as calibration_panels
-from .ui import face as face_panels
-from .ui import head as head_panels
-from .ui import jobs as jobs_panels
-from .ui import live as live_panels
-from .ui import motion as motion_panels
-from .ui import reenact as reenact_panels
-from .ui import retarget as retarget_panels
+from . import commands, menus, preferences, ui
 
 CLASSES = (
     preferences.UNDERSTUDY_AP_preferences,
@@ -65,15 +56,7 @@ CLASSES = (
     *jobs.CLASSES,
     *setup.CLASSES,
     *batch.CLASSES,
-    *motion_panels.CLASSES,
-    *calibration_panels.CLASSES,
-    *retarget_panels.CLASSES,
-    *live_panels.CLASSES,
-    *head_panels.CLASSES,
-    *face_panels.CLASSES,
-    *reenact_panels.CLASSES,
-    *body_panels.CLASSES,
-    *jobs_panels.CLASSES,
+    *(cls for group in ui.GROUPS for cls in group.CLASSES),
 )
 
 
