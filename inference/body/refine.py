@@ -39,6 +39,11 @@ class Body:
     rotations: Tensor
     place: Tensor
 
+    def part(self, at: Array) -> Body:
+        """Only some of the frames."""
+        index = torch.from_numpy(at)
+        return Body(self.shape, self.rotations[index], self.place[index])
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -66,7 +71,11 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Fit:
-    """How bodies are fitted: steps, of which the last look at masks' edges and those before at masks; `shape`: too."""
+    """How bodies are fitted.
+
+    steps: all; traced: the last of them, which look at masks' edges; masked: those before, which look at whole masks;
+    shape: whether it moves, too, or only poses and places.
+    """
 
     steps: int
     masked: int

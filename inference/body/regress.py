@@ -8,7 +8,7 @@ found for the clip, and poses are fitted, a stretch at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -32,10 +32,8 @@ from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 Array = np.ndarray
 _STRETCH = 160  # frames that are fitted at a time
 _LENGTHS = ("torso-scale-vert-incr", "upperlegs-height-incr", "lowerlegs-height-incr")  # for the very tall
-_MASKED = 0
-_EDGED = 24
-_SPLAT = 8
-_TRACED = 12
+_SHAPED = (40, 8, 24)  # steps to find the shape: least before masks' edges, of these at masks, then at edges
+_TRACED = 12  # of the steps of a stretch, at masks' edges
 _LOOKS = 12  # frames that the shape is found from
 _ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
@@ -274,13 +272,11 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
         start = _sized(start, evidence.height_m, evidence, known.bare)
     some = np.unique(np.linspace(0, count - 1, min(count, _LOOKS)).astype(int))
     smooth = 0.0 if len(some) < count else settings.smoothing
-    how = Fit(max(settings.refine, 40) + _EDGED, masked=_SPLAT, traced=_EDGED, shape=True, smooth=smooth)
-    index = torch.from_numpy(some)
-    first = Body(start.shape, start.rotations[index], start.place[index])
-    found = fit(first, evidence.part(some), Known(known.body, known.prior, how), report)
-    shape = found.shape
-    start = _rescaled(Body(shape, start.rotations, start.place), start.shape, evidence, known.bare)
-    body = _posed_to(Body(shape, start.rotations, start.place), evidence, known, (settings.refine, settings), report)
+    least, masked, edged = _SHAPED
+    how = Fit(max(settings.refine, least) + edged, masked, edged, shape=True, smooth=smooth)
+    shape = fit(start.part(some), evidence.part(some), Known(known.body, known.prior, how), report).shape
+    start = _rescaled(replace(start, shape=shape), start.shape, evidence, known.bare)
+    body = _posed_to(start, evidence, known, (settings.refine, settings), report)
     if evidence.distance_m is None or evidence.space is not None:
         return body
     # What is seen fixes distance over height, and so a distance gives the height.
@@ -312,10 +308,8 @@ def _posed_to(
     parts, thin = [], known.body.thinned(600)
     for begin in range(0, count, _STRETCH):
         at = np.arange(begin, min(count, begin + _STRETCH))
-        index = torch.from_numpy(at)
-        part = Body(start.shape, start.rotations[index], start.place[index])
-        how = Fit(steps, masked=min(_MASKED, steps), traced=_TRACED, shape=False, smooth=settings.smoothing)
-        parts.append(fit(part, evidence.part(at), Known(thin, known.prior, how), report))
+        how = Fit(steps, masked=0, traced=_TRACED, shape=False, smooth=settings.smoothing)
+        parts.append(fit(start.part(at), evidence.part(at), Known(thin, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
     return Body(start.shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
 

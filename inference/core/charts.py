@@ -174,6 +174,14 @@ def table(panel: Panel, texts: Sequence[Sequence[str]], colours: Array, columns:
     return "".join(out)
 
 
+def span(values: Array, margin: float = 0.0) -> tuple[float, float]:
+    """From the least to the greatest, never nothing, with a share of it added at both ends."""
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    high = max(high, low + 1e-3)
+    return low - margin * (high - low), high + margin * (high - low)
+
+
 def tick_values(low: float, high: float, most: int) -> list[float]:
     """At most about `most` round values from `low` to `high`."""
     if most <= 0 or not high > low:

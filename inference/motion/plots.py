@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core import charts
 from ..core.artifacts import Keypoints2D
-from ..core.charts import Panel, chart, legend, stroke
+from ..core.charts import Panel, chart, legend, span, stroke
 from ..core.kinematics import forward
 from ..core.skeletons import BODY, BODY_25, LIMBS
 from .plots_rig import Painter, joints_over_time, rig_painters, views_by_joints
@@ -65,7 +65,7 @@ def draw_delays(offsets: Offsets, views: Sequence[Keypoints2D]) -> str:
 
 
 def _delays(place: tuple[int, int], pair: dict[str, Any], delays: Array, score: Array, names: Sequence[str]) -> str:
-    panel = Panel(*place, 262, 120, _span(delays), _span(score, 0.08))
+    panel = Panel(*place, 262, 120, span(delays), span(score, 0.08))
     colour = _EVIDENCE[pair["by"]]
     views = " / ".join(names[int(i)] for i in pair["views"])
     clear = "clear" if pair["clear"] else "not clear"
@@ -100,7 +100,7 @@ def _plot_lengths(capture: Capture, title: str) -> str:
         limbs = [(i, name) for i, (name, _, _) in enumerate(LIMBS) if name[:-2] == bone]
         shown = lengths[:, [i for i, _ in limbs]]
         middle = quantile(shown, 0.5) if np.isfinite(shown).any() else 0.3
-        panel = Panel(40 + 234 * number, 24, 184, 170, _span(times), (middle - 0.15, middle + 0.15))
+        panel = Panel(40 + 234 * number, 24, 184, 170, span(times), (middle - 0.15, middle + 0.15))
         parts.append(panel.axes(title=bone, x_label="s", ticks=(4, 6)))
         for i, name in limbs:
             colour = _SIDES[name[-1]]
@@ -119,7 +119,7 @@ def _plot_confidence(capture: Capture, title: str) -> str:
 
 def _plot_contacts(capture: Capture, title: str) -> str:
     times, count = capture.motion.times, len(CONTACT_NAMES)
-    panel = Panel(110, 12, 830, 26 * count, _span(times), (0.0, count))
+    panel = Panel(110, 12, 830, 26 * count, span(times), (0.0, count))
     parts = [panel.axes(x_label="s", ticks=(10, 0)), panel.row_names(CONTACT_NAMES)]
     edges = _edges(times)
     for row, name in enumerate(CONTACT_NAMES):
@@ -144,22 +144,14 @@ def _plot_heights(capture: Capture, title: str) -> str:
         for bone, name, dash in kinds
         for side, colour in _SIDES.items()
     ]
-    left = Panel(44, 24, 260, 190, _span(times), _span(hips, 0.06))
-    lowest, highest = _span(np.concatenate([np.zeros(1), *(values for _, values, _ in feet)]), 0.06)
-    right = Panel(352, 24, 588, 190, _span(times), (lowest, highest + 0.2 * (highest - lowest)))  # room for the legend
+    left = Panel(44, 24, 260, 190, span(times), span(hips, 0.06))
+    lowest, highest = span(np.concatenate([np.zeros(1), *(values for _, values, _ in feet)]), 0.06)
+    right = Panel(352, 24, 588, 190, span(times), (lowest, highest + 0.2 * (highest - lowest)))  # room for the legend
     parts = [left.axes(title="hips", x_label="s"), left.line(times, hips, stroke("#222", 1.5))]
     parts += [right.axes(title="feet (the floor is at 0)", x_label="s"), right.level(0.0, stroke("#222"))]
     parts += [right.line(times, values, style) for _, values, style in feet]
     parts.append(legend(364, 42, [(name, style) for name, _, style in feet], step=144))
     return chart(title, 250, parts)
-
-
-def _span(values: Array, margin: float = 0.0) -> tuple[float, float]:
-    """From the least to the greatest, never nothing, with a share of it added at both ends."""
-    known = values[np.isfinite(values)]
-    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
-    high = max(high, low + 1e-3)
-    return low - margin * (high - low), high + margin * (high - low)
 
 
 def _edges(times: Array) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..core import charts
 from ..core.cameras import Camera
-from ..core.charts import Panel, chart, words
+from ..core.charts import Panel, chart, span, words
 from ..core.skeletons import BODY, BODY_25
 from .summary import Capture
 
@@ -53,7 +53,7 @@ def views_by_joints(title: str, names: Sequence[str], texts: Sequence[Sequence[s
 
 def joints_over_time(title: str, times: Array, values: Array, scale: Scale, label: str) -> str:
     """SVG of (25, T) values as colours over (T,) seconds."""
-    panel = Panel(110, 8, 754, 440, (float(times[0]), max(float(times[-1]), float(times[0]) + 1e-3)), (0, 1))
+    panel = Panel(110, 8, 754, 440, span(times), (0, 1))
     parts = [panel.axes(x_label="s", ticks=(10, 0)), panel.picture(charts.colours_of(values, *scale))]
     return chart(title, 484, [*parts, panel.row_names(BODY_25), charts.colour_bar(panel, *scale, label)])
 
@@ -67,7 +67,7 @@ def _above(names: Sequence[str]) -> Callable[[Capture, str], str]:
         cones = [_cone(camera, up, _CONE * float(np.ptp(known, axis=0).max())) for camera in capture.cameras]
         panel = _level_panel(np.concatenate([known, *(cone[:, :2] for cone in cones)]))
         times = capture.keypoints.times
-        scale: Scale = (charts.DAWN, float(times[0]), max(float(times[-1]), float(times[0]) + 1e-3))
+        scale: Scale = (charts.DAWN, *span(times))
         parts = [panel.axes(x_label="x", ticks=(8, 8)), _walked(panel, path, times, scale)]
         middle = float(centres[:, 0].mean())
         for name, centre, cone in zip(names, centres, cones, strict=True):

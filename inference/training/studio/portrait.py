@@ -102,25 +102,33 @@ class Light:
         return Light(np.stack([ambient, *slopes]), key / np.linalg.norm(key), lamp, rng.uniform(0.0, 0.1))
 
 
+def paint_of(head: Head) -> list[wp.array]:
+    """What kernels read colours from: the texture of each face, linear texels, where each texture starts, its size."""
+    linear = (np.arange(256, dtype=np.float32) / 255) ** 2.2
+    flat = [np.asarray(texture).reshape(-1, 4) for texture in head.textures]
+    flat = [np.concatenate([linear[texels[:, :3]], texels[:, 3:] / np.float32(255)], -1) for texels in flat]
+    starts = np.cumsum([0, *(len(texels) for texels in flat[:-1])])
+    sizes = np.array([[texture.shape[1], texture.shape[0]] for texture in head.textures], np.int32)
+    return [
+        wp.array(head.face_texture.astype(np.int32), dtype=wp.int32, device="cpu"),
+        wp.array(np.concatenate(flat), dtype=wp.vec4, device="cpu"),
+        wp.array(starts.astype(np.int32), dtype=wp.int32, device="cpu"),
+        wp.array(sizes, dtype=wp.vec2i, device="cpu"),
+    ]
+
+
 class Portrait:
     """One head, ready to be photographed many times."""
 
     def __init__(self, head: Head) -> None:
         wp.init()
         faces = np.ascontiguousarray(head.faces, np.int32)
-        flat = [np.asarray(texture, np.float32).reshape(-1, 4) / 255.0 for texture in head.textures]
-        flat = [np.concatenate([texels[:, :3] ** 2.2, texels[:, 3:]], -1) for texels in flat]
-        starts = np.cumsum([0, *(len(texels) for texels in flat[:-1])])
-        sizes = np.array([[texture.shape[1], texture.shape[0]] for texture in head.textures], np.int32)
         points = head.vertices.astype(np.float32)
         self._arrays = [
             wp.array(head.uv.astype(np.float32), dtype=wp.vec2, device="cpu"),
             wp.array(vertex_normals(points, faces), dtype=wp.vec3, device="cpu"),
             wp.array(faces.ravel(), dtype=wp.int32, device="cpu"),
-            wp.array(head.face_texture.astype(np.int32), dtype=wp.int32, device="cpu"),
-            wp.array(np.concatenate(flat), dtype=wp.vec4, device="cpu"),
-            wp.array(starts.astype(np.int32), dtype=wp.int32, device="cpu"),
-            wp.array(sizes, dtype=wp.vec2i, device="cpu"),
+            *paint_of(head),
         ]
         self._faces = faces
         self._mesh = wp.Mesh(points=wp.array(points, dtype=wp.vec3, device="cpu"), indices=self._arrays[2])

@@ -10,7 +10,7 @@ import warp as wp
 
 from ...core.cameras import Camera
 from .heads import CUTOFF, Head
-from .portrait import Light
+from .portrait import Light, paint_of
 from .render import texel_at, vertex_normals
 
 Array = np.ndarray
@@ -138,16 +138,8 @@ class Raster:
     def __init__(self, head: Head) -> None:
         wp.init()
         self._triangles = np.ascontiguousarray(head.faces, np.int32)
-        sizes = np.array([[texture.shape[1], texture.shape[0]] for texture in head.textures], np.int32)
-        starts = np.cumsum([0, *(sizes[:-1].prod(1))]).astype(np.int32)
-        linear = (np.arange(256, dtype=np.float32) / 255) ** 2.2
-        flat = [np.asarray(texture).reshape(-1, 4) for texture in head.textures]
-        texels = np.concatenate([np.concatenate([linear[one[:, :3]], one[:, 3:] / np.float32(255)], 1) for one in flat])
         self._uv, self._faces = _array(head.uv, wp.vec2), _array(self._triangles.ravel(), wp.int32)
-        self._paint = [
-            _array(head.face_texture, wp.int32), _array(texels, wp.vec4), _array(starts, wp.int32),
-            _array(sizes, wp.vec2i),
-        ]  # fmt: skip
+        self._paint = paint_of(head)
         self.pose(head.vertices)
 
     def pose(self, vertices: Array) -> None:
