@@ -144,6 +144,10 @@ class Generator(nn.Module):
 
     def forward(self, seen: Seen) -> Estimate:
         """See the class."""
+        return self.split(self.values(seen))
+
+    def values(self, seen: Seen) -> Tensor:
+        """(B, D) parameters in single precision, also where the layers work in half."""
         known = [self.look(seen), seen.half[:, None]]
         if self.config.coordinates:
             sure = seen.confidence[..., None]
@@ -152,7 +156,7 @@ class Generator(nn.Module):
         value = self.mean.expand(len(feature), -1)
         for _ in range(self.config.iterations):
             value = value + self.out(self.regressor(torch.cat([feature, value], 1)))
-        return self.split(value)
+        return value
 
     def look(self, seen: Seen) -> Tensor:
         """(B, F) what the CNN makes of mask and heat maps; without masks, nothing."""

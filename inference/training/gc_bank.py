@@ -29,7 +29,20 @@ _MIRROR = [
     next((i for i, (other, _, _) in enumerate(PARTS) if other == name[:-1] + {"L": "R", "R": "L"}.get(name[-1], "")), k)
     for k, (name, _, _) in enumerate(PARTS)
 ]
-_LEGS = [k for k, (name, _, _) in enumerate(PARTS) if name.split(".")[0] in ("thigh", "shin", "foot", "toes")]
+_INDEX = {name: k for k, (name, _, _) in enumerate(PARTS)}
+_LIMBS = (  # what is taken from another recording at a time
+    [k for name, k in _INDEX.items() if name.split(".")[0] in ("thigh", "shin", "foot", "toes")],
+    [k for name, k in _INDEX.items() if name in ("upperarm.L", "forearm.L", "hand.L")],
+    [k for name, k in _INDEX.items() if name in ("upperarm.R", "forearm.R", "hand.R")],
+)
+_GRAFTED = 0.15  # of each limb
+# Degrees (standard deviations) by which parts are turned at random: rigs and people differ in how they stand at rest,
+# and the recordings that are trained on hold clavicles still.
+_LOOSE = {
+    "spine_low": 3, "spine_mid": 3, "chest": 3, "neck": 6, "head": 5, "clavicle": 5, "upperarm": 6, "forearm": 4,
+    "hand": 8, "thigh": 3, "shin": 1, "foot": 5, "toes": 4,
+}  # fmt: skip
+_SHRUG_DEG = 25.0  # at most, of a clavicle whose arm points up
 
 
 @dataclass(frozen=True)
@@ -81,20 +94,48 @@ def local_rotations(turned: Array) -> Array:
     return out
 
 
-def draw_poses(motions: Motions, count: int, rng: np.random.Generator) -> Array:
-    """(count, 22, 3, 3) local rotations of recorded frames: turned about, mirrored, some with the legs of others."""
+def draw_poses(motions: Motions, count: int, rng: np.random.Generator, *, varied: bool = False) -> Array:
+    """(count, 22, 3, 3) local rotations of recorded frames: turned about, mirrored, some with the legs of others.
+
+    varied: arms of others, too, looser, with clavicles that move; to train on.
+    """
     chance = motions.weights / motions.weights.sum()
     picked = rng.choice(len(chance), count, p=chance)
     out = local_rotations(motions.rotations[picked].astype(float))
     other = local_rotations(motions.rotations[rng.choice(len(chance), count, p=chance)].astype(float))
-    mixed = np.flatnonzero(rng.random(count) < 0.15)
-    out[mixed[:, None], _LEGS] = other[mixed[:, None], _LEGS]
+    for limb in _LIMBS if varied else _LIMBS[:1]:
+        grafted = np.flatnonzero(rng.random(count) < _GRAFTED)
+        out[grafted[:, None], limb] = other[grafted[:, None], limb]
+    if varied:
+        out = shrugged(loosened(out, rng), rng)
     flip = np.diag([-1.0, 1.0, 1.0])
     mirrored = np.flatnonzero(rng.random(count) < 0.5)
     out[mirrored] = flip @ out[mirrored][:, _MIRROR] @ flip
     yaw = np.zeros((count, 3))
     yaw[:, 2] = rng.uniform(-np.pi, np.pi, count)
     out[:, 0] = matrix_from_rotvec(yaw) @ out[:, 0]
+    return out
+
+
+def loosened(rotations: Array, rng: np.random.Generator) -> Array:
+    """Local rotations (N, 22, 3, 3) with every part but the first turned a little at random."""
+    degrees = np.array([0.0, *(_LOOSE[name.split(".")[0]] for name, _, _ in PARTS[1:])])
+    turns = np.radians(degrees)[:, None] * rng.normal(size=(*rotations.shape[:2], 3))
+    return rotations @ matrix_from_rotvec(turns)
+
+
+def shrugged(rotations: Array, rng: np.random.Generator) -> Array:
+    """Local rotations with clavicles that rise with the arms, up to 25 degrees; arms keep where they point."""
+    out = rotations.copy()
+    for side, sign in (("L", -1.0), ("R", 1.0)):
+        clavicle, arm = _INDEX[f"clavicle.{side}"], _INDEX[f"upperarm.{side}"]
+        pointing = out[:, clavicle] @ out[:, arm] @ np.array([-sign, 0.0, -1.0]) / np.sqrt(2)  # at rest: out and down
+        raised = np.clip((np.arcsin(np.clip(pointing[:, 2], -1, 1)) + 0.5) / 2.0, 0, 1)
+        turn = np.zeros((len(out), 3))
+        turn[:, 1] = sign * np.radians(_SHRUG_DEG) * raised * rng.random(len(out))
+        lift = matrix_from_rotvec(turn)
+        back = out[:, clavicle].transpose(0, 2, 1) @ lift.transpose(0, 2, 1) @ out[:, clavicle]
+        out[:, clavicle], out[:, arm] = lift @ out[:, clavicle], back @ out[:, arm]
     return out
 
 
@@ -116,9 +157,12 @@ def rest_directions() -> Array:
     return directions_of({"heads": dict(zip(model.bone_labels, heads, strict=True))})
 
 
-def film(motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator, *, run: Run) -> Bank:
-    """Film `count` bodies; `dense` has enough points to draw masks with."""
-    rotations, shape = draw_poses(motions, count, rng), draw_shapes(count, body, rng)
+def film(
+    motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator, *, run: Run,
+    varied: bool = False,
+) -> Bank:  # fmt: skip
+    """Film `count` bodies; `dense` has enough points to draw masks with; `varied` as in `draw_poses`."""
+    rotations, shape = draw_poses(motions, count, rng, varied=varied), draw_shapes(count, body, rng)
     rotations = tilted(rotations, rng)
     turned = torch.from_numpy(rotations).float()
     distance = torch.from_numpy(np.exp(rng.uniform(np.log(1.8), np.log(9.0), count))).float()

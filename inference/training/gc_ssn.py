@@ -33,6 +33,7 @@ from .algebraic import checkpoint, restore, save_weights
 from .body_points import take_out
 from .gc_bank import MARGIN, Bank, film, rest_directions
 from .lifter import schedule
+from .muon import Muon
 from .pose_prior import load, load_body
 from .script import LOG, Run, make_parser, work_as_job
 
@@ -78,7 +79,7 @@ def filmed(split: str, recipe: dict[str, Any], body: GcBody, data: Path, run: Ru
     """Film people of a split."""
     rng = np.random.default_rng(recipe["seed"] + ("val", "test", "train").index(split) + 1)
     recorded, dense = motions.load(data, split, rest_directions()), take_out(16000, 1, spread=False)
-    return film(recorded, body, dense, recipe[split], rng, run=run)
+    return film(recorded, body, dense, recipe[split], rng, run=run, varied=split == "train")
 
 
 def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior: PosePrior, run: Run) -> Generator:
@@ -87,21 +88,23 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
     torch.manual_seed(recipe["seed"])
     net = Generator(GcConfig(**recipe["net"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(*mean_body(prior, body))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
-    step, last = restore(run.out, net, optimiser), recipe["steps"]
+    optimisers = make_optimisers(net, recipe)
+    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    step, last = restore(run.out, net, *optimisers), recipe["steps"]
     thin, bare = (body.thinned(points).requires_grad_(requires_grad=False) for points in (recipe["points"], 0))
     trainer = Trainer(recipe, net, thin, bare, prior, torch.Generator().manual_seed(recipe["seed"] + step))
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     while run.goes_on(step, last):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step, last, 200, int(recipe["cooldown"] * last))
-        found = losses(trainer, bank, step / last)
+        for optimiser, rate in zip(optimisers, rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * schedule(step, last, 200, int(recipe["cooldown"] * last))
+        found = losses(trainer, bank, step, step / last)
         total = sum((recipe[name] * value for name, value in found.items()), torch.zeros(()))
-        optimiser.zero_grad()
+        net.zero_grad()
         total.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         step += 1
         running = {name: running.get(name, 0.0) + value.item() / 100 for name, value in found.items()}
         if step % 100 == 0:
@@ -109,11 +112,27 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
             LOG.info("step %d %s, %.0f ms", step, text, 10 * (time.monotonic() - began))
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > recipe["save_s"] or step == last:
-            checkpoint(run.out, step, net, optimiser)
+            checkpoint(run.out, step, net, *optimisers)
             LOG.info("left out: %s", figures := measure(net, body, held))
             save_weights(run.out / "gc_ssn.safetensors", net, gc_ssn, recipe, {"steps": step, **figures})
             saved = began = time.monotonic()
     return net
+
+
+def make_optimisers(net: Generator, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
+    """AdamW; and Muon for the matrices inside the regressor."""
+    named = dict(net.named_parameters())
+    inside = [named.pop(name) for name in ("read.0.weight", "regressor.0.weight", "regressor.2.weight")]
+    adam = torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=1e-4)
+    return [adam, Muon(inside, lr=recipe["muon_lr"])]
+
+
+def estimated(trainer: Trainer, seen: Seen) -> Estimate:
+    """What the network makes of it; its layers in half precision where the recipe says so."""
+    half = trainer.recipe["precision"] == "bfloat16"
+    with torch.autocast(seen.joints.device.type, torch.bfloat16, enabled=half):
+        values = trainer.net.values(seen)
+    return trainer.net.split(values)
 
 
 def mean_body(prior: PosePrior, body: GcBody) -> tuple[Tensor, Tensor]:
@@ -123,11 +142,14 @@ def mean_body(prior: PosePrior, body: GcBody) -> tuple[Tensor, Tensor]:
     return torch.cat([shape, torch.zeros(len(body.config.changes))]), torch.cat([torch.eye(3)[None], turns])
 
 
-def losses(trainer: Trainer, bank: Bank, done: float) -> dict[str, Tensor]:
+def losses(trainer: Trainer, bank: Bank, step: int, done: float) -> dict[str, Tensor]:
     """The terms of one step, by the recipe's names for their weights: with masks, and cheaper ones by joints alone."""
     recipe, g = trainer.recipe, trainer.g
     found: dict[str, Tensor] = {}
-    for count, body in ((recipe["batch"], trainer.body), (recipe["joint_batch"], trainer.joints)):
+    batches = [(recipe["joint_batch"], trainer.joints)]
+    if step % recipe["mask_every"] == 0:
+        batches.insert(0, (recipe["batch"], trainer.body))
+    for count, body in batches:
         picked = torch.randint(0, len(bank.half), (count,), generator=g)
         side = trainer.net.config.side if body is trainer.body else 0
         for name, value in terms(trainer, body, look(bank, picked, side, g), done).items():
@@ -138,7 +160,7 @@ def losses(trainer: Trainer, bank: Bank, done: float) -> dict[str, Tensor]:
 def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], done: float) -> dict[str, Tensor]:
     """The terms of one batch."""
     recipe, (seen, clean, truth) = trainer.recipe, looked
-    estimate = trainer.net(seen)
+    estimate = estimated(trainer, seen)
     if recipe["regime"] == "paired":
         with torch.no_grad():
             wanted = body(truth.shape, truth.rotations)
@@ -198,7 +220,7 @@ def cycle_loss(trainer: Trainer, body: GcBody, estimate: Estimate, half: Tensor)
         mask, joints = render(posed, keypoints, virtual.camera, half, net.config.side)
         known = (mask > 0.5).float() if body.config.points else None
         seen = degrade(Seen(known, joints, torch.ones(joints.shape[:2]), half), g)
-    return difference(body, net(seen), virtual, posed)
+    return difference(body, estimated(trainer, seen), virtual, posed)
 
 
 def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:

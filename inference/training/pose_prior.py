@@ -23,6 +23,7 @@ from . import motions
 from .algebraic import checkpoint, restore, save_weights
 from .gc_bank import draw_poses, rest_directions, tilted
 from .lifter import schedule
+from .muon import Muon
 from .script import LOG, Run, make_parser, work_as_job
 
 
@@ -44,7 +45,8 @@ def _work(options: argparse.Namespace, run: Run) -> None:
 def poses(data: Path, split: str, count: int, directions: np.ndarray, seed: int) -> Tensor:
     """(count, 129) poses of recorded motion, as a camera that is held about level sees them."""
     rng = np.random.default_rng(seed)
-    rotations = tilted(draw_poses(motions.load(data, split, directions), count, rng), rng)
+    recorded = motions.load(data, split, directions)
+    rotations = tilted(draw_poses(recorded, count, rng, varied=split == "train"), rng)
     return pose_vector(torch.from_numpy(rotations).float())
 
 
@@ -54,18 +56,25 @@ def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, run: Run) -> PoseP
     net = PosePrior(PriorConfig(**recipe["net"]))
     net.mean.copy_(bank.mean(0))
     net.spread.copy_(bank.std(0).clamp(min=0.02))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=1e-4)
-    step, last = restore(run.out, net, optimiser), recipe["steps"]
+    named = dict(net.named_parameters())
+    inside = [named.pop(f"hidden.{index}.weight") for index in range(net.config.layers)]
+    optimisers = [
+        torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=1e-4),
+        Muon(inside, lr=recipe["muon_lr"]),
+    ]
+    rates = (recipe["lr"], recipe["muon_lr"])
+    step, last = restore(run.out, net, *optimisers), recipe["steps"]
     g = torch.Generator().manual_seed(recipe["seed"] + step)
     began, running = time.monotonic(), 0.0
     while run.goes_on(step, last):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step, last, 100, last // 2)
+        for optimiser, rate in zip(optimisers, rates, strict=True):
+            optimiser.param_groups[0]["lr"] = rate * schedule(step, last, 100, last // 2)
         clean = bank[torch.randint(0, len(bank), (recipe["batch"],), generator=g)]
         error = miss(net, clean, g).mean()
-        optimiser.zero_grad()
+        net.zero_grad()
         error.backward()
-        optimiser.step()
+        for optimiser in optimisers:
+            optimiser.step()
         running, step = running + error.item(), step + 1
         if step % 500 == 0:
             with torch.no_grad():
@@ -73,7 +82,7 @@ def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, run: Run) -> PoseP
             pace = 2 * (time.monotonic() - began)
             LOG.info("step %d loss %.4f left out %.4f, %.1f ms", step, running / 500, left_out, pace)
             running, began = 0.0, time.monotonic()
-            checkpoint(run.out, step, net, optimiser)
+            checkpoint(run.out, step, net, *optimisers)
             figures = {"steps": step, "left_out": left_out}
             save_weights(run.out / "pose_prior.safetensors", net, pose_prior, recipe, figures)
     return net

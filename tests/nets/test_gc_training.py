@@ -1,0 +1,91 @@
+"""Training GC-SSN: both regimes, from bodies filmed here, and where a stopped run goes on."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from inference import nets
+from inference.core.rotations import matrix_from_rotvec
+from inference.nets.gc_body import PARTS, GcBody
+from inference.nets.gc_ssn import Generator
+from inference.nets.pose_prior import PosePrior, PriorConfig
+from inference.runtime import weights
+from inference.training import gc_ssn
+from inference.training.gc_bank import Bank, draw_poses, film, loosened, shrugged
+from inference.training.motions import Motions
+from inference.training.script import Run
+
+RECIPES = Path(gc_ssn.__file__).parent / "recipes"
+SMALL = {"steps": 2, "batch": 2, "joint_batch": 6, "points": 60, "save_s": 0}
+
+
+@pytest.fixture(scope="module")
+def body() -> GcBody:
+    net = nets.load(weights.locate("gc-body"))
+    assert isinstance(net, GcBody)
+    return net.requires_grad_(requires_grad=False)
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Motions:
+    rng = np.random.default_rng(0)
+    rotations = matrix_from_rotvec(0.3 * rng.normal(size=(20, len(PARTS), 3))).astype(np.float32)
+    return Motions(rotations, np.zeros((20, 3), np.float32), np.zeros(20, int), np.ones(20, np.float32), ("made/up",))
+
+
+@pytest.fixture(scope="module")
+def bank(body: GcBody, recorded: Motions, tmp_path_factory: pytest.TempPathFactory) -> Bank:
+    rng = np.random.default_rng(1)
+    folder = tmp_path_factory.mktemp("bank")
+    film(recorded, body, body, 8, rng, run=Run(folder), varied=True).save(folder / "bank.npz")
+    return Bank.load(folder / "bank.npz")
+
+
+@pytest.mark.parametrize("name", ["gc_ssn", "gc_n"])
+def test_a_network_learns_and_goes_on_where_it_was_stopped(body: GcBody, bank: Bank, tmp_path: Path, name: str) -> None:
+    recipe: dict[str, Any] = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8")) | SMALL
+    recipe["net"] |= {"side": 32, "width": 8, "hidden": 32}
+    prior = PosePrior(PriorConfig(hidden=16))
+    begun = gc_ssn.train(recipe, (bank, bank), body, prior, Run(tmp_path))
+    after_two = {key: value.clone() for key, value in begun.state_dict().items()}
+    again = gc_ssn.train(recipe, (bank, bank), body, prior, Run(tmp_path))
+    assert all(torch.equal(value, after_two[key]) for key, value in again.state_dict().items())
+    further = gc_ssn.train(recipe | {"steps": 3}, (bank, bank), body, prior, Run(tmp_path))
+    changed = {key for key, value in further.state_dict().items() if not torch.equal(value, after_two[key])}
+    assert {"read.0.weight", "regressor.2.weight", "out.weight", "stages.0.first.weight"} <= changed
+    published = nets.load(tmp_path / "gc_ssn.safetensors")
+    assert isinstance(published, Generator)
+    assert all(torch.isfinite(value).all() for value in published.state_dict().values())
+
+
+def test_drawn_poses_move_clavicles_and_leave_arms_where_they_pointed(recorded: Motions) -> None:
+    still = replace(recorded, rotations=np.broadcast_to(np.eye(3, dtype=np.float32), recorded.rotations.shape))
+    index = {name: k for k, (name, _, _) in enumerate(PARTS)}
+    plain = draw_poses(still, 50, np.random.default_rng(0))
+    assert np.allclose(plain[:, 1:], np.eye(3), atol=1e-6)
+    varied = draw_poses(still, 50, np.random.default_rng(0), varied=True)
+    assert np.abs(varied[:, index["clavicle.L"]] - np.eye(3)).max() > 0.05
+    loose = loosened(recorded.rotations.astype(float), np.random.default_rng(0))
+    shrug = shrugged(loose, np.random.default_rng(1))
+    for side in "LR":
+        clavicle, arm = index[f"clavicle.{side}"], index[f"upperarm.{side}"]
+        assert np.allclose(loose[:, clavicle] @ loose[:, arm], shrug[:, clavicle] @ shrug[:, arm], atol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["L", "R"])
+def test_a_clavicle_rises_with_its_arm(side: str) -> None:
+    index = {name: k for k, (name, _, _) in enumerate(PARTS)}
+    clavicle, arm = index[f"clavicle.{side}"], index[f"upperarm.{side}"]
+    outwards = np.array([1.0 if side == "L" else -1.0, 0.0, 0.0])
+    pose = np.broadcast_to(np.eye(3), (200, len(PARTS), 3, 3)).copy()
+    up = matrix_from_rotvec(np.array([0.0, -2.0 * outwards[0], 0.0]))  # from out and down to nearly straight up
+    pose[:, arm] = up
+    lifted = shrugged(pose, np.random.default_rng(0))[:, clavicle] @ outwards
+    assert lifted[:, 2].min() >= 0.0 and 0.1 < lifted[:, 2].mean() < 0.3
