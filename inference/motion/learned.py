@@ -1,7 +1,8 @@
-"""The learned methods of triangulation: which views to believe (algebraic), and where joints must be (volumetric).
+"""The learned methods of triangulation: which views to believe (algebraic), and where joints must be.
 
-Both work on frames by themselves and know how far they expect to be off. They were trained on people upright in a
-world whose z points up and whose origin is near; the scene is brought there and back.
+The latter by how people stand (volumetric), or also by how they move (temporal), which sees some frames about each;
+the others work on frames by themselves. All know how far they expect to be off. They were trained on people upright in
+a world whose z points up and whose origin is near; the scene is brought there and back.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from .. import nets
 from ..core.rotations import between, matrix_from_quaternion, unit
 from ..core.skeletons import BODY_25
 from ..core.triangulation import intersect
-from ..nets import joint_volume
+from ..nets import joint_volume, motion_prior
 from ..nets.joint_volume import JointVolume
+from ..nets.motion_prior import MotionPrior
+from ..nets.settle import JOINTS
 from ..nets.view_trust import Views, ViewTrust
 from ..protocol.errors import WeightsError
 from ..runtime import weights
@@ -26,7 +29,9 @@ from .views import Located, Scene
 
 Array = np.ndarray
 Progress = Callable[[int, int], None]
+_Network = Callable[[Views], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]  # points, errors, weights
 _BATCH = 48  # frames at once
+_SPAN, _LEAD = 24, 4  # frames at once where time tells, and those about them that are looked at, too
 _UPRIGHT = np.cos(np.radians(40.0))
 _NECK, _HIPS = BODY_25.index("Neck"), BODY_25.index("MidHip")
 
@@ -55,6 +60,18 @@ def volumetric(scene: Scene, *, height: float, progress: Progress | None = None,
     return _locate(scene, height, run, progress)
 
 
+def temporal(scene: Scene, *, height: float, progress: Progress | None = None, trust: Path | None = None) -> Located:
+    """Place the body by how people stand and move (`nets/motion_prior.py`); hands as the algebraic method does."""
+    prior, believe = _prior(weights.locate("motion-prior")), load_trust(trust or weights.locate("view-trust"))
+
+    def run(views: Views) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        placed, trusted = motion_prior.place(prior, believe, views, len(views.height))
+        points = torch.cat([placed.points, trusted.points[:, JOINTS:]], 1)
+        return points, torch.cat([placed.error, trusted.error[:, JOINTS:]], 1), trusted.weights
+
+    return _locate(scene, height, run, progress, block=_SPAN, lead=_LEAD)
+
+
 @lru_cache(maxsize=4)
 def load_trust(path: Path) -> ViewTrust:
     """Load confidences of views, published or tuned."""
@@ -71,26 +88,33 @@ def _volume(path: Path) -> JointVolume:
     return net
 
 
+@lru_cache(maxsize=4)
+def _prior(path: Path) -> MotionPrior:
+    net = nets.load(path)
+    assert isinstance(net, MotionPrior)
+    return net
+
+
 def _locate(
-    scene: Scene,
-    height: float,
-    run: Callable[[Views], tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
-    progress: Progress | None,
+    scene: Scene, height: float, run: _Network, progress: Progress | None, *, block: int = _BATCH, lead: int = 0
 ) -> Located:
+    """Run a network on blocks of frames, which also sees `lead` frames before and after each."""
     _, frames, joints = scene.weight.shape
     turn, middle = _upright(scene)
     points, error = np.full((frames, joints, 3), np.nan), np.full((frames, joints), np.nan)
     believed = np.zeros(scene.weight.shape, np.float32)
-    for start in range(0, frames, _BATCH):
-        rows = slice(start, start + _BATCH)
-        views, seen = _views(scene.at(rows), turn, middle, height)
+    for start in range(0, frames, block):
+        rows, first = slice(start, start + block), max(start - lead, 0)
+        views, seen = _views(scene.at(slice(first, start + block + lead)), turn, middle, height)
+        kept = slice(start - first, start - first + block)
         with torch.inference_mode():
-            found = [part.double().numpy() for part in run(views)]
+            found = [part[kept].double().numpy() for part in run(views)]
+        seen = seen[:, kept]
         somebody = seen.any((0, 2))  # not a frame in which nobody sees anything
         points[rows] = np.where(somebody[:, None, None], found[0], np.nan)
         error[rows], believed[:, rows] = found[1], np.where(seen, found[2].swapaxes(0, 1), 0.0)
         if progress is not None:
-            progress(min(start + _BATCH, frames), frames)
+            progress(min(start + block, frames), frames)
     error[~np.isfinite(points).all(-1)] = np.nan
     return Located(points @ turn + middle, error, believed)
 

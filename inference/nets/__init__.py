@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..protocol.errors import WeightsError
 from . import (
+    face_expression,
     face_features,
     face_relief,
     gc_body,
@@ -19,6 +20,7 @@ from . import (
     latent_pose,
     latent_pose_discriminator,
     lifter,
+    motion_prior,
     multi_neus,
     neus,
     pose_prior,
@@ -36,11 +38,13 @@ _NETS: dict[str, Any] = {
         lifter,
         view_trust,
         joint_volume,
+        motion_prior,
         pose_resnet,
         v2v,
         neus,
         multi_neus,
         face_relief,
+        face_expression,
         face_features,
         latent_pose,
         latent_pose_discriminator,

@@ -6,10 +6,14 @@ place that fits the others and how sure that is; a small network then says which
 place is the posterior of both (as `joint_volume.fuse`). Two rounds: better places show better which rays err.
 
 Inside, the person stands at the origin, faces one way, is one unit tall; views in no order, any number of them.
+
+With a `reach`, frames of a clip hear each other, too: before they turn to the other joints, tokens attend to their own
+joint some frames before and after (divided attention, Bertasius et al. 2021, Is Space-Time Attention All You Need).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,13 +31,14 @@ _RSHOULDER, _LSHOULDER, _RHIP, _LHIP = 2, 5, 9, 12
 
 @dataclass(frozen=True)
 class SettleConfig:
-    """Shape of the network."""
+    """Shape of the network; reach: frames before and after that a frame hears, 0: frames by themselves."""
 
     width: int = 128
     heads: int = 4
     inner: int = 384
     layers: int = 3
     rounds: int = 2
+    reach: int = 0
 
 
 class Rough(NamedTuple):
@@ -76,17 +81,19 @@ class Settle(nn.Module):
             assert isinstance(part, Round)
             part.bfloat16_attention = bfloat16
 
-    def forward(self, views: Views, weights: Tensor, centre: Tensor, rough: Rough) -> Settled:
-        """Settle the joints of B frames.
+    def forward(self, views: Views, weights: Tensor, centre: Tensor, rough: Rough, *, frames: int = 1) -> Settled:
+        """Settle the joints of B frames, every `frames` of which follow each other before the same cameras.
 
         Args:
             views: of 25 points or more; weights (B, V, 25) in (0, 1), 0 where not seen; centre (B, 3) of the pelvis.
         """
         height = views.height[:, None, None]
-        turn = facing(rough.points)
+        turn = facing(_over(rough.points, frames, Tensor.nanmean))
+        stands, centre = centre, _over(centre, frames, lambda clip, _: clip.median(1).values)
         views = standing(views, turn, centre)
         known = rough.points.isfinite().all(-1, keepdim=True)
-        points = torch.where(known, _apply(turn, rough.points - centre[:, None]) / height, self.typical)
+        points = _apply(turn, rough.points - centre[:, None]) / height
+        points = torch.where(known, points, self.typical + _apply(turn, (stands - centre)[:, None]) / height)
         points = points.nan_to_num(0.0)
         error = torch.where(known[..., 0], rough.error / height[..., 0], 0.3).nan_to_num(0.3)
         volume = None if rough.volume is None else _apply(turn, rough.volume - centre[:, None]) / height
@@ -100,7 +107,7 @@ class Settle(nn.Module):
             pooled = torch.cat([_mean(each, weights), _mean(each, seen.float()), _most(each, seen)], -1)
             own = [points * 2, told, _log(surety)[..., None], weights.sum(1)[..., None], weights.amax(1)[..., None]]
             own.append(_said(volume, rough.spread, points, height[..., 0]))
-            hidden = part(torch.cat([*own, pooled], -1))
+            hidden = part(torch.cat([*own, pooled], -1), frames)
             place, sigma = part.place(hidden, points)
             steps.append(place)
             points, surety = part.fuse(views, weights, hidden, place, sigma)
@@ -121,7 +128,7 @@ class Round(nn.Module):
         self.bfloat16_attention = False  # for training
         self.into = nn.Linear(_OWN + 3 * _RAY_WIDTH, width)
         self.joint = nn.Parameter(torch.randn(JOINTS, width) * 0.5)
-        self.layers = nn.ModuleList([Layer(width, config.heads, config.inner) for _ in range(config.layers)])
+        self.layers = nn.ModuleList([Layer(config) for _ in range(config.layers)])
         self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, 4)
         self.reach = nn.Parameter(torch.full((JOINTS,), -4.2))  # log of how far a believed ray is off, heights
@@ -132,12 +139,12 @@ class Round(nn.Module):
             self.out.weight.mul_(0.05)
             self.out.bias[3] = -3.0
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, 25, F) to (B, 25, width)."""
+    def forward(self, tokens: Tensor, frames: int) -> Tensor:
+        """(B, 25, F), every `frames` of them a clip, to (B, 25, width)."""
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.bfloat16_attention):
             x = self.into(tokens) + self.joint
             for layer in self.layers:
-                x = layer(x)
+                x = layer(x, frames)
             x = self.norm(x)
         return x.float()
 
@@ -172,25 +179,58 @@ class Round(nn.Module):
 
 
 class Layer(nn.Module):
-    """Attention among joints, then a layer of each joint's own."""
+    """Attention over time where there is a reach, attention among joints, then a layer of each joint's own."""
 
-    def __init__(self, width: int, heads: int, inner: int) -> None:
+    def __init__(self, config: SettleConfig) -> None:
         super().__init__()
-        self.heads = heads
+        width = config.width
         self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.heads = config.heads
         self.ask = nn.Linear(width, 3 * width)
         self.answer = nn.Linear(width, width)
-        self.widen, self.narrow = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.widen, self.narrow = nn.Linear(width, config.inner), nn.Linear(config.inner, width)
+        self.time = TimeAttention(width, config.heads, config.reach) if config.reach else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, J, width) to the same."""
-        batch, joints, width = x.shape
-        asked = self.ask(self.first(x)).view(batch, joints, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        # written out: on processors many times faster to train than the fused form, for so few joints
-        share = torch.softmax(asked[0] @ asked[1].mT * (width // self.heads) ** -0.5, -1)
-        heard = share @ asked[2]
-        x = x + self.answer(heard.transpose(1, 2).reshape(batch, joints, width))
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(B, J, width), every `frames` of them a clip, to the same."""
+        if self.time is not None and frames > 1:
+            x = x + self.time(x, frames)
+        x = x + self.answer(attend(self.ask(self.first(x)), self.heads))
         return x + self.narrow(functional.gelu(self.widen(self.second(x))))
+
+
+class TimeAttention(nn.Module):
+    """Every joint hears itself in the frames about its own. It begins as nothing."""
+
+    def __init__(self, width: int, heads: int, reach: int) -> None:
+        super().__init__()
+        self.heads, self.reach = heads, reach
+        self.norm = nn.LayerNorm(width)
+        self.ask = nn.Linear(width, 3 * width)
+        self.answer = nn.Linear(width, width)
+        self.when = nn.Parameter(torch.zeros(heads, 2 * reach + 1))
+        nn.init.zeros_(self.answer.weight)
+        nn.init.zeros_(self.answer.bias)
+
+    def forward(self, x: Tensor, frames: int) -> Tensor:
+        """(B, J, width) to what is heard, the same shape."""
+        asked = self.ask(self.norm(x)).unflatten(0, (-1, frames)).transpose(1, 2)  # (clips, J, T, 3 width)
+        apart = torch.arange(frames, device=x.device)
+        apart = apart - apart[:, None]
+        bias = self.when[:, (apart + self.reach).clamp(0, 2 * self.reach)]
+        bias = bias.masked_fill(apart.abs() > self.reach, -torch.inf)
+        heard = attend(asked.flatten(0, 1), self.heads, bias.to(asked.dtype))
+        return self.answer(heard.unflatten(0, (-1, x.shape[1])).transpose(1, 2).flatten(0, 1))
+
+
+def attend(asked: Tensor, heads: int, bias: Tensor | None = None) -> Tensor:
+    """Attention among K tokens: queries, keys and values (B, K, 3 width) to (B, K, width)."""
+    batch, tokens, width = asked.shape[0], asked.shape[1], asked.shape[2] // 3
+    query, key, value = asked.view(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    # written out: on processors many times faster to train than the fused form, for so few tokens
+    score = query @ key.mT * (width // heads) ** -0.5
+    share = torch.softmax(score if bias is None else score + bias, -1)
+    return (share @ value).transpose(1, 2).reshape(batch, tokens, width)
 
 
 def facing(points: Tensor) -> Tensor:
@@ -200,6 +240,11 @@ def facing(points: Tensor) -> Tensor:
     x, y = functional.normalize(across, dim=1).unbind(1)
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     return torch.stack([x, y, zero, -y, x, zero, zero, zero, one], -1).view(-1, 3, 3)
+
+
+def _over(values: Tensor, frames: int, summary: Callable[[Tensor, int], Tensor]) -> Tensor:
+    """(B, ...) one value for each of the clips of `frames` frames, repeated for these."""
+    return summary(values.unflatten(0, (-1, frames)), 1).repeat_interleave(frames, 0)
 
 
 def standing(views: Views, turn: Tensor, centre: Tensor) -> Views:

@@ -104,12 +104,16 @@ def make_bank(data: Path, bodies: Any, split: str, recipe: dict[str, Any]) -> ca
 
 
 class Sources:
-    """What captures of a recipe err by: its `sources`, each with a share; `observed` are a real detector's errors."""
+    """What captures of a recipe err by: its `sources`, each with a share; `observed` are a real detector's errors.
 
-    def __init__(self, recipe: dict[str, Any], detections: Path | None) -> None:
+    Args:
+        frames: of a clip.
+    """
+
+    def __init__(self, recipe: dict[str, Any], detections: Path | None, frames: int = 1) -> None:
         sources = [s for s in recipe["sources"] if detections is not None or not s.get("observed")]
         self._shares = torch.tensor([float(source["share"]) for source in sources])
-        real = None if detections is None else observed.load(detections, 1)
+        real = None if detections is None else observed.load(detections, frames)
         self._sources = [
             (
                 replace(rigs.DETECTOR, **source.get("errors", {})), replace(rigs.RIG, **source.get("rig", {})),
@@ -145,9 +149,9 @@ def losses(net: ViewTrust, batch: rigs.Scene) -> tuple[Tensor, Tensor]:
     return total / len(out.rounds), torch.maximum(INSIDE * short, (INSIDE - 1) * short).mean()
 
 
-def soft_error(error: Tensor) -> Tensor:
-    """Errors in metres that grow like a logarithm beyond 20 cm."""
-    return torch.where(error > _FAR, _FAR * (1 + (error / _FAR).log()), error)
+def soft_error(error: Tensor, far: float = _FAR) -> Tensor:
+    """Errors in metres that grow like a logarithm beyond `far`."""
+    return torch.where(error > far, far * (1 + (error / far).log()), error)
 
 
 @torch.no_grad()

@@ -153,10 +153,10 @@ def typical(people: Tensor) -> Tensor:
     return (turned / rigs.stature(people)[:, None, None]).mean(0)
 
 
-def tilted(batch: rigs.Scene, g: torch.Generator) -> rigs.Scene:
-    """The same in a world whose vertical is a little off."""
-    vector = torch.nn.functional.pad(torch.randn(len(batch.truth), 2, generator=g) * _TILT, (0, 1))
-    turn = captures.rotation(vector)
+def tilted(batch: rigs.Scene, g: torch.Generator, frames: int = 1) -> rigs.Scene:
+    """The same in worlds whose vertical is a little off, one for every `frames` frames."""
+    vector = torch.nn.functional.pad(torch.randn(len(batch.truth) // frames, 2, generator=g) * _TILT, (0, 1))
+    turn = captures.rotation(vector).repeat_interleave(frames, 0)
     views = batch.views._replace(rotation=batch.views.rotation @ turn.mT[:, None])
     return rigs.Scene(views, batch.truth @ turn.mT)
 
@@ -172,20 +172,21 @@ def losses(net: JointVolume, trust: ViewTrust, batch: rigs.Scene, g: torch.Gener
     centre = centre + (torch.randn(centre.shape, generator=g) * 0.06).clamp(-0.2, 0.2)
     zero = torch.zeros(())
     if not whole:
-        terms = _settled(net.settle(views, believed.weights, centre, rough), truth)
+        terms = settled_terms(net.settle(views, believed.weights, centre, rough), truth)
         return torch.stack([terms[0], zero, zero, terms[1]])
     with torch.autocast("cpu", torch.bfloat16, enabled=net.settle.hastened):
         volume, spread, heat, grid = net.look(views, believed.weights, centre)
     rough = rough._replace(volume=volume.detach(), spread=spread.detach())
-    terms = _settled(net.settle(views, believed.weights, centre, rough), truth)
+    terms = settled_terms(net.settle(views, believed.weights, centre, rough), truth)
     coarse = soft_error(((volume - truth).square().sum(-1) + 1e-5).sqrt()).mean() / 0.05
     entropy = volume_loss(heat, grid, truth, torch.ones(truth.shape[:2]))
     return torch.stack([terms[0], coarse, entropy, terms[1]])
 
 
-def _settled(settled: Settled, truth: Tensor) -> tuple[Tensor, Tensor]:
+def settled_terms(settled: Settled, truth: Tensor, far: float = 0.2) -> tuple[Tensor, Tensor]:
+    """Error of the places along the way in units of 5 cm, the last counting most; and honesty of expected errors."""
     missed = [((points - truth).square().sum(-1) + 1e-5).sqrt() for points in settled.steps]
-    means = torch.stack([soft_error(m).mean() / 0.05 for m in missed])
+    means = torch.stack([soft_error(m, far).mean() / 0.05 for m in missed])
     share = torch.full_like(means, 0.5 / (len(means) - 1))
     share[-1] = 1.0
     short = missed[-1].detach().log() - settled.error.log()
