@@ -363,7 +363,7 @@ def _step(system: _System, damping: float) -> tuple[Array, Array]:
 
 
 def _band(system: _System, damping: float) -> Array:
-    """The frames' part in LAPACK's lower band storage: entry (i + k, i) in row k."""
+    """The frames' part in LAPACK's lower band storage, and order: entry (i + k, i) in row k."""
     frames, size = system.blocks.shape[:2]
     width = 2 * size if system.ties[2].any() else size - 1
     band = np.zeros((frames, size, width + 1))
@@ -374,7 +374,7 @@ def _band(system: _System, damping: float) -> Array:
     if width > size:
         band[:, :, size] += ties[1]
         band[:, :, 2 * size] += ties[2]
-    return np.ascontiguousarray(band.reshape(frames * size, -1).T)
+    return band.reshape(frames * size, -1).T
 
 
 def _moved(problem: Problem, state: State, step: tuple[Array, Array]) -> State:
