@@ -13,7 +13,8 @@ from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, RequestError
 from ..inference.protocol.requests import BodyRequest
 from ..operators import body
-from ..operators.session import SESSION, Job
+from ..operators.session import Job
+from .command_flags import add_job_flags, add_timing_flags, check_files, open_empty_file, run_job, save_scene
 
 _KINDS = {".fbx": "FBX", ".glb": "GLTF", ".usdc": "USD", ".usdz": "USDZ"}
 
@@ -26,18 +27,14 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
         description="Make a skinned body in motion of a filmed person, or apply one that is finished.",
     )
     schema.add_flags(parser, BodyRequest)
-    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
-    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
-    parser.add_argument("--finished", type=Path, metavar="JOB", help="apply this finished job instead of making a body")
+    add_job_flags(parser, "apply this finished job instead of making a body")
     group = parser.add_argument_group("scene")
     group.add_argument("--save", type=Path, metavar="FILE", help="save the scene with the body here, a .blend")
     group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
                        help="write body and motion: .fbx, .glb, .usdc or .usdz; may be repeated")  # fmt: skip
     group.add_argument("--name", default="", help="name of the body")
     group.add_argument("--skeleton", choices=body.SKELETONS, default="anny", help="whose bones (default anny)")
-    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
-    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
-                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    add_timing_flags(group)
     group.add_argument("--measure", action="append", default=[], metavar="NAME=METRES",
                        help=f"adjust to a measure: {', '.join(body.MEASURES)}; may be repeated")  # fmt: skip
     group.add_argument("--no-expressions", action="store_true", help="leave the shape keys of the face out")
@@ -54,24 +51,18 @@ def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callab
     if options.finished is not None:
         return apply(options, body.body_file(str(options.finished.absolute())), say)
     request = schema.from_flags(BodyRequest, options)
-    folder = options.out.absolute() if options.out else None
-    job = SESSION.start("body", request, folder=folder, overwrite=options.overwrite)
-    follow(job)
+    job = run_job("body", request, options, follow)
     say(f"Made {job.folder}")
     return apply(options, body.body_file(str(job.folder)), say)
 
 
 def _check_names(options: argparse.Namespace) -> None:
-    """Refuse files of unknown kinds before minutes are spent.
+    """Refuse what cannot be made before minutes are spent.
 
     Raises:
-        RequestError: there is one.
+        RequestError: a file is of an unknown kind, or flags contradict each other.
     """
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
-    for file in options.export:
-        if file.suffix.lower() not in _KINDS:
-            raise RequestError(f"{file.name} is none of {', '.join(_KINDS)}", field="export")
+    check_files(options.save, options.export, _KINDS)
     if options.export and options.no_motion:
         raise RequestError("what is exported moves", "Leave --no-motion out.", field="export")
     if options.measure and options.no_parameters:
@@ -82,9 +73,7 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
     """Create a finished body's objects; adjust, save and export them."""
     from ..operators.motion import use_camera
 
-    is_new = not bpy.data.filepath
-    if is_new:
-        bpy.ops.wm.read_homefile(use_empty=True)
+    is_new = open_empty_file()
     scene = bpy.context.scene
     made = body.apply_body(
         path, scene, take=options.name, skeleton=options.skeleton, frame_start=options.frame_start,
@@ -106,8 +95,5 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
         say(", ".join(f"{name} {value:.3f} m" for name, value in found.items()))
     for file in options.export:
         say(f"Wrote {body.export_body(item, file.absolute(), _KINDS[file.suffix.lower()])}")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-        say(f"Wrote {options.save}")
+    save_scene(options.save, say)
     return EXIT_DONE

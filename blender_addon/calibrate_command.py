@@ -13,7 +13,8 @@ from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, RequestError
 from ..inference.protocol.requests import CalibrateRequest
 from ..operators import calibration
-from ..operators.session import SESSION, Job
+from ..operators.session import Job
+from .command_flags import check_files, open_empty_file, run_job, save_scene
 
 
 def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]) -> None:
@@ -36,13 +37,11 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    check_files(options.save)
     if options.from_scene:
         options.calibration = _scene_calibration(options)
     request = schema.from_flags(CalibrateRequest, options)
-    job = SESSION.start("calibrate", request, folder=options.out.absolute(), overwrite=options.overwrite)
-    follow(job)
+    job = run_job("calibrate", request, options, follow)
     report = calibration.read_report(job.folder)
     for found in report.get("findings") or ():
         say(" ".join(str(found.get(name) or "") for name in ("severity", "text", "change")).strip())
@@ -66,8 +65,7 @@ def _scene_calibration(options: argparse.Namespace) -> str:
 def _save(
     options: argparse.Namespace, path: Path, request: CalibrateRequest, job: Job, say: Callable[[str], None]
 ) -> None:
-    if not bpy.data.filepath:
-        bpy.ops.wm.read_homefile(use_empty=True)
+    open_empty_file()
     scene = bpy.context.scene
     settings = scene.understudy.calibration
     calibration.take_job(settings, job.folder, calibration=path)
@@ -76,6 +74,4 @@ def _save(
     if note:
         say(f"Note: {note}")
     say(f"{rig.collection}: {len(rig.cameras)} camera(s)")
-    options.save.parent.mkdir(parents=True, exist_ok=True)
-    bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-    say(f"Wrote {options.save}")
+    save_scene(options.save, say)

@@ -10,10 +10,11 @@ from typing import Any
 import bpy
 
 from ..inference.protocol import schema
-from ..inference.protocol.errors import EXIT_DONE, RequestError
+from ..inference.protocol.errors import EXIT_DONE
 from ..inference.protocol.requests import CoachRequest
 from ..operators import coaching
-from ..operators.session import SESSION, Job
+from ..operators.session import Job
+from .command_flags import add_job_flags, check_files, open_empty_file, run_job, save_scene
 
 _KINDS = {".glb": "GLTF", ".usdz": "USDZ"}
 
@@ -26,9 +27,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
         description="Put a trainer's motion in step and in place with a trainee's, coloured by what differs.",
     )
     schema.add_flags(parser, CoachRequest)
-    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
-    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
-    parser.add_argument("--finished", type=Path, metavar="JOB", help="apply this finished comparison")
+    add_job_flags(parser, "apply this finished comparison")
     group = parser.add_argument_group("scene")
     group.add_argument("--save", type=Path, metavar="FILE", help="save the scene here, a .blend")
     group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
@@ -40,33 +39,22 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    for file in options.export:
-        if file.suffix.lower() not in _KINDS:
-            raise RequestError(f"{file.name} is none of {', '.join(_KINDS)}", field="export")
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    check_files(options.save, options.export, _KINDS)
     folder = options.finished
     if folder is None:
         request = schema.from_flags(CoachRequest, options)
-        out = options.out.absolute() if options.out else None
-        job = SESSION.start("coach", request, folder=out, overwrite=options.overwrite)
-        follow(job)
-        folder = job.folder
+        folder = run_job("coach", request, options, follow).folder
         say(f"Made {folder}")
     return _apply(options, coaching.coaching_file(str(folder.absolute())), say)
 
 
 def _apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:
-    if not bpy.data.filepath:
-        bpy.ops.wm.read_homefile(use_empty=True)
+    open_empty_file()
     scene = bpy.context.scene
     made = coaching.apply_coaching(path, scene, name=options.name, beside=options.beside, marks=not options.no_marks)
     say(f"{made.collection}: {made.trainee}, {made.trainer}")
     body = bpy.data.objects[made.trainee]
     for file in options.export:
         say(f"Wrote {coaching.export_coaching(body, file.absolute(), _KINDS[file.suffix.lower()])}")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-        say(f"Wrote {options.save}")
+    save_scene(options.save, say)
     return EXIT_DONE

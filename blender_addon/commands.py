@@ -17,6 +17,7 @@ from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
 from ..operators.base import sentence
 from ..operators.session import SESSION, Job
+from .command_flags import add_timing_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -116,9 +117,7 @@ def _add_scene_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--preview", type=Path, metavar="FILE", action="append", default=[],
                        help="the armature over the footage: .png (middle frame) or .mp4; may be repeated")  # fmt: skip
     group.add_argument("--name", default="", help="name of the take")
-    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
-    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
-                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    add_timing_flags(group)
     group.add_argument("--unsmoothed", action="store_true", help="take the motion before smoothing")
     group.add_argument("--first-only", action="store_true", help="of several people, take the first one alone")
     group.add_argument("--no-cameras", action="store_true", help="create no cameras")

@@ -13,7 +13,8 @@ from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, InputError, RequestError
 from ..inference.protocol.requests import FaceRequest
 from ..operators import face, head
-from ..operators.session import SESSION, Job
+from ..operators.session import Job
+from .command_flags import add_job_flags, add_timing_flags, check_files, open_empty_file, run_job, save_scene
 
 
 def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]) -> None:
@@ -25,10 +26,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
         "is finished, or a CSV of Live Link Face.",
     )
     schema.add_flags(parser, FaceRequest)
-    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
-    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
-    parser.add_argument("--finished", type=Path, metavar="FILE",
-                        help="apply this job, face_track.npz or CSV instead of capturing")  # fmt: skip
+    add_job_flags(parser, "apply this job, face_track.npz or CSV instead of capturing", metavar="FILE")
     group = parser.add_argument_group("scene")
     group.add_argument("--head", type=Path, metavar="JOB", help="make this finished head's objects first, and use them")
     group.add_argument("--mesh", action="append", default=[], metavar="NAME",
@@ -36,9 +34,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
     group.add_argument("--rig", default="", metavar="NAME", help="the armature whose head and eyes turn")
     group.add_argument("--save", type=Path, metavar="FILE", help="save the scene here, a .blend")
     group.add_argument("--name", default="", help="name of the action")
-    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
-    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
-                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    add_timing_flags(group)
     group.add_argument("--strength", type=float, default=1.0, metavar="X", help="of all weights (default 1)")
     group.add_argument("--turn", choices=("relative", "absolute", "none"), default="relative",
                        help="how the head turns: from the first frame, against the camera, not")  # fmt: skip
@@ -50,16 +46,13 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    check_files(options.save)
     if not 0 <= options.strength <= 4:
         raise RequestError(f"{options.strength:g} is outside [0, 4]", field="strength")
     if options.finished is not None:
         return apply(options, face.face_file(str(options.finished.absolute())), say)
     request = schema.from_flags(FaceRequest, options)
-    folder = options.out.absolute() if options.out else None
-    job = SESSION.start("face", request, folder=folder, overwrite=options.overwrite)
-    follow(job)
+    job = run_job("face", request, options, follow)
     say(f"Captured {job.folder}")
     return apply(options, face.face_file(str(job.folder)), say)
 
@@ -69,8 +62,7 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
     meshes = [_named(name, "MESH") for name in options.mesh]
     rig = _named(options.rig, "ARMATURE") if options.rig else None
     if options.head is not None:
-        if not bpy.data.filepath:
-            bpy.ops.wm.read_homefile(use_empty=True)
+        open_empty_file()
         made_head = head.apply_head(head.head_file(str(options.head.absolute())), bpy.context.scene)
         meshes.append(bpy.data.objects[made_head.head])
     scene = bpy.context.scene
@@ -84,10 +76,7 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
     for note in face.notes_of(made):
         say(note)
     say(face.describe(made))
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-        say(f"Wrote {options.save}")
+    save_scene(options.save, say)
     return EXIT_DONE
 
 

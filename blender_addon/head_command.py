@@ -10,10 +10,11 @@ from typing import Any
 import bpy
 
 from ..inference.protocol import schema
-from ..inference.protocol.errors import EXIT_DONE, RequestError
+from ..inference.protocol.errors import EXIT_DONE
 from ..inference.protocol.requests import HeadRequest
 from ..operators import head
-from ..operators.session import SESSION, Job
+from ..operators.session import Job
+from .command_flags import add_job_flags, check_files, open_empty_file, run_job, save_scene
 
 _KINDS = {".glb": "GLB", ".fbx": "FBX", ".obj": "OBJ", ".usdc": "USD"}
 
@@ -26,9 +27,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
         description="Make a textured head with shape keys from photos of somebody, or apply one that is finished.",
     )
     schema.add_flags(parser, HeadRequest)
-    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
-    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
-    parser.add_argument("--finished", type=Path, metavar="JOB", help="apply this finished job instead of making a head")
+    add_job_flags(parser, "apply this finished job instead of making a head")
     group = parser.add_argument_group("scene")
     group.add_argument("--save", type=Path, metavar="FILE", help="save the scene with the head here, a .blend")
     group.add_argument("--export", type=Path, metavar="FILE", action="append", default=[],
@@ -43,35 +42,19 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    _check_names(options)
+    check_files(options.save, options.export, _KINDS)
     if options.finished is not None:
         return apply(options, head.head_file(str(options.finished.absolute())), say)
     request = schema.from_flags(HeadRequest, options)
-    folder = options.out.absolute() if options.out else None
-    job = SESSION.start("head", request, folder=folder, overwrite=options.overwrite)
-    follow(job)
+    job = run_job("head", request, options, follow)
     say(f"Made {job.folder}")
     options.body = request.body
     return apply(options, head.head_file(str(job.folder)), say)
 
 
-def _check_names(options: argparse.Namespace) -> None:
-    """Refuse files of unknown kinds before minutes are spent.
-
-    Raises:
-        RequestError: there is one.
-    """
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
-    for file in options.export:
-        if file.suffix.lower() not in _KINDS:
-            raise RequestError(f"{file.name} is none of {', '.join(_KINDS)}", field="export")
-
-
 def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:
     """Create a finished head's objects; save and export them."""
-    if not bpy.data.filepath:
-        bpy.ops.wm.read_homefile(use_empty=True)
+    open_empty_file()
     scene = bpy.context.scene
     made = head.apply_head(
         path, scene, take=options.name, body=getattr(options, "body", False), asset=options.asset,
@@ -84,8 +67,5 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
 
         item = bpy.data.objects[made.head]
         say(f"Wrote {export_head(item, file.absolute(), _KINDS[file.suffix.lower()], scene)}")
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-        say(f"Wrote {options.save}")
+    save_scene(options.save, say)
     return EXIT_DONE

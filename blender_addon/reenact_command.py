@@ -15,6 +15,7 @@ from ..inference.protocol.errors import EXIT_DONE, InputError, RequestError
 from ..inference.protocol.requests import ReenactRequest
 from ..operators import control, mesh_route, poses, reenact
 from ..operators.session import SESSION, Job
+from .command_flags import add_job_flags, check_files, open_empty_file, run_job, save_scene
 
 _MESH_PX = 256
 _INTO = ("plane", "strip", "background", "compositor")
@@ -28,9 +29,7 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
         description="Make frames from photos and a driver, or apply those that are finished.",
     )
     schema.add_flags(parser, ReenactRequest)
-    parser.add_argument("--out", type=Path, metavar="JOB", help="the job's folder (default: a new one)")
-    parser.add_argument("--overwrite", action="store_true", help="use the folder even if it holds another job")
-    parser.add_argument("--finished", type=Path, metavar="JOB", help="apply these frames instead of making some")
+    add_job_flags(parser, "apply these frames instead of making some")
     parser.add_argument("--driver-head", metavar="OBJECT", help="a head of the opened .blend drives, rendered")
     parser.add_argument("--driver-track", type=Path, metavar="FILE",
                         help="a face_track.npz or Live Link CSV moves that head first")  # fmt: skip
@@ -59,15 +58,12 @@ def add(commands: Any, say: Callable[[str], None], follow: Callable[[Job], None]
 
 
 def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callable[[Job], None]) -> int:
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    check_files(options.save)
     if options.finished is not None:
         return apply(options, reenact.manifest_file(str(options.finished.absolute())), say)
     request = _request(options)
-    folder = options.out.absolute() if options.out else None
     head = _head(options.mesh_head) if options.mesh_head else None
-    job = SESSION.start("reenact", request, folder=folder, overwrite=options.overwrite)
-    follow(job)
+    job = run_job("reenact", request, options, follow)
     say(f"Made {job.folder}")
     if head is not None:
         _mesh(request, head, job.folder, say, follow)
@@ -124,8 +120,7 @@ def _mesh(
 
 def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:
     """Put finished frames into the scene; save it."""
-    if not bpy.data.filepath:
-        bpy.ops.wm.read_homefile(use_empty=True)
+    open_empty_file()
     scene = bpy.context.scene
     into = options.into or ["plane"]
     made = reenact.apply_frames(
@@ -135,10 +130,7 @@ def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -
     for note in made.notes:
         say(f"Note: {note}")
     say(", ".join(word for word in (made.plane, *made.strips, made.clip, made.node) if word))
-    if options.save:
-        options.save.parent.mkdir(parents=True, exist_ok=True)
-        bpy.ops.wm.save_as_mainfile(filepath=str(options.save.absolute()), check_existing=False)
-        say(f"Wrote {options.save}")
+    save_scene(options.save, say)
     return EXIT_DONE
 
 

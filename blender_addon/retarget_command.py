@@ -26,6 +26,7 @@ from ..operators.landing import Landed, Landing, land
 from ..operators.mapping import given_match
 from ..operators.retarget import find_character, read_clips
 from ..operators.settings import retarget_settings
+from .command_flags import add_timing_flags, check_files
 
 _KINDS = {".bvh": "BVH", ".fbx": "FBX", ".glb": "GLTF"}
 _VERIFIED = 5  # frames at which Blender's own evaluation is compared with what was meant
@@ -50,9 +51,7 @@ def add(commands: Any, say: Callable[[str], None]) -> None:
     schema.add_flags(parser, RetargetSettings)
     group = parser.add_argument_group("action")
     group.add_argument("--name", default="", help="name of the action (default: the clip's)")
-    group.add_argument("--frame-start", type=int, default=1, metavar="N", help="frame of the first sample (default 1)")
-    group.add_argument("--rate", choices=("scene", "clip", "frames"), default="scene",
-                       help="match the scene's frames, keep the clip's times, or one clip frame a frame")  # fmt: skip
+    add_timing_flags(group)
     group.add_argument("--asset", action="store_true", help="mark the actions for the Asset Browser")
     group.add_argument("--no-stash", action="store_true", help="do not keep the previous action in the NLA")
     output = parser.add_argument_group("output")
@@ -105,8 +104,7 @@ def _check(options: argparse.Namespace) -> None:
     for path in options.export:
         if path.suffix.lower() not in _KINDS:
             raise RequestError(f"{path.name} is none of {', '.join(_KINDS)}", field="export")
-    if options.save and options.save.suffix.lower() != ".blend":
-        raise RequestError(f"{options.save.name} is no .blend", field="save")
+    check_files(options.save)
     if not (options.save or options.export or options.report):
         raise RequestError("nothing would be kept", "Give --save, --export or --report.")
 
