@@ -147,6 +147,11 @@ class Fitter:
         left = (rays - placed[..., :2] / placed[..., 2:]) * placed[..., 2:]
         return left @ np.swapaxes(upright_of(poses.rotations), 1, 2)
 
+    def rest(self, poses: Poses, who: Array) -> Array:
+        """(T, 478, 2) rays to the points of somebody who does nothing."""
+        placed, _ = self.placed(np.zeros((len(poses.rotations), _SHAPES)), poses, who)
+        return placed[..., :2] / placed[..., 2:]
+
     def placed(self, weights: Array, poses: Poses, who: Array) -> tuple[Array, Array]:
         """Points (T, 478, 3) in the camera's frame, and the same without the translation."""
         response = self.response

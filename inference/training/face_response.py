@@ -14,7 +14,7 @@ import itertools
 import os
 import tomllib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -48,7 +48,7 @@ _SQUARE_M, _ABOVE_M = 0.24, 0.0175  # the detector's square, and its middle abov
 _POINTS, _SHAPES = 478, 52
 FOREIGN = "foreign_"
 _FOREIGN_SHARE = 0.4  # of people filmed
-_MIXED = "+"  # between the name of the first of whom somebody is mixed and a number
+MIXED = "+"  # between the name of the first of whom somebody is mixed and a number
 _REMEMBERED = 60  # actors
 FRAMES = 32  # of a person
 _MIRRORED = np.array([-1.0, 1.0, 1.0])
@@ -104,16 +104,15 @@ def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False)
 def film(cast_folder: Path, run: Run, people: int, seed: int, side: int = 272) -> None:
     """Show the detector frames of people mixed of actors who are not held out; what is there is not made again."""
     run.out.mkdir(parents=True, exist_ok=True)
-    files = [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
-    load = lru_cache(_REMEMBERED)(lambda file: _bald(actors.load_actor(file), file.stem))
+    files, load = extras(cast_folder)
     with Faces() as faces:
         for number in run.each("film", range(people)):
             rng = np.random.default_rng([seed, number])
-            chosen = _met(files, rng)
-            target = run.out / f"{chosen[0].stem}{_MIXED}{number}_{seed}.npz"
+            chosen = met(files, rng)
+            target = run.out / f"{chosen[0].stem}{MIXED}{number}_{seed}.npz"
             if target.exists():
                 continue
-            actor = _dressed(actors.mixed([load(file) for file in chosen], _shares(len(chosen), rng)), rng)
+            actor = somebody([load(file) for file in chosen], rng)
             seen = list(_filmed(actor, faces, side, rng))
             if seen:
                 names = ("weights", "R", "t", "f", "points")
@@ -125,16 +124,27 @@ def film(cast_folder: Path, run: Run, people: int, seed: int, side: int = 272) -
             LOG.info("%d, %s: %d of %d frames", number, target.stem, len(seen), FRAMES)
 
 
+def extras(cast_folder: Path) -> tuple[list[Path], Callable[[Path], actors.Actor]]:
+    """Files of actors who are not held out, and what reads them, bald."""
+    files = [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
+    return files, lru_cache(_REMEMBERED)(lambda file: _bald(actors.load_actor(file), file.stem))
+
+
 def half_of(name: str) -> int:
     """0 or 1: in which of two halves, that never mix, an actor is, or who is mixed of such."""
-    return zlib.crc32(name.removeprefix(FOREIGN).partition(_MIXED)[0].encode()) % 2
+    return zlib.crc32(name.removeprefix(FOREIGN).partition(MIXED)[0].encode()) % 2
 
 
-def _met(files: list[Path], rng: np.random.Generator) -> list[Path]:
+def met(files: list[Path], rng: np.random.Generator) -> list[Path]:
     """Three actors of one rig and one half, to be mixed."""
     foreign, half = rng.random() < _FOREIGN_SHARE, rng.integers(2)
     fit = [f for f in files if f.stem.startswith(FOREIGN) == foreign and half_of(f.stem) == half]
     return [fit[k] for k in rng.choice(len(fit), 3, replace=False)]
+
+
+def somebody(some: list[actors.Actor], rng: np.random.Generator) -> actors.Actor:
+    """Who is mixed of actors that met, dressed."""
+    return _dressed(actors.mixed(some, _shares(len(some), rng)), rng)
 
 
 def _shares(count: int, rng: np.random.Generator) -> Array:

@@ -56,7 +56,7 @@ def test_whoever_is_mixed_of_actors_of_one_half_belongs_to_that_half() -> None:
     files = [Path(f"{rig}ict_{seed}.npz") for rig in ("", "foreign_") for seed in range(20)]
     rng, halves = np.random.default_rng(2), set()
     for number in range(40):
-        chosen = face_response._met(files, rng)
+        chosen = face_response.met(files, rng)
         assert len({face_response.half_of(file.stem) for file in chosen}) == 1 == len({f.stem[0] for f in chosen})
         halves.add(face_response.half_of(f"{chosen[0].stem}+{number}"))
     assert halves == {0, 1}
