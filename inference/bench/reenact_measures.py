@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import mediapipe
 import numpy as np
 import torch
 from scipy.spatial.distance import cdist
@@ -107,24 +104,3 @@ def turned(landmarks: Array) -> Array:
     """(...,) how far the tip of the nose lies to the side between the cheeks, -1 to 1: landmarks (..., 478, 2)."""
     left, right, nose = (landmarks[..., k, 0] for k in (454, 234, 1))
     return (2 * nose - left - right) / np.maximum(np.abs(left - right), 1e-6)
-
-
-class Detector:
-    """Mediapipe's face mesh on small pictures, which are enlarged."""
-
-    def __init__(self) -> None:
-        self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
-            static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.2
-        )
-
-    def landmarks(self, images: Array) -> Array:
-        """(B, 478, 2) px of pictures (B, S, S, 3) in [0, 1]; NaN where no face is found."""
-        import cv2
-
-        side, found = images.shape[1], np.full((len(images), 478, 2), np.nan)
-        for index, image in enumerate(images):
-            large = cv2.resize((image * 255).astype(np.uint8), (256, 256), interpolation=cv2.INTER_CUBIC)
-            faces = self._mesh.process(large).multi_face_landmarks
-            if faces:
-                found[index] = [[mark.x * side - 0.5, mark.y * side - 0.5] for mark in faces[0].landmark]
-        return found

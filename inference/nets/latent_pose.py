@@ -36,7 +36,8 @@ class LatentPoseConfig:
     size, pose_size: sides of the pictures that the generator makes and the pose encoder sees, px; width, widest:
     channels at the output and at most, doubling with each halving of the size; identity, pose: numbers of the
     descriptors; encoder, encoder_width, pose_encoder, pose_width, fine: kind and width of the encoders
-    (`nets/resnext.py`, `nets/mobilenet.py`; `nets/plain_encoder.py` and fine for small pictures); pool: how the
+    (`nets/resnext.py`, `nets/mobilenet.py`; `nets/plain_encoder.py` and fine for small pictures; "landmarks": there is
+    none, the descriptor is where the driver's landmarks are); pool: how the
     descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
     has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
     generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
@@ -93,6 +94,14 @@ class Picture(NamedTuple):
     mask: Tensor
 
 
+class Landmarks(nn.Module):
+    """The descriptor of a keypoint-driven network (Burkov 2020, section 4.3): landmarks as they lie in the picture."""
+
+    def forward(self, points: Tensor) -> Tensor:
+        """(B, N, 2) as parts of the side to (B, 2 N) about the middle."""
+        return points.flatten(1) - 0.5
+
+
 class Embedder(nn.Module):
     """Who somebody is and how they look, each from pictures in [0, 1]."""
 
@@ -111,6 +120,8 @@ class Embedder(nn.Module):
             self.pose_encoder = MobileNetV2(config.pose, width=config.pose_width, stride=1 if config.fine else 2)
         elif config.pose_encoder == "plain":
             self.pose_encoder = PlainEncoder(config.pose, size=config.pose_size, width=int(64 * config.pose_width))
+        elif config.pose_encoder == "landmarks":
+            self.pose_encoder = Landmarks()
         else:  # as large as an identity encoder: what the original advises against
             self.pose_encoder = ResidualEncoder(
                 config.pose_encoder, config.pose, width=config.encoder_width, fine=config.fine
@@ -122,7 +133,7 @@ class Embedder(nn.Module):
         return each.mean(1) if self.pool == "mean" else each.amax(1)
 
     def pose(self, images: Tensor) -> Tensor:
-        """(B, 3, S, S) to (B, D)."""
+        """(B, 3, S, S), or (B, D / 2, 2) landmarks, to (B, D)."""
         return self.pose_encoder(images)
 
 

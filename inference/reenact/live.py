@@ -92,12 +92,12 @@ class _Show:
         if face is not None:
             crop = self._crop(crop_of(face.points[:, :2]), picture.time_s)
             pose = self.person.network.pose(crop.cut(picture.rgb, self.person.network.pose_size)[None])[0]
-            self._pose = self._smoothed(pose, picture.time_s)
-        elif self._pose is None:
-            return
-        else:
-            crop = self.crops[-1]
-        self._keep_frame(crop, picture, is_seen=face is not None)
+            if np.isfinite(pose).all():
+                self._pose = self._smoothed(pose, picture.time_s)
+                self._keep_frame(crop, picture, is_seen=True)
+                return
+        if self._pose is not None:
+            self._keep_frame(self.crops[-1], picture, is_seen=False)
 
     def _keep_frame(self, crop: Crop, picture: Picture, *, is_seen: bool) -> None:
         assert self._pose is not None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +63,12 @@ class Network:
 
     @torch.inference_mode()
     def pose(self, images: Array) -> Array:
-        """(B, D) how whoever is in pictures (B, S, S, 3) holds and moves the head."""
+        """(B, D) how whoever is in pictures (B, S, S, 3) holds and moves the head.
+
+        NaN where a network that is driven by landmarks finds no face.
+        """
+        if self.net.config.pose_encoder == "landmarks":
+            return self.net.embedder.pose(_landmarks(images, self.device)).cpu().numpy()
         parts = prepared(images, self.pose_size, self.device).split(_AT_ONCE)
         return torch.cat([self.net.embedder.pose(part) for part in parts]).cpu().numpy()
 
@@ -147,6 +154,20 @@ def new(config: LatentPoseConfig = latent_pose.CPU, seed: int = 0, **changes: ob
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Network(LatentPose(replace(config, **changes)).eval())  # type: ignore[arg-type]
+
+
+def _landmarks(images: Array, device: str) -> Tensor:
+    """(B, 70, 2) of pictures (B, S, S, 3), as parts of the side."""
+    images = np.asarray(images)
+    images = images / np.float32(255) if images.dtype == np.uint8 else images
+    return torch.as_tensor(_detector().parts(images), device=device)
+
+
+@cache
+def _detector() -> Any:
+    from .landmarks import Detector  # loads what other networks do not need
+
+    return Detector()
 
 
 def prepared(images: Array, size: int, device: str) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..protocol.errors import WeightsError
+from ..protocol.errors import InputError, WeightsError
 from ..runtime import weights
 from .job import ReenactJob
 from .network import WEIGHTS, Network, load
@@ -65,6 +65,7 @@ def make_person(job: ReenactJob, shown: Sequence[Shown], network: Network, base:
     A network that was fitted to the same pictures is used again; fitting goes on where it was cut off.
 
     Raises:
+        InputError: a network that is driven by landmarks finds none in the first picture.
         WeightsError: a checkpoint is damaged.
     """
     request = job.request
@@ -75,6 +76,9 @@ def make_person(job: ReenactJob, shown: Sequence[Shown], network: Network, base:
     pixels = hashlib.sha256(images.tobytes() + masks.tobytes()).hexdigest()
     key = job.fingerprint("person", base, pixels, steps, request.seed)
     own = network.pose(images[:1])[0]
+    if not np.isfinite(own).all():
+        hint = "Give another photo first, or a network that is driven by pictures."
+        raise InputError(f"The network finds no landmarks in {shown[0].name}.", hint)
     if not steps:
         identity = None if network.personal else network.identity(images)
         return Person(network, identity, own, key, base, 0)

@@ -53,8 +53,12 @@ def personalise(  # noqa: PLR0913 - what a person is made of, and how
             does without meaning to.
     Raises:
         InputError: there are no pictures, or as many masks as not.
-        WeightsError: what was kept in the folder is damaged.
+        WeightsError: what was kept in the folder is damaged, or the network is driven by landmarks.
     """
+    if network.net.config.pose_encoder == "landmarks":
+        raise WeightsError(
+            "A network that is driven by landmarks cannot be fitted to a person.", "Ask for 0 iterations."
+        )
     if len(images) == 0 or len(images) != len(masks):
         raise InputError(f"Personalising needs pictures and as many masks; there are {len(images)} and {len(masks)}.")
     run = _Run(network, network.identity(images), discriminator)

@@ -116,8 +116,12 @@ def agreement(person: Person, plan: Plan, looks: int = 16) -> dict[str, float]:
     places = places[np.linspace(0, len(places) - 1, min(looks, len(places))).round().astype(int)]
     wanted = plan.poses[places]
     found = person.network.pose(np.stack([person.frame(pose)[0] for pose in wanted.astype(np.float32)]))
+    known = np.isfinite(found).all(1)  # a network that is driven by landmarks may find none
+    found, wanted = found[known], wanted[known]
+    if not len(found):
+        return {}
     figures = {"pose": _cosine(found, wanted)}
-    if len(places) > 2:
+    if len(found) > 2:
         figures["movement"] = _cosine(found - found.mean(0), wanted - wanted.mean(0))
     return {name: round(value, 3) for name, value in figures.items()}
 

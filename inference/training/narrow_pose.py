@@ -22,34 +22,51 @@ from safetensors.torch import load_file, save_file
 from scipy.linalg import eigh
 
 from ..reenact.network import Network
-from .reenactment import Run, background, coefficients_of
+from .reenactment import READERS, Training, background, coefficients_of
 
 Array = np.ndarray
 _MARKS = [33, 263, 1, 61, 291, 152, 10, 234, 454]
-_RIDGE = 50.0
-_READERS = ("generator.affine_params_projector.0", "generator.start", "generator.later.0")
+RIDGE = 50.0
 
 
 def explained(descriptors: Array, truth: Array) -> Array:
     """Directions (D, D), the best first, of descriptors (N, T, D) in a ring of films by truth (N * T, K)."""
-    half = descriptors.shape[1] // 2
-    apart = (np.roll(descriptors, -1, 0)[:, :half] - descriptors[:, half:]).reshape(-1, descriptors.shape[-1])
-    within = apart.T @ apart / len(apart) / 2
+    among = within(descriptors)
     x = descriptors.reshape(-1, descriptors.shape[-1])
     x = x - x.mean(0)
-    told = truth @ np.linalg.solve(truth.T @ truth + _RIDGE * np.eye(truth.shape[1]), truth.T @ x)
-    floor = 1e-4 * np.trace(within) / len(within) * np.eye(len(within))
-    return eigh(told.T @ told / len(told), within + floor)[1][:, ::-1]
+    told = truth @ np.linalg.solve(truth.T @ truth + RIDGE * np.eye(truth.shape[1]), truth.T @ x)
+    floor = 1e-4 * np.trace(among) / len(among) * np.eye(len(among))
+    return eigh(told.T @ told / len(told), among + floor)[1][:, ::-1]
+
+
+def within(descriptors: Array) -> Array:
+    """(D, D) covariance between people in the same pose, of descriptors (N, T, D) in a ring of films."""
+    half = descriptors.shape[1] // 2
+    apart = (np.roll(descriptors, -1, 0)[:, :half] - descriptors[:, half:]).reshape(-1, descriptors.shape[-1])
+    return apart.T @ apart / len(apart) / 2
 
 
 def poses_of(weights: Array, rotations: Array, landmarks: Array) -> Array:
-    """(N * T, K) what a pose is: weights and turns, turns squared, place and size in the crop, each of unit spread."""
+    """(N * T, K) what a pose is, place and size in the crop included, each of unit spread."""
     coefficients = coefficients_of(weights, rotations).reshape(-1, 58)
+    return np.concatenate([turned_poses(coefficients), place_of(landmarks)], 1)
+
+
+def turned_poses(coefficients: Array) -> Array:
+    """Coefficients (M, 58) and turns squared, each of unit spread."""
+    return _unit(np.concatenate([coefficients, coefficients[:, 52:] ** 2], 1))
+
+
+def place_of(landmarks: Array) -> Array:
+    """Where a face is in its crop and how large, (N * T, 3), each of unit spread: landmarks (N, T, 478, 2)."""
     marks = landmarks[:, :, _MARKS].astype(np.float32).reshape(-1, len(_MARKS), 2)
     middle = marks.mean(1)
     size = np.sqrt(np.square(marks - middle[:, None]).sum((1, 2)))[:, None]
-    parts = np.concatenate([coefficients, coefficients[:, 52:] ** 2, middle, size], 1)
-    return (parts - parts.mean(0)) / (parts.std(0) + 0.05)
+    return _unit(np.concatenate([middle, size], 1))
+
+
+def _unit(values: Array) -> Array:
+    return (values - values.mean(0)) / (values.std(0) + 0.05)
 
 
 def narrowed(state: dict[str, torch.Tensor], directions: Array, x: Array, config: Any) -> dict[str, torch.Tensor]:
@@ -60,12 +77,12 @@ def narrowed(state: dict[str, torch.Tensor], directions: Array, x: Array, config
     out = dict(state)
     out["embedder.pose_encoder.head.2.weight"] = kept @ state["embedder.pose_encoder.head.2.weight"]
     out["embedder.pose_encoder.head.2.bias"] = kept @ (state["embedder.pose_encoder.head.2.bias"] - mean)
-    for name in _READERS:
-        weight = f"{name}.weight_orig" if "projector" in name else f"{name}.weight"
+    for name in READERS:
+        weight = f"{name}weight_orig" if "projector" in name else f"{name}weight"
         if weight in state:
             who, how = state[weight][:, : config.identity], state[weight][:, config.identity :]
             gain = config.gain if "projector" in name else 1.0
-            out[f"{name}.bias"] = state[f"{name}.bias"] + gain * (how @ mean)
+            out[f"{name}bias"] = state[f"{name}bias"] + gain * (how @ mean)
             out[weight] = torch.cat([who, how @ back], 1)
     out["reader.0.bias"] = state["reader.0.bias"] + state["reader.0.weight"] @ mean
     out["reader.0.weight"] = state["reader.0.weight"] @ back
@@ -88,7 +105,7 @@ def main() -> None:
         truth = poses_of(arrays["weights"], arrays["rotations"], arrays["landmarks"])
     with safe_open(path, "pt") as file:
         step = file.metadata()["step"]
-    run = Run(recipe, len(images))
+    run = Training(recipe, len(images))
     run.load_state_dict({name[4:]: value for name, value in load_file(path).items() if name.startswith("net.")})
     net, rng = Network(run.average.eval()), np.random.default_rng(9)
     behind = np.stack([background(images.shape[2], rng) for _ in range(len(images))])

@@ -1,12 +1,17 @@
 """Meta-train latent-pose reenactment on films of rendered heads.
 
-python -m inference.training.reenactment RECIPE.toml --films DIR --features FILE --out DIR
+python -m inference.training.reenactment RECIPE.toml --films DIR --features FILE --out DIR [--begin FILE]
+    [--set KEY=VALUE ...]
 
 `--films` is what `training.face_films` shot, `--features` what `training.face_features` trained. A sample is a few
 frames of a film that say who somebody is, and one more that is both driver, changed by `reenact.augment`, and target.
 Rendered people can do more than filmed ones: with `twins` the driver is often another person in the same pose, and
 descriptors of twins are held together; with `coefficients` a head on the descriptor learns weights and turns along.
-It resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
+What the original advises can be left out to see what it is for: `--set augmented=false`, `--set net.mask=false` (then
+targets keep their background), a larger `net.pose_width`, and `--set net.pose_encoder='"landmarks"'` with
+`--set net.pose=140`, which learns from the films' true landmarks and is driven by detected ones.
+`--begin` takes over who somebody is and how pictures are made from a network that has learnt it; what makes and
+reads poses begins from nothing. It resumes from the checkpoint in `--out` and stops when a file `cancel` appears there.
 """
 
 from __future__ import annotations
@@ -15,8 +20,7 @@ import argparse
 import copy
 import json
 import time
-import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +32,7 @@ from torch import Tensor, nn
 
 from .. import nets
 from ..core.face_shapes import SHAPES
+from ..core.skeletons import FACE, FACE_70_IN_FACEMESH, MIRROR_137
 from ..nets import latent_pose
 from ..nets.face_features import FaceFeatures
 from ..nets.latent_pose import LatentPose, LatentPoseConfig
@@ -46,17 +51,24 @@ _IMPORTANCE = (
     ("tongue", 0.2), ("eyeLook", 0.5), ("jawOpen", 2.0), ("eyeBlink", 1.5), ("mouthSmile", 1.5), ("mouthPucker", 1.5),
     ("browInnerUp", 1.5),
 )  # fmt: skip
+_OTHER_SIDE = [index - FACE.start for index in MIRROR_137[FACE]]
 _BACKGROUNDS = 256
 _WARM_BATCH = 64
+_LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
+READERS = ("generator.affine_params_projector.0.", "generator.start.", "generator.later.0.")  # of the descriptors
 
 
 @dataclass(frozen=True)
 class Bank:
-    """Films in memory: images (N, T, S, S, 3), masks (N, T, S, S) uint8, coefficients (N, T, 58), and backgrounds."""
+    """Films in memory: images (N, T, S, S, 3), masks (N, T, S, S) uint8, coefficients (N, T, 58), and backgrounds.
+
+    landmarks (N, T, 70, 2) as parts of the side.
+    """
 
     images: Array
     masks: Array
     coefficients: Array
+    landmarks: Array
     backgrounds: Array
 
     def twin(self, film: int, frame: int) -> tuple[int, int]:
@@ -69,7 +81,8 @@ class Batch(NamedTuple):
     """Samples: P people, then their P twins in the same order, who hold the same poses.
 
     identity (B, K, 3, S, S); driver (B, 3, S, S): the target's own frame, changed; truth (B, 3, S, S) times mask
-    (B, 1, S, S); coefficients (B, 58); film (B,).
+    (B, 1, S, S), or before its background where there are no masks to learn; coefficients (B, 58); landmarks
+    (B, 70, 2) of the target; film (B,).
     """
 
     identity: Tensor
@@ -77,10 +90,17 @@ class Batch(NamedTuple):
     truth: Tensor
     mask: Tensor
     coefficients: Tensor
+    landmarks: Tensor
     film: Tensor
 
+    def told(self, net: LatentPose) -> Tensor:
+        """What tells a network the pose: the driver's picture, or its landmarks."""
+        if net.config.pose_encoder == "landmarks":
+            return self.landmarks
+        return self.driver.contiguous(memory_format=torch.channels_last)
 
-class Run(nn.Module):
+
+class Training(nn.Module):
     """All that a checkpoint keeps."""
 
     def __init__(self, recipe: dict[str, Any], films: int) -> None:
@@ -96,13 +116,14 @@ class Run(nn.Module):
 
 
 def load(path: Path, seed: int = 0) -> Bank:
-    """Read films."""
+    """Read films; landmarks are the true ones."""
     with np.load(path, allow_pickle=False) as arrays:
         images, masks = arrays["images"], arrays["masks"]
         coefficients = coefficients_of(arrays["weights"], arrays["rotations"])
+        points = arrays["landmarks"][:, :, FACE_70_IN_FACEMESH].astype(np.float32)
     rng = np.random.default_rng(seed)
     behind = np.stack([background(images.shape[2], rng) for _ in range(_BACKGROUNDS)])
-    return Bank(images, masks, coefficients, behind)
+    return Bank(images, masks, coefficients, (points + 0.5) / images.shape[2], behind)
 
 
 def coefficients_of(weights: Array, rotations: Array) -> Array:
@@ -125,41 +146,63 @@ def background(size: int, rng: np.random.Generator) -> Array:
     return (picture.clip(0, 1) * 255).astype(np.uint8)
 
 
-def draw(
-    bank: Bank, pairs: int, sources: int, rng: np.random.Generator, *, augmented: bool = True, stretched: float = 0.5
-) -> Batch:
-    """Draw twins: of each `sources` frames that say who it is, and one hold-out frame."""
+@dataclass(frozen=True)
+class Drawing:
+    """How samples are drawn: `sources` frames say who it is; drivers are changed, some of them stretched.
+
+    masked: targets are cut out; otherwise all pictures of a sample have one background, which targets keep.
+    """
+
+    sources: int
+    augmented: bool = True
+    stretched: float = 0.5
+    masked: bool = True
+
+    @staticmethod
+    def of(recipe: dict[str, Any], sources: int | None = None) -> Drawing:
+        """What a recipe asks for."""
+        plain = Drawing(recipe["sources"] if sources is None else sources)
+        changes = {name: recipe[name] for name in ("augmented", "stretched") if name in recipe}
+        return replace(plain, **changes, masked=recipe["net"].get("mask", True))
+
+
+def draw(bank: Bank, pairs: int, how: Drawing, rng: np.random.Generator) -> Batch:
+    """Draw twins, each with frames that say who it is and one hold-out frame."""
     samples: list[list[Any]] = [[], []]
     for _ in range(pairs):
         place = int(rng.integers(len(bank.images))), int(rng.integers(bank.images.shape[1]))
         shift, flip = _shift(rng), rng.random() < 0.5
         for side, where in enumerate((place, bank.twin(*place))):
-            sample = _sample(bank, where, sources, shift, rng, stretched=stretched if augmented else None)
+            sample = _sample(bank, where, how, shift, rng)
             samples[side].append(_mirrored_sample(sample) if flip else sample)
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*samples[0], *samples[1], strict=True)]
     pictures = [a.movedim(-1, -3).float().div(255) for a in arrays[:4]]
     return Batch._make([*pictures, *arrays[4:]])
 
 
-def _sample(
-    bank: Bank, place: tuple[int, int], sources: int, shift: Array, rng: np.random.Generator, *,
-    stretched: float | None,
-) -> list[Any]:  # fmt: skip
+def _sample(bank: Bank, place: tuple[int, int], how: Drawing, shift: Array, rng: np.random.Generator) -> list[Any]:
     film, frame = place
     others = [k for k in range(bank.images.shape[1]) if k != frame]
     tone, mask = _tone(rng), _moved(bank.masks[place], shift)
     truth = _toned(_moved(bank.images[place], shift), mask, tone)
-    driver = _before(truth, mask, bank, rng)
+    backgrounds = [_behind(bank, rng) for _ in range(1 + how.sources)]
+    if not how.masked:
+        backgrounds = backgrounds[:1] * len(backgrounds)
+    driver = _before(truth, mask, backgrounds[0])
     who = []
-    for k in rng.choice(others, sources, replace=False):
+    for k, behind in zip(rng.choice(others, how.sources, replace=False), backgrounds[1:], strict=True):
         seen = bank.masks[film, k]
-        who.append(_before(_toned(bank.images[film, k], seen, tone), seen, bank, rng))
-    driver = driver if stretched is None else augment(driver, rng, stretched=stretched)
-    return [np.stack(who), driver, truth, mask[..., None], bank.coefficients[place], film]
+        who.append(_before(_toned(bank.images[film, k], seen, tone), seen, behind))
+    truth = truth if how.masked else driver
+    changing = rng.spawn(1)[0]  # so that the same samples are drawn whether drivers are changed or not
+    driver = augment(driver, changing, stretched=how.stretched) if how.augmented else driver
+    points = (bank.landmarks[place] + shift).astype(np.float32)
+    return [np.stack(who), driver, truth, mask[..., None], bank.coefficients[place], points, film]
 
 
 def _mirrored_sample(sample: list[Any]) -> list[Any]:
-    return [*(np.flip(picture, -2) for picture in sample[:4]), mirrored(sample[4]), sample[5]]
+    points = sample[5][_OTHER_SIDE] * [-1, 1] + [1, 0]
+    return [*(np.flip(p, -2) for p in sample[:4]), mirrored(sample[4]), points.astype(np.float32), sample[6]]
 
 
 def mirrored(values: Array) -> Array:
@@ -196,37 +239,71 @@ def _moved(picture: Array, shift: Array) -> Array:
     return cv2.warpAffine(picture, matrix, picture.shape[:2], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _before(image: Array, mask: Array, bank: Bank, rng: np.random.Generator) -> Array:
-    """A picture that was multiplied by its mask, before some background."""
+def _behind(bank: Bank, rng: np.random.Generator) -> Array:
     behind = bank.backgrounds[rng.integers(len(bank.backgrounds))]
-    behind = np.rot90(behind, rng.integers(4)) if rng.random() < 0.8 else np.zeros_like(behind)
+    return np.rot90(behind, rng.integers(4)) if rng.random() < 0.8 else np.zeros_like(behind)
+
+
+def _before(image: Array, mask: Array, behind: Array) -> Array:
+    """A picture that was multiplied by its mask, before a background."""
     return (image + behind * (1 - mask[..., None] / 255.0)).astype(np.uint8)
 
 
-def train(recipe: dict[str, Any], films: Path, features: FaceFeatures, job: script.Run) -> LatentPose:
-    """Train, or go on where a run was stopped; gives the average."""
+@torch.no_grad()
+def take_over(net: LatentPose, learnt: LatentPose, drivers: Tensor, told: Tensor) -> None:
+    """Take the identity encoder and the generator of another network of the same widths.
+
+    The generator is told of the new descriptor what of the former one it explains linearly.
+
+    Args:
+        drivers: (B, 3, S, S) pictures that the other network reads; told: what `net` reads of the same (`Batch.told`).
+    """
+    own, identity = net.state_dict(), net.config.identity
+    new, old = net.eval().embedder.pose(told), learnt.eval().embedder.pose(drivers)
+    rows = torch.cat([new, torch.ones(len(new), 1)], 1)
+    limit = 1e-3 * len(new) * new.var(0).mean() * torch.eye(rows.shape[1])
+    limit[-1, -1] = 0.0
+    back = torch.linalg.solve(rows.T @ rows + limit, rows.T @ old).T  # (former D, D + 1)
+    for name, value in learnt.state_dict().items():
+        if name.startswith(("embedder.pose_encoder.", "reader.")) or name.endswith(("weight_u", "weight_v")):
+            continue  # singular vectors: what is limited finds its own
+        if name.startswith(READERS) and "weight" in name:
+            how = value[:, identity:]
+            own[name].copy_(torch.cat([value[:, :identity], how @ back[:, :-1]], 1))
+            gain = net.config.gain if "projector" in name else 1.0
+            bias = name.replace("weight_orig", "bias").replace("weight", "bias")
+            own[bias].copy_(learnt.state_dict()[bias] + gain * (how @ back[:, -1]))
+        elif not name.startswith(READERS):
+            own[name].copy_(value[: len(own[name])])  # the last layer may have one channel less, for no mask
+
+
+def train(
+    recipe: dict[str, Any], films: Path, features: FaceFeatures, job: script.Run, *, learnt: LatentPose | None = None
+) -> LatentPose:
+    """Train, from `learnt` on (see `take_over`), or go on where a run was stopped; gives the average."""
     torch.manual_seed(recipe["seed"])
     bank, held = load(films / "films.npz"), load(films / "held_out.npz")
-    run, steps = Run(recipe, len(bank.images)), recipe["steps"]
+    run, steps = Training(recipe, len(bank.images)), recipe["steps"]
     beta = recipe["beta"]
     made = torch.optim.Adam(run.net.parameters(), recipe["lr"], (beta, 0.999))
     told = torch.optim.Adam(run.discriminator.parameters(), recipe["lr_discriminator"], (0.0, 0.999), 1e-5)
     step = restore(job.out, run, made, told)
     rng = np.random.default_rng([recipe["seed"], step])
+    whole, pose_alone = Drawing.of(recipe), Drawing.of(recipe, sources=1)
     if step == 0:
         _warm_up(run.net, bank, recipe, rng)
+        if learnt is not None:
+            seen = draw(bank, _LOOKED_AT // 2, pose_alone, rng)
+            take_over(run.net, learnt, seen.driver, seen.told(run.net))
         run.average.load_state_dict(run.net.state_dict())
     began = saved = time.monotonic()
     running: dict[str, float] = {}
-    changes = {"augmented": recipe.get("augmented", True), "stretched": recipe.get("stretched", 0.5)}
     while job.goes_on(step, steps):
         rate = min(1.0, (step + 1) / recipe["warmup"], (steps - step) / recipe["cooldown"])
         for group in made.param_groups:
             group["lr"] = recipe["lr"] * rate
-        batch = draw(bank, recipe["batch"] // 2, recipe["sources"], rng, **changes)
-        more = None
-        if recipe["poses"]:
-            more = draw(bank, recipe["poses"] // 2, 1, rng, **changes)
+        batch = draw(bank, recipe["batch"] // 2, whole, rng)
+        more = draw(bank, recipe["poses"] // 2, pose_alone, rng) if recipe["poses"] else None
         against = step >= recipe["adversarial_after"]
         for name, value in _step(run, features, batch, recipe, (made, told), against=against, more=more).items():
             running[name] = running.get(name, 0.0) + value
@@ -250,12 +327,13 @@ def _warm_up(net: LatentPose, bank: Bank, recipe: dict[str, Any], rng: np.random
     if not recipe["warm_up"]:
         return
     parts = [*net.embedder.pose_encoder.parameters(), *net.reader.parameters()]
-    optimiser = torch.optim.Adam(parts, 2 * recipe["lr"])
+    fastest = recipe.get("lr_warm_up", 2 * recipe["lr"])
+    optimiser = torch.optim.Adam(parts, fastest)
     for step in range(recipe["warm_up"]):
-        batch = draw(bank, _WARM_BATCH // 2, 1, rng, augmented=recipe.get("augmented", True))
+        batch = draw(bank, _WARM_BATCH // 2, Drawing.of(recipe, sources=1), rng)
         _, found = _read(net.train(), batch, recipe["weights"])
         for group in optimiser.param_groups:
-            group["lr"] = 2 * recipe["lr"] * min(1.0, (step + 1) / 20, (recipe["warm_up"] - step) / 200)
+            group["lr"] = fastest * min(1.0, (step + 1) / 20, (recipe["warm_up"] - step) / 200)
         optimiser.zero_grad()
         torch.stack([recipe["weights"][name] * value for name, value in found.items()]).sum().backward()
         optimiser.step()
@@ -265,7 +343,7 @@ def _warm_up(net: LatentPose, bank: Bank, recipe: dict[str, Any], rng: np.random
 
 def _read(net: LatentPose, batch: Batch, weights: dict[str, float]) -> tuple[Tensor, dict[str, Tensor]]:
     """Descriptors (B, D), and how far they are from telling poses, and those of twins from each other."""
-    pose, found = net.embedder.pose(batch.driver.contiguous(memory_format=torch.channels_last)), {}
+    pose, found = net.embedder.pose(batch.told(net)), {}
     if weights["coefficients"]:
         off = (net.reader(pose) - batch.coefficients) * _importance()
         found["coefficients"] = off.square().sum(1).mean()
@@ -276,7 +354,7 @@ def _read(net: LatentPose, batch: Batch, weights: dict[str, float]) -> tuple[Ten
 
 
 def _step(
-    run: Run, features: FaceFeatures, batch: Batch, recipe: dict[str, Any],
+    run: Training, features: FaceFeatures, batch: Batch, recipe: dict[str, Any],
     optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer], *, against: bool, more: Batch | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """One step of the generator and, late, one of the discriminator on the same pictures; gives the losses.
@@ -338,12 +416,13 @@ def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
         mine.copy_(theirs)
 
 
-def _left_out(held: Bank, count: int, rng: np.random.Generator) -> Batch:
+def _left_out(held: Bank, count: int, rng: np.random.Generator, *, masked: bool) -> Batch:
     """Frames of people left out, each driven by itself."""
     films, frames = (rng.integers(most, size=count) for most in held.images.shape[:2])
     still = np.zeros(2)
     places = zip(films.tolist(), frames.tolist(), strict=True)
-    rows = [_sample(held, place, 4, still, rng, stretched=None) for place in places]
+    how = Drawing(4, augmented=False, masked=masked)
+    rows = [_sample(held, place, how, still, rng) for place in places]
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)]
     return Batch._make([*(a.movedim(-1, -3).float().div(255) for a in arrays[:4]), *arrays[4:]])
 
@@ -352,9 +431,9 @@ def _left_out(held: Bank, count: int, rng: np.random.Generator) -> Batch:
 def measure(net: LatentPose, held: Bank) -> dict[str, float]:
     """Of people left out: L1 of driven pictures by their own and by others' frames, and R2 of coefficients."""
     rng, net = np.random.default_rng(1), net.eval()
-    batch = _left_out(held, 64, rng)
-    found = net(batch.identity, batch.driver)
-    read = net.reader(net.embedder.pose(batch.driver)) if net.config.coefficients else batch.coefficients
+    batch = _left_out(held, 64, rng, masked=net.config.mask)
+    found = net(batch.identity, batch.told(net))
+    read = net.reader(net.embedder.pose(batch.told(net))) if net.config.coefficients else batch.coefficients
     off, spread = (read - batch.coefficients).square().mean(0), batch.coefficients.var(0)
     names = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "browInnerUp")
     scores = {f"r2_{n}": 1 - off[SHAPES.index(n)] / spread[SHAPES.index(n)].clamp_min(1e-6) for n in names}
@@ -367,9 +446,9 @@ def measure(net: LatentPose, held: Bank) -> dict[str, float]:
 def _show(path: Path, net: LatentPose, held: Bank) -> None:
     """Write a picture: who, driver, made, true, of people left out; and driven by others."""
     rng, net = np.random.default_rng(2), net.eval()
-    batch = _left_out(held, 10, rng)
-    made = net(batch.identity, batch.driver).rgb
-    crossed = net(batch.identity, batch.driver.roll(1, 0)).rgb
+    batch = _left_out(held, 10, rng, masked=net.config.mask)
+    made = net(batch.identity, batch.told(net)).rgb
+    crossed = net(batch.identity, batch.told(net).roll(1, 0)).rgb
     rows = [batch.identity[:, 0], batch.driver, made, batch.truth, batch.driver.roll(1, 0), crossed]
     sheet = torch.cat([torch.cat(list(row), -1) for row in rows], -2).clamp(0, 1).permute(1, 2, 0).numpy()
     cv2.imwrite(str(path), (sheet[..., ::-1] * 255).astype(np.uint8))
@@ -394,14 +473,18 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--films", type=Path, required=True)
     parser.add_argument("--features", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, help="the weights of a network that makes pictures already")
+    script.add_changes(parser)
     script.work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, job: script.Run) -> None:
     features = nets.load(options.features)
     assert isinstance(features, FaceFeatures)
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    train(recipe, options.films, features.requires_grad_(False), job)
+    learnt = nets.load(options.begin) if options.begin else None
+    assert learnt is None or isinstance(learnt, LatentPose)
+    recipe = script.read_recipe(options.recipe, options.set)
+    train(recipe, options.films, features.requires_grad_(False), job, learnt=learnt)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import argparse
 import logging
 import signal
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +72,20 @@ def make_parser(text: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="what comes out; also where the job folder is")
     return parser
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Let values be given in place of a recipe's: see `read_recipe`."""
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="net.pose=16, in place of ...")
+
+
+def read_recipe(path: Path, changes: Sequence[str] = ()) -> dict[str, Any]:
+    """Read a recipe; `changes` are lines of TOML whose values take the place of its own."""
+    recipe = tomllib.loads(path.read_text(encoding="utf-8"))
+    for change in changes:
+        for name, value in tomllib.loads(change).items():
+            recipe[name] = {**recipe[name], **value} if isinstance(value, dict) else value
+    return recipe
 
 
 def work_as_job(

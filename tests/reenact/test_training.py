@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from understudy.tests.motion.roads import Road
+from understudy.tests.reenact import clips
 
+from inference.bench.reenact_measures import retrieval
+from inference.core.artifacts import PoseDescriptors
 from inference.core.face_shapes import SHAPES
 from inference.nets.face_features import FaceFeatures, FeaturesConfig
 from inference.nets.latent_pose import LatentPose, LatentPoseConfig
+from inference.protocol.requests import ReenactRequest
 from inference.reenact import losses
-from inference.training import face_films, narrow_pose, reenactment
-from inference.training.reenactment import Bank, coefficients_of, draw, mirrored
-from inference.training.script import Run
+from inference.reenact.network import load
+from inference.training import face_films, narrow_pose, reenactment, weigh_pose
+from inference.training.reenactment import Bank, Drawing, coefficients_of, draw, mirrored
+from inference.training.script import Run, read_recipe
 
 RECIPE = {
     "seed": 1, "steps": 4, "warm_up": 2, "batch": 4, "poses": 6, "sources": 2, "lr": 1e-3, "beta": 0.9, "warmup": 2,
@@ -70,7 +81,7 @@ def test_twins_hold_the_same_pose_and_are_of_other_people(bank: Bank) -> None:
             other, there = bank.twin(film, frame)
             assert other != film and bank.twin(other, there) == (film, frame)
             assert np.array_equal(bank.coefficients[film, frame], bank.coefficients[other, there])
-    batch = draw(bank, 5, 3, np.random.default_rng(1))
+    batch = draw(bank, 5, Drawing(3), np.random.default_rng(1))
     assert batch.identity.shape == (10, 3, 3, 32, 32) and batch.driver.shape == (10, 3, 32, 32)
     assert torch.equal(batch.coefficients[:5], batch.coefficients[5:])
     assert (batch.film[:5] != batch.film[5:]).all()
@@ -103,6 +114,91 @@ def test_training_lowers_its_losses_and_goes_on_where_it_stopped(folder: Path, t
         assert torch.equal(mine, theirs), "a finished run takes no further step"
     on = reenactment.train({**RECIPE, "steps": 6}, folder, features, Run(tmp_path))
     assert any(not torch.equal(a, b) for a, b in zip(on.state_dict().values(), net.state_dict().values(), strict=True))
+
+
+@pytest.fixture(scope="module")
+def by_landmarks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A keypoint-driven network after a step, its generator begun from one that is driven by pictures."""
+    out = tmp_path_factory.mktemp("landmarks")
+    changes = ['net.pose_encoder="landmarks"', "net.pose=140", "net.pose_size=256", "net.mask=false"]
+    changes += ["net.spectral=false", "steps=1", "poses=0", "warm_up=1"]
+    recipe = out / "recipe.toml"
+    recipe.write_text("\n".join(written(RECIPE)))
+    features = FaceFeatures(FeaturesConfig((4, 8))).eval().requires_grad_(False)
+    learnt = LatentPose(LatentPoseConfig(**{**RECIPE["net"], "hidden": 512, "spectral": False}))  # type: ignore[arg-type]
+    reenactment.train(read_recipe(recipe, changes), folder, features, Run(out), learnt=learnt)
+    return out / "reenactment.safetensors"
+
+
+def written(values: dict[str, Any]) -> list[str]:
+    """Lines of TOML."""
+    plain = [f"{name} = {json.dumps(value)}" for name, value in values.items() if not isinstance(value, dict)]
+    inner = [(name, value) for name, value in values.items() if isinstance(value, dict)]
+    return [*plain, *(line for name, value in inner for line in (f"[{name}]", *written(value)))]
+
+
+def test_a_keypoint_driven_network_learns_is_saved_and_drives_frames(by_landmarks: Path) -> None:
+    net = load(by_landmarks)
+    assert net.net.config.pose_encoder == "landmarks" and not net.net.config.mask
+    shown = np.stack([clips.face(turned, (160, 160)) for turned in (-10, 10)])
+    nobody = np.full((1, 160, 160, 3), 90, np.uint8)
+    poses = net.pose(np.concatenate([shown, nobody]))
+    assert np.isnan(poses[2]).all(), "nobody's landmarks are not known"
+    eyes = poses[:2].reshape(2, 70, 2)[:, 68:]
+    assert np.abs(eyes[..., 0].mean(1)).max() < 0.2, "landmarks are about the middle of the picture"
+    across = eyes[:, 1] - eyes[:, 0]
+    tilts = np.arctan(across[:, 1] / across[:, 0])
+    assert 0.2 < abs(tilts[0] - tilts[1]) < 0.5, "they turn as the picture does, by 20 degrees"
+    rgb, alpha = net.frame(net.identity(shown), poses[:2])
+    assert rgb.shape == (2, 32, 32, 3) and np.abs(rgb[0] - rgb[1]).max() > 0 and (alpha == 1).all()
+
+
+def test_a_film_drives_a_keypoint_driven_network_and_frames_without_a_face_are_held(
+    by_landmarks: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(clips.face()).save(tmp_path / "ada.png")
+    clips.film(tmp_path / "driver.mp4", [0, 5, None, -5])
+    road, request = Road(tmp_path / "job"), {"driver": tmp_path / "driver.mp4", "network": by_landmarks, "movie": False}
+    assert road.run(ReenactRequest(source=(tmp_path / "ada.png",), iterations=0, **request)) == 0, road.message
+    assert len(list((road.folder.artifacts / "frames").iterdir())) == 4
+    driven = PoseDescriptors.load(road.folder.artifacts / "driver.npz")
+    assert np.isfinite(driven.descriptors).all() and driven.seen[:2].all() and not driven.seen[2]
+    assert np.array_equal(driven.descriptors[2], driven.descriptors[1])
+    fitted = Road(tmp_path / "fitted")
+    assert fitted.run(ReenactRequest(source=(tmp_path / "ada.png",), iterations=1, **request)) != 0
+    assert "cannot be fitted" in fitted.message
+
+
+def test_what_another_network_has_learnt_is_taken_over_as_far_as_the_new_descriptor_tells_it() -> None:
+    changes = {"gain": 10.0, "dense": 16, "hidden": 40, "spectral": False}
+    config = LatentPoseConfig(**{**RECIPE["net"], **changes})  # type: ignore[arg-type]
+    torch.manual_seed(8)
+    learnt, net = LatentPose(config), LatentPose(replace(config, pose=14))
+    torch.nn.init.normal_(learnt.generator.start.weight, std=0.1)
+    encoder = copy.deepcopy(learnt.embedder.pose_encoder.state_dict())
+    last = {"head.2.weight": torch.randn(14, 12) @ encoder["head.2.weight"], "head.2.bias": torch.randn(14)}
+    net.embedder.pose_encoder.load_state_dict({**encoder, **last})  # says the same in other numbers
+    images, who = torch.rand(60, 3, 32, 32), torch.randn(60, 24)
+    reenactment.take_over(net, learnt, images, images)
+    with torch.no_grad():
+        wanted = learnt.eval().generator(who, learnt.embedder.pose(images)).rgb
+        found = net.eval().generator(who, net.embedder.pose(images)).rgb
+    assert wanted.std(0).mean() > 0.01 and (found - wanted).abs().mean() < 0.1 * wanted.std(0).mean()
+
+
+def test_without_masks_all_pictures_of_a_sample_have_one_background(bank: Bank) -> None:
+    batch = draw(bank, 4, Drawing(2, augmented=False, masked=False), np.random.default_rng(3))
+    assert torch.equal(batch.truth, batch.driver)
+    behind = batch.driver[..., :2, :]  # above everybody
+    for k in range(2):
+        assert torch.equal(batch.identity[:, k, :, :2], behind)
+    assert behind.max() > 0
+
+
+def test_the_same_samples_are_drawn_whether_drivers_are_changed_or_not(bank: Bank) -> None:
+    changed, plain = (draw(bank, 4, Drawing(2, augmented=way), np.random.default_rng(3)) for way in (True, False))
+    assert torch.equal(changed.truth, plain.truth) and torch.equal(changed.identity, plain.identity)
+    assert not torch.equal(changed.driver, plain.driver)
 
 
 def test_losses_are_least_for_the_truth() -> None:
@@ -161,6 +257,24 @@ def test_a_descriptor_in_other_directions_tells_the_generator_the_same() -> None
         assert not torch.allclose(poses, found, atol=1e-2)
         assert torch.allclose(other.generator(who, poses).rgb, net.generator(who, found).rgb, atol=2e-3)
         assert torch.allclose(other.reader(poses), net.reader(found), atol=1e-3)
+
+
+def test_weighed_descriptors_are_near_in_the_same_pose_wherever_the_face_is_in_the_crop() -> None:
+    rng = np.random.default_rng(9)
+    poses, places = rng.normal(size=(200, 4, 2)), rng.normal(size=(200, 4, 2))
+    ring = [np.concatenate([one, np.roll(one, -1, 0)], 1) for one in (poses, places)]
+    people = np.broadcast_to(rng.normal(size=(200, 1, 2)), (200, 8, 2))
+    mixing = rng.normal(size=(6, 6))
+    found = np.concatenate([ring[0], 3 * ring[1], 0.2 * people], -1) @ mixing
+    truths = [one.reshape(-1, 2) for one in ring]
+    weighing = weigh_pose.weigh(found, *truths)
+    assert weighing.shares[1] > 0.9 and weighing.shares[2] < 0.1, "two of six directions are pose"
+    asked = np.concatenate([rng.normal(size=(20, 2))] * 2), 3 * rng.normal(size=(40, 2)), 0.2 * rng.normal(size=(40, 2))
+    before = np.concatenate(asked, 1) @ mixing
+    after = before @ weighing.directions
+    same = [retrieval(values.reshape(2, 20, -1)) for values in (before, after)]
+    assert same[0] < 0.5 and same[1] > 0.9
+    assert np.linalg.matrix_rank(weighing.directions) == 6, "nothing is lost"
 
 
 def test_directions_that_poses_explain_come_before_those_of_people() -> None:
