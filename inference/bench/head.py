@@ -1,9 +1,10 @@
 """Figures of heads from photos: people left out, by the protocol of H3DS, against simpler ways and other priors.
 
 python -m inference bench head --data DIR [--people N] [--compare NAME=FILE ...] [--keep DIR] [--out FILE]
+python -m inference bench head --data DIR --only priors --quality draft --compare NAME=FILE ... --figure FILE
 
 `--compare` adds other priors (files that training.multi_neus wrote); `--keep` keeps each measured fit, so that a run
-that was stopped goes on where it was.
+that was stopped goes on where it was; `--figure` draws PSNR against rank.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ class Shot:
 class Kept:
     """Results by name, in memory and in a file."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.path = folder / "head.json" if folder else None
+    def __init__(self, folder: Path | None, quality: str) -> None:
+        self.path = folder / f"head_{quality}.json" if folder else None
         self.rows: dict[str, Any] = {}
         if self.path and self.path.exists():
             self.rows = json.loads(self.path.read_text(encoding="utf-8"))
@@ -80,10 +81,10 @@ class Kept:
 
 
 class Studio:
-    """The people left out."""
+    """The people left out, and how heads are fitted to photos of them."""
 
-    def __init__(self, data: Path) -> None:
-        self.data = data
+    def __init__(self, data: Path, settings: FitSettings) -> None:
+        self.data, self.settings = data, settings
         self.met: dict[str, Person] = {}
 
     def person(self, name: str) -> Person:
@@ -114,19 +115,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--sides", type=int, default=2, help="of each: also from left, right and in three photos")
     parser.add_argument("--few", type=int, default=2, help="of each: for the other priors and a single scene")
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--quality", choices=("draft", "default", "high"), default="default")
+    parser.add_argument("--only", choices=("accuracy", "priors", "speed"), help="this table alone")
+    parser.add_argument(
+        "--figure", type=Path, help="PNG: PSNR after both stages against the rank of priors that are called 'rank N'"
+    )
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    kept, studio, prior = Kept(options.keep), Studio(options.data), load_prior()
-    others = dict(item.split("=", 1) for item in options.compare)
-    tables = [
-        accuracy(studio, prior, kept, options.people, options.sides),
-        simpler(studio, prior, kept, options.people, options.few),
-        priors(studio, {name: Path(file) for name, file in others.items()}, kept, options.few),
-        speed(studio, prior, kept),
-    ]
-    write(tables, options.out)
+    kept, studio = Kept(options.keep, options.quality), Studio(options.data, FitSettings.of(options.quality))
+    prior, others = load_prior(), {n: Path(f) for n, f in (item.split("=", 1) for item in options.compare)}
+    made: dict[str, Callable[[], Table]] = {
+        "accuracy": lambda: accuracy(studio, prior, kept, options.people, options.sides),
+        "simpler": lambda: simpler(studio, prior, kept, options.people, options.few),
+        "priors": lambda: priors(studio, others, kept, options.few, options.figure),
+        "speed": lambda: speed(studio, prior, kept),
+    }
+    write([make() for name, make in made.items() if options.only in (None, name)], options.out)
     return 0
 
 
@@ -139,8 +145,11 @@ def accuracy(studio: Studio, prior: Prior, kept: Kept, people: int, sides: int) 
     for view, goal in (("front", "0.6 / 0.75"), ("left", "0.6 / 0.75"), ("right", "0.6 / 0.75"), ("three", "0.45")):
         for group, names in groups.items():
             count = people if view == "front" else sides
-            rows = [kept.get(f"{name} {view}", lambda n=name, v=view: _measured(studio, prior, n, v))
-                    for name in names[:count]]  # fmt: skip
+            rows = [
+                kept.get(f"{name} {view}", lambda n=name, v=view: _measured(studio, prior, n, v))
+                | {"average": _averaged(studio, prior, kept, name)}
+                for name in names[:count]
+            ]
             if rows:
                 table.add(f"{len(rows)} {group}", view, *_means(rows), goal)
     return table
@@ -156,17 +165,22 @@ def _means(rows: list[dict[str, Any]]) -> tuple[Any, ...]:
 def _measured(studio: Studio, prior: Prior, name: str, view: str) -> dict[str, Any]:
     """Fit one person; scores of both stages, times, and pictures from where nobody stood."""
     shot = studio.shot(name, view)
-    fitting = begin(shot.photos, prior, FitSettings())
+    fitting = begin(shot.photos, prior, studio.settings)
     began = time.monotonic()
     fitting.first()
     first, middle = fitting.result(), time.monotonic()
     fitting.second()
     second, end = fitting.result(), time.monotonic()
     return {
-        "average": score(shot.person, average_head(prior)), "first": score(shot.person, head_of(first)),
-        "second": score(shot.person, head_of(second)), "seconds": [middle - began, end - middle],
+        "first": score(shot.person, head_of(first)), "second": score(shot.person, head_of(second)),
+        "seconds": [middle - began, end - middle],
         "psnr": [novel_psnr(shot, first), novel_psnr(shot, second)], "figures": second.figures,
     }  # fmt: skip
+
+
+def _averaged(studio: Studio, prior: Prior, kept: Kept, name: str) -> Score:
+    """The average head against a person, whom photos do not change."""
+    return kept.get(f"the average head: {name}", lambda: score(studio.person(name), average_head(prior)))
 
 
 def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Fitting:
@@ -207,12 +221,13 @@ def simpler(studio: Studio, prior: Prior, kept: Kept, people: int, few: int) -> 
     title = "The same by simpler ways, one frontal photo: mean distance, mm (face / head)"
     table = Table(title, ("way", "avatars", "head model"))
     ways: dict[str, tuple[int, Callable[[Shot], Score]]] = {
-        "the average head": (people, lambda shot: score(shot.person, average_head(prior))),
         "the nearest training head": (people, lambda shot: score(shot.person, _nearest_head(shot, prior))),
         "the template, fitted to face points": (people, lambda shot: score(shot.person, _template_head(shot, prior))),
         "the prior, fitted to face points": (people, lambda shot: score(shot.person, _pointed_head(shot, prior))),
         "one scene alone (NeuS)": (few, lambda shot: score(shot.person, _lone_head(shot, prior))),
     }
+    rows = [[_averaged(studio, prior, kept, name) for name in names[:people]] for names in (_AVATARS, _DRAWN)]
+    table.add("the average head", *(_text(np.array(row)) for row in rows))
     for way, (count, measure) in ways.items():
         cells = []
         for names in (_AVATARS, _DRAWN):
@@ -273,19 +288,52 @@ def _lone_head(shot: Shot, prior: Prior) -> Predicted:
     return mesh_of(fitted.field, place(shot.photos, prior.shape).face)
 
 
-def priors(studio: Studio, files: dict[str, Path], kept: Kept, few: int) -> Table:
+def priors(studio: Studio, files: dict[str, Path], kept: Kept, few: int, figure: Path | None = None) -> Table:
     """Other priors under the same fit, and pictures from other sides after each stage (figure 17 of the thesis)."""
     title = "Priors, one frontal photo: distances in mm (face / head), and PSNR of pictures from 25 and 60 degrees, dB"
-    table = Table(title, ("prior", "face / head", "PSNR after stage 1", "after stage 2"))
-    known = load_prior()
+    columns = ("prior", "of each scene: SDF, colour", "people", "face / head after stage 1", "after stage 2",
+               "PSNR after stage 1", "after stage 2")  # fmt: skip
+    table, known, ranks = Table(title, columns), load_prior(), {}
     for name, file in {"published": None, **files}.items():
-        rows = []
+        prior, rows = _read(file, known), []
         for person in (*_AVATARS[:few], *_DRAWN[:few]):
             key = f"{person} front" if file is None else f"{name}: {person} front"
-            rows.append(kept.get(key, lambda p=person, f=file: _measured(studio, _read(f, known), p, "front")))
-        table.add(name, _text(np.array([row["second"] for row in rows])),
-                  *(float(np.mean([row["psnr"][k] for row in rows])) for k in (0, 1)))  # fmt: skip
+            rows.append(kept.get(key, lambda p=person, k=prior: _measured(studio, k, p, "front")))
+        shape = prior.net.config
+        psnr = [float(np.mean([row["psnr"][k] for row in rows])) for k in (0, 1)]
+        own = ", ".join("".join(f"{net}{i}" for i in layers) for net, layers in (("S", shape.sdf), ("C", shape.color)))
+        table.add(name, own, shape.scenes, *(_text(np.array([row[stage] for row in rows]))
+                                             for stage in ("first", "second")), *psnr)  # fmt: skip
+        ranks[name] = (shape.rank if shape.kind == "low-rank" else None, psnr)
+    if figure:
+        plot(ranks, figure)
     return table
+
+
+def plot(ranks: dict[str, tuple[int | None, list[float]]], file: Path) -> None:
+    """Draw PSNR (after stage 1, 2) of priors against their ranks; those called "rank N" are a line, others levels."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.0, 4.2))
+    line = {rank: psnr for name, (rank, psnr) in ranks.items() if rank is not None and name.startswith("rank ")}
+    others = {name: psnr for name, (_, psnr) in ranks.items() if not name.startswith("rank ") and name != "published"}
+    for stage, style in enumerate(("--", "-")):
+        axes.plot(list(line), [psnr[stage] for psnr in line.values()], style, color="C0", marker="o", markersize=4,
+                  label=f"low-rank, after stage {stage + 1}")  # fmt: skip
+        for number, (name, psnr) in enumerate(others.items()):
+            axes.axhline(psnr[stage], linestyle=style, color=f"C{number + 1}", linewidth=1.0,
+                         label=name if stage else None)  # fmt: skip
+    axes.set(xlabel="rank", ylabel="PSNR from 25 and 60 degrees (dB)", xscale="log")
+    axes.set_xticks(list(line), labels=[str(rank) for rank in line])
+    axes.minorticks_off()
+    axes.grid(visible=True, color="0.92")
+    axes.legend(frameon=False, fontsize="small", ncols=2)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    pyplot.close(figure)
 
 
 def _read(file: Path | None, known: Prior) -> Prior:

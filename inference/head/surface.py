@@ -198,12 +198,17 @@ class Fitting:
         self.figures["psnr_first"] = self._psnr(fixed(self.prior.field(self.z, self.tint)))
         self.save()
 
-    def _pictures(self, field: Field, grid: Grid, worst: float = math.inf) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour, mask and eikonal losses of some rays; no ray's mask counts more than `worst`."""
+    def _pictures(
+        self, field: Field, grid: Grid, worst: float = math.inf, *, moves: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour, mask and eikonal losses of some rays; no ray's mask counts more than `worst`.
+
+        moves: whether colours move the surface.
+        """
         which = self.views.drawn(self.settings.rays, self.g)
         origins, directions = self.views.rays(which)
         mask, wanted = self.views.masks[which], self.views.colors[which]
-        a, seen, missed = look(field, grid, origins, directions, mask)
+        a, seen, missed = look(field, grid, origins, directions, mask, moves=moves)
         inside = (mask[a] > 0.9).float()[:, None]
         color = ((seen.color - wanted[a]).abs() * inside).sum() / (inside.sum() + 1e-5) / 3
         return color, missed.clamp_max(worst).sum() / len(which), seen.eikonal
@@ -235,6 +240,7 @@ class Fitting:
         )
         points, wanted, weight = self._anchors(before)
         grid, best, worse = None, -math.inf, 0
+        many = len(self.views.photos) > 1  # the colours of one photo say nothing of how deep they lie
         last = s.first + s.second
         while self.at < last:
             part = (self.at - s.first) / s.second
@@ -243,7 +249,7 @@ class Fitting:
             field = net.field(0)
             if grid is None or self.at % 20 == 0:
                 grid = Grid.of(fixed(field), 48)
-            color, mask, eikonal = self._pictures(field, grid)
+            color, mask, eikonal = self._pictures(field, grid, moves=many)
             some = torch.randint(0, len(points), (1500,), generator=self.g)
             away = ((field.distance(points[some])[0][:, 0] - wanted[some]).abs() * weight[some]).mean()
             loss = color + mask + 0.1 * eikonal + s.held * away

@@ -21,13 +21,17 @@ _STEEP = 40.0  # of the sphere's unit: how a ray's nearest distance becomes the 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """How rays are sampled: `uniform` depths, then `rounds` that add `fine` in all; `outside` for a background."""
+    """How rays are sampled: `uniform` depths, then `rounds` that add `fine` in all; `outside` for a background.
+
+    moves: whether what is seen has a gradient by the surface, or by features and colours alone.
+    """
 
     uniform: int = 64
     fine: int = 64
     rounds: int = 4
     outside: int = 32
     jitter: bool = True
+    moves: bool = True
 
 
 class Rendered(NamedTuple):
@@ -138,7 +142,9 @@ def render(
     rays, sections = depths.shape
     points = (origins[:, None] + directions[:, None] * middles[..., None]).flatten(0, 1)
     looked = directions[:, None].expand(-1, sections, -1).flatten(0, 1)
-    distance, gradient, features = field.surface(points, create_graph=torch.is_grad_enabled())
+    distance, gradient, features = field.surface(points, create_graph=config.moves and torch.is_grad_enabled())
+    if not config.moves:
+        distance, gradient = distance.detach(), gradient.detach()
     color = field.radiance(points, gradient, looked, features).view(rays, sections, 3)
     towards = (looked * gradient).sum(-1, keepdim=True)
     slope = -(functional.relu(-towards * 0.5 + 0.5) * (1.0 - cosine) + functional.relu(-towards) * cosine)
@@ -268,11 +274,14 @@ class Looked(NamedTuple):
     missed: Tensor
 
 
-def look(field: Field, grid: Grid, origins: Tensor, directions: Tensor, mask: Tensor) -> Looked:
-    """Render R rays about the surface and hold them against their masks (R,) in [0, 1]."""
+def look(field: Field, grid: Grid, origins: Tensor, directions: Tensor, mask: Tensor, *, moves: bool = True) -> Looked:
+    """Render R rays about the surface and hold them against their masks (R,) in [0, 1].
+
+    moves: as in `RenderConfig`.
+    """
     near = near_surface(field, grid, origins.detach(), directions.detach(), NearConfig())
     a = near.active
-    seen = render(field, origins[a], directions[a], RenderConfig(), depths=near.depths)
+    seen = render(field, origins[a], directions[a], RenderConfig(moves=moves), depths=near.depths)
     unsure = (a | (mask > 0.5)) & ~(near.hit & (mask > 0.5))  # what is inside and hit teaches nothing
     deep = field.distance(origins[unsure] + directions[unsure] * near.closest[unsure, None])[0][:, 0]
     return Looked(a, seen, functional.binary_cross_entropy_with_logits(-_STEEP * deep, mask[unsure], reduction="none"))

@@ -183,6 +183,19 @@ def test_colour_and_mask_teach_every_weight_and_the_sharpness() -> None:
     assert net.variance_network.variance.grad != 0
 
 
+def test_colours_leave_a_surface_where_they_may_not_move_it() -> None:
+    field = Neus(SMALL).field()
+    origins, directions = rays()
+    depths = sample(field, origins, directions, RenderConfig(8, 8, 2))
+    moving, still = (render(field, origins, directions, RenderConfig(moves=m), depths=depths) for m in (True, False))
+    assert torch.equal(moving.color, still.color)
+    offsets = [
+        torch.autograd.grad(seen.color.mean(), field.sdf[-1][1], retain_graph=True)[0] for seen in (moving, still)
+    ]
+    assert offsets[0][0] != 0 and offsets[1][0] == 0  # of the distance
+    assert offsets[1][1:].abs().max() > 0  # of the features
+
+
 @pytest.mark.parametrize(("kind", "tied"), [("independent", False), ("low-rank", False), ("low-rank", True)])
 def test_scenes_share_some_layers_and_own_others(kind: Kind, tied: bool) -> None:
     net = MultiNeus(MultiNeusConfig(scenes=3, kind=kind, tied=tied, rank=5, sdf=(1,), color=(0,), net=SMALL))
