@@ -95,7 +95,7 @@ class Picture(NamedTuple):
 
 
 class Landmarks(nn.Module):
-    """The descriptor of a keypoint-driven network (Burkov 2020, section 4.3): landmarks as they lie in the picture."""
+    """The descriptor of a keypoint-driven network (FSTH+ of Burkov 2020): landmarks as they lie in the picture."""
 
     def forward(self, points: Tensor) -> Tensor:
         """(B, N, 2) as parts of the side to (B, 2 N) about the middle."""

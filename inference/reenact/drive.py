@@ -26,6 +26,7 @@ FADE_S = 0.5  # in which a picture goes where no face is seen for long
 _BATCH = 16
 _UNKNOWN = np.full((LANDMARKS, 2), np.nan)
 _STEP = 1e-3  # of a descriptor's length, for differences
+_STILL = 0.03  # of the typical variance: is added to every direction
 _LOOKS = 8  # poses whose readings' slopes are averaged
 
 
@@ -159,6 +160,8 @@ def wanted_poses(job: ReenactJob, driven: PoseDescriptors, person: Person) -> tu
 def region_changes(region: str, person: Person, poses: Array) -> Array:
     """(D, D) what of a change of pose moves one region of the face, from readings near some poses (N, D).
 
+    Changes are measured by how far the poses spread, so that it does not matter in which units descriptors are.
+
     Raises:
         WeightsError: this network reads nothing from poses.
     """
@@ -174,7 +177,19 @@ def region_changes(region: str, person: Person, poses: Array) -> Array:
     places = np.linspace(0, len(poses) - 1, min(_LOOKS, len(poses))).round().astype(int)
     slopes = np.mean([slope(read, pose) for pose in (person.own, *poses[places])], 0)
     names = [*SHAPES, *(f"rotation_{index}" for index in range(len(slopes) - len(SHAPES)))]
-    return only(region, slopes, names)
+    spread = spread_of(poses)
+    return spread @ only(region, slopes @ spread, names) @ np.linalg.inv(spread)
+
+
+def spread_of(poses: Array) -> Array:
+    """(D, D) symmetric root of the covariance of poses (N, D), no direction next to nothing; of a single pose, one."""
+    off = poses - poses.mean(0)
+    covariance = off.T @ off / len(poses)
+    typical = np.trace(covariance) / len(covariance)
+    if typical <= 0:
+        return np.eye(len(covariance))
+    values, vectors = np.linalg.eigh(covariance + _STILL * typical * np.eye(len(covariance)))
+    return (vectors * np.sqrt(values)) @ vectors.T
 
 
 def slope(read: Callable[[Array], Array], pose: Array) -> Array:

@@ -28,7 +28,7 @@ from .narrow_pose import RIDGE, narrowed, place_of, turned_poses, within
 from .reenactment import background, coefficients_of, save
 
 Array = np.ndarray
-_LEAST = 1e-2  # weight of a direction in which there is no pose: pictures still move within the crop by it
+_LEAST = 0.5  # weight of directions without pose, by which pictures move within the crop; less gains nothing
 
 
 @dataclass(frozen=True)
