@@ -29,8 +29,9 @@ from ..core.cameras import Camera, CameraSet
 from ..motion import whole_clip
 from ..motion.views import Located
 from ..motion.views import Scene as Seen
-from ..nets import joint_volume
+from ..nets import joint_volume, motion_prior
 from ..nets.joint_volume import JointVolume
+from ..nets.motion_prior import MotionPrior
 from ..nets.view_trust import Views, ViewTrust
 from ..protocol.errors import RequestError
 from ..runtime.weights import locate
@@ -48,7 +49,8 @@ _CAP = 1.0  # metres; no error counts as more, so that parallel rays do not deci
 _TOLD = 8  # points that two views must see before anything is asked of those that none sees
 _TAKE = (18000, 8)  # frames and cameras of a ten-minute take
 _FEET, _HANDS = slice(19, 25), slice(95, 137)
-_WHOLE = "whole clip"
+_WHOLE, _WHOLE_TEMPORAL = "whole clip", "whole clip, temporal"
+_PART = 2 * FRAMES  # frames that are looked at together: whole clips
 _FOCAL, _FPS = 1000.0, 30.0  # pixels, of the cameras that the whole clip is given; frames a second of clips
 
 Method = Callable[[Views], Tensor]
@@ -67,35 +69,43 @@ class Capture(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Both networks."""
+    """All networks."""
 
     trust: ViewTrust
     volume: JointVolume
+    prior: MotionPrior
 
     def run(self, views: Views) -> dict[str, tuple[Tensor, Tensor]]:
-        """Points and expected errors of both: (B, 137, 3) and (B, 25, 3), metres."""
+        """Points and expected errors of clips of `FRAMES` frames: (B, 137, 3) and, of the body, (B, 25, 3), metres."""
         with torch.inference_mode():
             placed, trusted = joint_volume.place(self.volume, self.trust, views)
+            moving = self.prior(views, trusted, FRAMES)
+        found = {"algebraic": trusted, "volumetric": placed, "temporal": moving}
+        return {name: (one.points.clone(), one.error.clone()) for name, one in found.items()}
+
+    def run_all(self, views: Views) -> dict[str, tuple[Tensor, Tensor]]:
+        """The same of many frames, of which not all fit into memory at once."""
+        parts = [slice(start, start + _PART) for start in range(0, len(views.height), _PART)]
+        runs = [self.run(Views(*(value[part] for value in views))) for part in parts]
         return {
-            "algebraic": (trusted.points.clone(), trusted.error.clone()),
-            "volumetric": (placed.points.clone(), placed.error.clone()),
+            name: (torch.cat([r[name][0] for r in runs]), torch.cat([r[name][1] for r in runs])) for name in runs[0]
         }
 
 
-def whole(views: Views, ran: dict[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def whole(views: Views, ran: dict[str, tuple[Tensor, Tensor]], first: str = "volumetric") -> tuple[Tensor, Tensor]:
     """Points (B, 137, 3) and their expected errors of clips of `FRAMES` frames, each placed as a whole.
 
-    The volumetric method's body and the algebraic one's hands and face are what it starts from.
+    The body of the method `first` and the algebraic one's hands and face are what it starts from.
     """
-    (points, error), (body_points, body_error) = ran["algebraic"], ran["volumetric"]
+    (points, error), (body_points, body_error) = ran["algebraic"], ran[first]
     points = torch.cat([body_points, points[:, 25:]], 1).double().numpy()
     error = torch.cat([body_error, error[:, 25:]], 1).double().numpy()
     found = []
-    for first in range(0, len(points), FRAMES):
-        clip = slice(first, first + FRAMES)
+    for start in range(0, len(points), FRAMES):
+        clip = slice(start, start + FRAMES)
         seen = _scene(Views(*(value[clip] for value in views)))
         located = Located(points[clip], error[clip], seen.weight)
-        found.append(whole_clip.place(seen, located, fps=_FPS, height=float(views.height[first])).located)
+        found.append(whole_clip.place(seen, located, fps=_FPS, height=float(views.height[start])).located)
     placed, expected = (np.concatenate([getattr(part, name) for part in found]) for name in ("points", "error"))
     return torch.as_tensor(placed), torch.as_tensor(expected)
 
@@ -154,9 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def load() -> Learned:
     """The published weights."""
-    trust, volume = nets.load(locate("view-trust")), nets.load(locate("joint-volume"))
-    assert isinstance(trust, ViewTrust) and isinstance(volume, JointVolume)
-    return Learned(trust, volume)
+    trust, volume, prior = (nets.load(locate(name)) for name in ("view-trust", "joint-volume", "motion-prior"))
+    assert isinstance(trust, ViewTrust) and isinstance(volume, JointVolume) and isinstance(prior, MotionPrior)
+    return Learned(trust, volume, prior)
 
 
 def held_out(data: Path) -> captures.Bank:
@@ -193,10 +203,8 @@ def classical(capture: Capture) -> dict[str, Tensor]:
 
 def measure(capture: Capture, learned: Learned) -> dict[str, dict[str, float]]:
     """Figures of every method, in mm and per cent; see `accuracy`."""
-    parts = [capture.part(slice(start, start + 24)) for start in range(0, len(capture.truth), 24)]
-    ran = [learned.run(part.views) for part in parts]
-    ours = {name: (torch.cat([r[name][0] for r in ran]), torch.cat([r[name][1] for r in ran])) for name in ran[0]}
-    ours[_WHOLE] = whole(capture.views, ours)
+    ours = learned.run_all(capture.views)
+    ours |= {_WHOLE: whole(capture.views, ours), _WHOLE_TEMPORAL: whole(capture.views, ours, "temporal")}
     count = (capture.views.score > 0).sum(1)
     out = {}
     for name, points in [*classical(capture).items(), *((name, value[0]) for name, value in ours.items())]:
@@ -219,8 +227,8 @@ def accuracy(results: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
     names = list(next(iter(results.values())))
     note = (
         "25 body points that two or more views see; errors beyond 1 m count as 1 m. RANSAC + Huber is the baseline as "
-        "published with learnable triangulation. Whole clip: the ten frames of a clip "
-        "together, from the volumetric points."
+        "published with learnable triangulation. Temporal and whole clip: the ten frames of a clip together; the whole "
+        "clip starts from the volumetric points, or from the temporal ones."
     )
     tables = [Table("Error against the number of cameras: mean (mm)", ("method", *heads), note=note)]
     tables.append(Table("The same: median (mm)", ("method", *heads)))
@@ -232,6 +240,7 @@ def accuracy(results: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
     four = results[4]["RANSAC + Huber"]["mean"]
     goals.add("algebraic with 4 cameras over RANSAC with 12", results[4]["algebraic"]["mean"] / last, "at most 1")
     goals.add("volumetric with 2 cameras over RANSAC with 12", results[2]["volumetric"]["mean"] / last, "at most 1")
+    goals.add("temporal with 2 cameras over RANSAC with 12", results[2]["temporal"]["mean"] / last, "-")
     goals.add("whole clip with 2 cameras over RANSAC with 12", results[2][_WHOLE]["mean"] / last, "-")
     goals.add("whole clip with 4 cameras over RANSAC with 12", results[4][_WHOLE]["mean"] / last, "-")
     goals.add(
@@ -241,7 +250,7 @@ def accuracy(results: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
         "4 cameras: volumetric below RANSAC (%)", 100 - 100 * results[4]["volumetric"]["mean"] / four, "at least 45"
     )
     honest = Table("Errors inside the expected error (%; 68 wanted)", ("method", *heads))
-    for name in ("algebraic", "volumetric", _WHOLE):
+    for name in ("algebraic", "volumetric", "temporal", _WHOLE):
         honest.add(name, *(row[name]["inside"] for row in results.values()))
     ends = Table("Feet (six points) and hands (42), mean (mm)", ("method", *heads))
     for end in ("feet", "hands"):
@@ -252,7 +261,7 @@ def accuracy(results: dict[int, dict[str, dict[str, float]]]) -> list[Table]:
 
 
 def unseen(bank: captures.Bank, learned: Learned, clips: int) -> Table:
-    """Limbs that are hidden from every camera, behind a table say: where the volumetric method puts them."""
+    """Limbs that are hidden from every camera, behind a table say: where those who know people put them."""
     table = Table(
         "Limbs hidden from every camera (mm)",
         ("method", "cameras", "hidden points", "mean", "median", "inside one sigma (%)", "the rest: mean"),
@@ -261,13 +270,13 @@ def unseen(bank: captures.Bank, learned: Learned, clips: int) -> Table:
     )  # fmt: skip
     for count in (2, 4, 8):
         capture = film(bank, count, clips, hidden=1.0)
-        parts = [capture.part(slice(start, start + 24)).views for start in range(0, len(capture.truth), 24)]
-        runs = [learned.run(part) for part in parts]
-        ran = {name: (torch.cat([r[name][0] for r in runs]), torch.cat([r[name][1] for r in runs])) for name in runs[0]}
+        ran = learned.run_all(capture.views)
         seen = (capture.views.score[:, :, :25] > 0).sum(1)
         told = ((seen >= 2).sum(1) >= _TOLD)[:, None]
         lost, rest = (seen == 0) & told, (seen >= 2) & told
-        for name, (points, error) in (("volumetric", ran["volumetric"]), (_WHOLE, whole(capture.views, ran))):
+        ran[_WHOLE] = whole(capture.views, ran)
+        for name in ("volumetric", "temporal", _WHOLE):
+            points, error = ran[name]
             miss = (points[:, :25] - capture.truth[:, :25]).norm(dim=-1).clamp_max(_CAP)
             inside = miss <= error[:, :25]
             figures = (miss[lost].mean(), miss[lost].median(), 0.1 * inside[lost].double().mean(), miss[rest].mean())
@@ -284,7 +293,7 @@ def plot(results: dict[int, dict[str, dict[str, float]]], file: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7.0, 4.2))
     styles = {"DLT": ("0.7", ":"), "RANSAC": ("0.45", "--"), "RANSAC + Huber": ("0.2", "-."), "algebraic": ("C0", "-"),
-              "volumetric": ("C3", "-"), _WHOLE: ("C2", "-")}  # fmt: skip
+              "volumetric": ("C3", "-"), "temporal": ("C1", "-"), _WHOLE: ("C2", "-")}  # fmt: skip
     for name, (colour, line) in styles.items():
         axes.plot(list(results), [row[name]["mean"] for row in results.values()], line, color=colour, marker="o",
                   markersize=4, label=name)  # fmt: skip
@@ -304,10 +313,10 @@ def beside_aniposelib(filmed: dict[int, Capture], learned: Learned) -> Table:
     """Its two ways and ours on the same clips."""
     table = Table(
         "Beside aniposelib, the same points: mean / median (mm), seconds",
-        ("cameras", "points", "its RANSAC", "its optimised", "RANSAC + Huber", "algebraic", "volumetric",
+        ("cameras", "points", "its RANSAC", "its optimised", "RANSAC + Huber", "algebraic", "volumetric", "temporal",
          "its RANSAC (s)", "RANSAC (s)", "times faster"),
         note="Body points that two or more views see; its RANSAC tries every set of views, 2^n for n cameras. Its "
-        "optimised triangulation sees the ten frames of a clip together and is told the limbs; ours see single frames.",
+        "optimised one sees the ten frames of a clip together and is told the limbs; temporal sees them together, too.",
     )  # fmt: skip
     if not peers.aniposelib_is_there():
         table.note = "aniposelib is not installed: `pip install aniposelib` somewhere, and name that in PYTHONPATH."
@@ -361,8 +370,11 @@ def speed(learned: Learned) -> Table:
         algebraic = fastest(lambda: learned.trust(views)) / 64
         part = Views(*(value[:16] for value in views))
         volumetric = fastest(lambda: joint_volume.place(learned.volume, learned.trust, part)) / 16
+        few = Views(*(value[:32] for value in views))
+        temporal = fastest(lambda: motion_prior.place(learned.prior, learned.trust, few, 32)) / 32
     table.add("algebraic, 137 points", 1e3 * algebraic, "ms a frame", "at most 1")
     table.add("volumetric and algebraic, 25 and 137 points", 1e3 * volumetric, "ms a frame", "at most 100")
+    table.add("temporal and algebraic, 25 and 137 points", 1e3 * temporal, "ms a frame", "-")
     return table
 
 

@@ -141,7 +141,7 @@ def to_space(job: Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) 
             method, request.min_confidence, unswap=request.unswap, tuned=request.tuned, whole_clip=request.whole_clip
         )
         tuned = None if request.tuned is None else content_of(request.tuned)
-        nets = [tuned] + [weights.registry()[name].sha256 for name in ("view-trust", "joint-volume")]
+        nets = [tuned] + [weights.registry()[name].sha256 for name in ("view-trust", "joint-volume", "motion-prior")]
         names = [str(view.header.get("view", "")) for view in views]
         make = lambda: triangulate(views, cameras, settings, job).with_header(views=names)  # noqa: E731
         return job.stage(Keypoints3D, "keypoints_3d", "triangulate", [settings, seen, rig, nets], make)

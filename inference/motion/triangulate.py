@@ -78,7 +78,7 @@ _KNOWN_UNSEEN = 0.3  # score of what fewer than two views see, and is placed all
 _SEES = 0.05  # of the frames: a view that shows somebody
 _FEW = 3  # views: a prior of how people stand is worth more than another view
 
-Method = Literal["auto", "dlt", "ransac", "algebraic", "volumetric"]
+Method = Literal["auto", "dlt", "ransac", "algebraic", "volumetric", "temporal"]
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,10 @@ def choose(scene: Scene, settings: TriangulateSettings, *, fps: float, height: f
     seeing = (scene.confidence[:, :, BODY] >= settings.min_confidence).any(2)
     count = int((seeing.mean(1) >= _SEES).sum())
     known = weights.registry()
+    # placing the whole clip takes from frames by themselves as much as from those that know of each other
+    few: Method = "volumetric" if settings.whole_clip or "motion-prior" not in known else "temporal"
     if count <= _FEW and "joint-volume" in known:
-        return "volumetric", f"{count} views see the person"
+        return few, f"{count} views see the person"
     if settings.min_views > 2 or "view-trust" not in known:
         return "ransac", f"at least {settings.min_views} views were asked for"
     candidates: list[Method] = ["ransac", "algebraic", *(["volumetric"] if "joint-volume" in known else [])]
@@ -199,10 +201,10 @@ def locate(
     progress: Callable[[int, int], None] | None = None,
 ) -> Located:  # fmt: skip
     """Place every joint of every frame by one method."""
-    if method in ("algebraic", "volumetric"):
+    if method in ("algebraic", "volumetric", "temporal"):
         from . import learned  # the others do without its libraries
 
-        run = learned.algebraic if method == "algebraic" else learned.volumetric
+        run = {"algebraic": learned.algebraic, "volumetric": learned.volumetric, "temporal": learned.temporal}[method]
         return run(scene, height=height, progress=progress, trust=settings.tuned)
     points, scale = solve(scene, settings, fps=fps, height=height, robust=method != "dlt")
     found = [_rated(scene.at(rows), points[rows], method, scale=scale, height=height) for rows in _blocks(scene.frames)]

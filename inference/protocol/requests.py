@@ -47,7 +47,7 @@ class MotionRequest:
         About("How clips are brought in step; auto shifts them only on clear evidence."),
     ] = "auto"
     triangulation: Annotated[
-        Literal["auto", "lift", "dlt", "ransac", "algebraic", "volumetric"],
+        Literal["auto", "lift", "dlt", "ransac", "algebraic", "volumetric", "temporal"],
         About("How keypoints come into space; auto takes what promises the smallest error."),
     ] = "auto"
     whole_clip: Annotated[

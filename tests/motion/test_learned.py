@@ -22,7 +22,7 @@ from tests.motion import bodies
 SETTINGS = TriangulateSettings()
 LEARNED = [
     pytest.param(method, marks=pytest.mark.skipif(name not in weights.registry(), reason=f"no weights {name!r}"))
-    for method, name in (("algebraic", "view-trust"), ("volumetric", "joint-volume"))
+    for method, name in (("algebraic", "view-trust"), ("volumetric", "joint-volume"), ("temporal", "motion-prior"))
 ]
 
 

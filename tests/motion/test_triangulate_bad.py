@@ -153,7 +153,7 @@ def test_cameras_that_see_nothing_do_not_count_when_a_method_is_chosen() -> None
     cameras, truth = rig(6), person(10)
     views = [view if index < 2 else blind(view) for index, view in enumerate(film(truth, cameras))]
     method, reason = choose(assemble(views, cameras, 0.3), TriangulateSettings(), fps=30.0, height=1.7)
-    assert method == "volumetric" and reason == "2 views see the person"
+    assert method == "temporal" and reason == "2 views see the person"
 
 
 def test_views_that_see_the_person_only_one_after_another_are_refused() -> None:
