@@ -201,23 +201,26 @@ def _add_bounds(
 
 
 def draw_front(table: Table, path: Path) -> None:
-    """Draw a point for each row of `driving`: error of identity against error of pose; lower left is better."""
+    """Draw a point for each row of `driving`, and below the networks alone, nearer; lower left is better."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
+    figure = Figure(figsize=(13, 8), layout="constrained")
     FigureCanvasAgg(figure)
     measured = {"pose, aligned": "pose, aligned", "pose": "pose", "turn": "turn, degrees"}
-    for axes, (column, label) in zip(figure.subplots(1, 3), measured.items(), strict=True):
+    grid = figure.subplots(2, len(measured))
+    for which, (column, label) in enumerate(measured.items()):
         place = table.columns.index(column)
-        for row in table.rows:
-            unseen = "" if row[-1] is None or column == "turn" else f" ({row[-1]:.0f} % unseen)"
-            axes.plot(row[1], row[place], "o")
-            axes.annotate(f"{row[0]}{unseen}", (row[1], row[place]), (5, 4), textcoords="offset points", fontsize=8)
-        axes.set(xlabel="error of identity", ylabel=f"error of {label}")
-        axes.margins(0.25)
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+        for index, row in enumerate(table.rows):
+            unseen = "" if row[-1] is None else f", no face found in {row[-1]:.0f} %"
+            for axes in grid[: 1 if row[-1] is None else 2, which]:
+                axes.plot(row[1], row[place], "o", color=f"C{index}", label=f"{row[0]}{unseen}", alpha=0.8)
+        for axes in grid[:, which]:
+            axes.set(xlabel="error of identity", ylabel=f"error of {label}")
+            axes.margins(0.15)
+            axes.grid(alpha=0.3)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.savefig(path, dpi=100)
 
 
 def _means(rows: list[list[float]]) -> list[float]:
