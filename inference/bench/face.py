@@ -25,7 +25,10 @@ from ..core.artifacts import FacePoints
 from ..core.face_shapes import SHAPES
 from ..core.rotations import matrix_from_quaternion, nearest_rotation, rotvec_from_matrix
 from ..face.capture import CaptureSettings, capture
+from ..face.crop import SIDE, cut
 from ..face.fit import Fitter, spread
+from ..face.pictures import Film as Shown
+from ..face.pictures import PictureReader, load_pictures
 from ..face.reader import Reader
 from ..face.response import Response, load_response
 from ..protocol.events import SilentReporter
@@ -35,13 +38,15 @@ from ..training import face_response as training
 from ..training.script import Run
 from ..training.studio import acting
 from ..training.studio.actors import load_actor
-from ..training.studio.portrait import Light, Portrait
+from ..training.studio.portrait import Light
+from ..training.studio.raster import Raster
 from .table import Table, write
 
 LOG = logging.getLogger("understudy.bench")
 Array = np.ndarray
 MOVES = 0.05  # standard deviation of a shape that moves
 _SIZE, _FPS = (480, 360), 30.0
+_BLANK = np.zeros((_SIZE[1], _SIZE[0], 3), np.uint8)
 _FACE_PX = 190
 _UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 _RIGS = ("template's", "head model's", "avatars'")
@@ -93,20 +98,22 @@ def shoot(actor_file: Path, seconds: float, kind: str, faces: Faces) -> Film:
     focal = float(rng.uniform(0.8, 1.3) * _SIZE[0])
     played = acting.perform(seconds, _FPS, rng, distance_m=focal * 0.17 / _FACE_PX, busy=_KINDS[kind])
     weights = played.weights * actor.moves
-    light, backdrop, portrait = Light.drawn(rng), acting.a_background(_SIZE, rng), Portrait(actor.head)
-    tracker, points, presence, spent = FaceTracker(faces, _FPS), [], [], 0.0
+    light, backdrop, stage = Light.drawn(rng), acting.a_background(_SIZE, rng), Raster(actor.head)
+    tracker, points, presence, crops, spent = FaceTracker(faces, _FPS), [], [], [], 0.0
     for row in range(len(weights)):
         camera = acting.a_camera(_SIZE, focal, played.rotations[row], played.translations[row])
-        portrait.pose(actor.posed(weights[row]).vertices)
-        image = acting.photograph(portrait, camera, light, backdrop)
+        stage.pose(actor.posed(weights[row]).vertices)
+        image, there = stage.photograph(camera, light)
+        image = np.where(there[..., None], image, backdrop)
         image = (image + rng.normal(size=image.shape) * 3).clip(0, 255).astype(np.uint8)
         began = time.perf_counter()
         seen = tracker.see(image)
         spent += time.perf_counter() - began
         points.append(np.full((478, 3), np.nan) if seen is None else seen.points)
         presence.append(0.0 if seen is None else seen.presence)
+        crops.append(np.zeros((SIDE, SIDE), np.uint8) if seen is None else cut(image, seen.points))
     header = {"unit": "px", "frame": "image", "fps": _FPS, "image_size": list(_SIZE), "source": actor_file.stem}
-    found = FacePoints(header, np.array(points), np.array(presence), played.times)
+    found = FacePoints(header, np.array(points), np.array(presence), played.times, np.array(crops))
     return Film(actor_file.stem, weights, played.rotations, found, focal, 1e3 * spent / len(weights))
 
 
@@ -114,23 +121,23 @@ def kept(path: Path, actor_file: Path, seconds: float, kind: str, faces: Faces) 
     """A film, made once."""
     if not path.is_file():
         film = shoot(actor_file, seconds, kind, faces)
-        arrays = {"positions": film.points.positions, "presence": film.points.presence, "times": film.points.times}
+        arrays = {name: getattr(film.points, name) for name in ("positions", "presence", "times", "crops")}
         np.savez(path, weights=film.weights, rotations=film.rotations, focal=film.focal_px, ms=film.detection_ms,
                  **arrays)  # fmt: skip
         LOG.info("filmed %s, %s", actor_file.stem, kind)
     with np.load(path, allow_pickle=False) as a:
         header = {"unit": "px", "frame": "image", "fps": _FPS, "image_size": list(_SIZE), "source": actor_file.stem}
-        points = FacePoints(header, a["positions"], a["presence"], a["times"])
+        points = FacePoints(header, a["positions"], a["presence"], a["times"], a["crops"])
         return Film(actor_file.stem, a["weights"], a["rotations"], points, float(a["focal"]), float(a["ms"]))
 
 
-def measure(film: Film, response: Response, smoothing: float = 0.5) -> Score:
-    """Capture a film whose camera is known, and compare."""
+def measure(film: Film, response: Response, pictures: PictureReader | None = None, smoothing: float = 0.5) -> Score:
+    """Capture a film whose camera is known, by its points or by its pictures, too, and compare."""
     settings = CaptureSettings(smoothing=smoothing, focal_px=film.focal_px)
-    track = capture(film.points, response, settings, SilentReporter())
+    track = capture(film.points, response, settings, SilentReporter(), pictures)
     assert track.weights_raw is not None
     began = time.process_time()  # of one core, whatever else the machine does
-    _time_fit(film, response)
+    _time_fit(film, response, pictures)
     spent = time.process_time() - began
     truth, got = film.weights, track.weights
     moving = truth.std(0) > MOVES
@@ -152,7 +159,7 @@ def measure(film: Film, response: Response, smoothing: float = 0.5) -> Score:
     )  # fmt: skip
 
 
-def _time_fit(film: Film, response: Response) -> None:
+def _time_fit(film: Film, response: Response, pictures: PictureReader | None) -> None:
     """What a film costs behind detection, less what is read once."""
     seen = np.isfinite(film.points.positions).all((1, 2))
     rays = (film.points.positions[seen, :, :2] - (np.array(_SIZE) - 1) / 2) / film.focal_px
@@ -160,7 +167,12 @@ def _time_fit(film: Film, response: Response) -> None:
     fitter = Fitter(response)
     rows = spread(rays)
     who = fitter.identity(rays[rows], depth[rows])
-    Reader(response).express(fitter, rays, depth, who, np.ones(len(SHAPES)))
+    shown = None
+    if pictures is not None and film.points.crops is not None:
+        for points in film.points.positions[seen]:
+            cut(_BLANK, points)
+        shown = Shown(film.points.crops[seen], seen[seen], pictures)
+    Reader(response).express(fitter, rays, depth, who, np.ones(len(SHAPES)), film=shown)
 
 
 def correlation(a: Array, b: Array) -> float:
@@ -170,21 +182,21 @@ def correlation(a: Array, b: Array) -> float:
     return float(a @ b / size) if size > 1e-9 else 0.0
 
 
-def summary(scores: dict[tuple[str, str], list[Score]]) -> Table:
-    """A row for each rig and kind of film."""
+def summary(scores: dict[tuple[str, str, str], list[Score]]) -> Table:
+    """A row for each rig, kind of film and way to read it."""
     table = Table(
-        "Face capture, people left out", ("rig", "film", "films", "error, moving", "error, all", "correlation", "joint",
-        "head, deg", "frames differ, deg", "jitter of each frame's", "ms a frame"),
+        "Face capture, people left out", ("rig", "film", "read from", "films", "error, moving", "error, all",
+        "correlation", "joint", "head, deg", "frames differ, deg", "jitter of each frame's", "ms a frame"),
         note="Targets: error <= 0.08, correlation >= 0.85, head <= 3 degrees, jitter <= 0.5, time <= 6 ms.",
     )  # fmt: skip
     names = ("moving", "everything", "correlation", "pooled", "turned_deg", "tilted_deg", "jitter", "fit_ms")
-    for (rig, kind), some in scores.items():
-        table.add(rig, kind, len(some), *(float(np.nanmean([getattr(one, name) for one in some])) for name in names))
+    for key, some in scores.items():
+        table.add(*key, len(some), *(float(np.nanmean([getattr(one, name) for one in some])) for name in names))
     return table
 
 
 def by_shape(scores: Sequence[Score]) -> Table:
-    """A row for each shape that moves in any film of the template's rig."""
+    """A row for each shape that moves in any film of the template's rig, by all that there is."""
     table = Table("The same by shape, the template's rig", ("shape", "films", "correlation", "error"))
     values = np.stack([one.shapes for one in scores])
     counts = np.isfinite(values[..., 0]).sum(0)
@@ -211,16 +223,16 @@ def main(arguments: Sequence[str]) -> int:
         (work / "films").mkdir(parents=True, exist_ok=True)
         training.cast(options.data, Run(work / "actors"), people=0, only_held_out=True)
         response, scores, own = load_response(), {}, []
+        ways = {"points": None, "pictures, too": load_pictures(response)}
         files = [file for file in sorted((work / "actors").glob("*.npz")) if training.is_held_out(file.stem)]
         with Faces() as faces:
             for rig in _RIGS:
                 chosen = [file for file in files if rig_of(file.stem) == rig][: options.people]
                 for kind in options.kinds:
-                    found = []
-                    for file in chosen:
-                        path = work / "films" / f"{file.stem}_{kind}_{options.seconds:g}.npz"
-                        found.append(measure(kept(path, file, options.seconds, kind, faces), response))
-                    scores[rig, kind] = found
-                    own += found if rig == _RIGS[0] else []
+                    paths = {file: work / "films" / f"{file.stem}_{kind}_{options.seconds:g}.npz" for file in chosen}
+                    films = [kept(path, file, options.seconds, kind, faces) for file, path in paths.items()]
+                    for way, pictures in ways.items():
+                        scores[rig, kind, way] = [measure(film, response, pictures) for film in films]
+                    own += scores[rig, kind, way] if rig == _RIGS[0] else []
         write([summary(scores), by_shape(own)], options.out)
     return 0

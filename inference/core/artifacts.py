@@ -260,7 +260,8 @@ class FacePoints(Artifact):
     """What a detector saw of one face.
 
     positions (T, 478, 3): x, y px, origin at the centre of the top-left pixel, and depth px behind the face's middle,
-    NaN where no face was seen; presence (T,) in [0, 1]; times (T,) seconds.
+    NaN where no face was seen; presence (T,) in [0, 1]; times (T,) seconds; crops (T, 128, 128) uint8: small grey
+    pictures of the face (`face/crop.py`), where they were kept.
     Header adds: image_size, source.
     """
 
@@ -269,6 +270,8 @@ class FacePoints(Artifact):
     positions: Array
     presence: Array
     times: Array
+    crops: Array | None = None
+    crop_side: ClassVar[int] = 128
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -281,6 +284,9 @@ class FacePoints(Artifact):
         for entry, shape in {"positions": (count, 478, 3), "presence": (count,)}.items():
             if np.shape(getattr(self, entry)) != shape:
                 raise InputError(f"{name}: {entry} has shape {np.shape(getattr(self, entry))}, expected {shape}.")
+        wanted = (count, self.crop_side, self.crop_side)
+        if self.crops is not None and (self.crops.shape != wanted or self.crops.dtype != np.uint8):
+            raise InputError(f"{name}: crops are {self.crops.shape} {self.crops.dtype}, expected {wanted} uint8.")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ..core.filters import smooth_positions, smooth_rotations
 from ..core.rotations import continuous, multiply, quaternion_from_matrix, quaternion_from_rotvec, slerp
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
-from .fit import Fitted, Fitter, Poses, spread
+from .fit import Fitted, Fitter, spread
+from .pictures import LEAST_PX, Film, PictureReader
 from .reader import Reader
 from .response import Response
 
@@ -39,8 +40,11 @@ class CaptureSettings:
     visemes: bool = False
 
 
-def capture(points: FacePoints, response: Response, settings: CaptureSettings, report: Reporter) -> FaceTrack:
-    """Fit a face: identity once, then each frame.
+def capture(
+    points: FacePoints, response: Response, settings: CaptureSettings, report: Reporter,
+    pictures: PictureReader | None = None,
+) -> FaceTrack:  # fmt: skip
+    """Fit a face: identity once, then each frame, by its points and, where it has one, by its picture.
 
     Raises:
         InputError: too few frames show a face, or the neutral one does not.
@@ -57,10 +61,12 @@ def capture(points: FacePoints, response: Response, settings: CaptureSettings, r
     who = fitter.identity(rays[chosen], depth[chosen])
     report.progress("fit", 1, 3)
     rows = np.flatnonzero(seen)
-    fitted = _joined([
-        reader.express(fitter, rays[part], depth[part], who, stiffness(response, points.fps, settings.smoothing))
-        for part in runs(points.times[rows])
-    ])  # fmt: skip
+    film = None
+    if pictures is not None and points.crops is not None:
+        shown = np.ptp(points.positions[seen, :, :2], axis=1).max(1) >= LEAST_PX
+        film = Film(points.crops[seen], shown, pictures)
+    stiff = stiffness(response, points.fps, settings.smoothing)
+    fitted = reader.express(fitter, rays, depth, who, stiff, parts=list(runs(points.times[rows])), film=film)
     report.progress("fit", 2, 3)
     track = _track(points, fitted, response, settings, rows)
     _tell(points, seen, settings, report)
@@ -91,14 +97,6 @@ def _check(points: FacePoints, seen: Array) -> None:
         raise InputError(f"No face is seen in any of the {len(seen)} frames of {name}.", hint)
     if count < MIN_FRAMES:
         raise InputError(f"{count} of {len(seen)} frames show a face; at least {MIN_FRAMES} are needed.", hint)
-
-
-def _joined(parts: list[Fitted]) -> Fitted:
-    poses = Poses(*(np.concatenate([getattr(p.poses, n) for p in parts]) for n in ("rotations", "translations")))
-    return Fitted(
-        parts[0].identity, np.concatenate([p.weights for p in parts]), poses, np.concatenate([p.misfit for p in parts]),
-        np.concatenate([p.raw for p in parts]),
-    )  # fmt: skip
 
 
 def _track(

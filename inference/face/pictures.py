@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 Array = np.ndarray
 LEAST_PX = 60.0  # of a face whose picture says something
 _CHUNK = 64  # frames that are held as numbers
-_LEAST_ERROR = 0.03
-
-
-@dataclass(frozen=True)
-class Guess:
-    """wanted (T, 52) weights; information (T, 52, 52): the inverse covariance of their errors."""
-
-    wanted: Array
-    information: Array
 
 
 @dataclass(frozen=True)
@@ -51,8 +42,13 @@ class PictureReader:
         self.net = net
         self._unfold = Unfold(response.mean)
 
-    def guess(self, fitter: Fitter, rays: Array, fitted: Fitted, seen: Array, film: Film) -> Guess:
-        """Read frames of one film: rays (T, 478, 2), what was fitted to them, `reader.features` (T, N), pictures."""
+    @property
+    def information(self) -> Array:
+        """(52, 52) inverse of the covariance of errors."""
+        return self.net.information.double().numpy()
+
+    def read(self, fitter: Fitter, rays: Array, fitted: Fitted, seen: Array, film: Film) -> Array:
+        """(T, 52) guesses for one film: rays (T, 478, 2), what was fitted to them, `reader.features` (T, N)."""
         import torch
 
         places = carried(rays, fitter.rest(fitted.poses, fitted.identity))
@@ -62,10 +58,7 @@ class PictureReader:
         with torch.inference_mode():
             usual = self._usual(chunks)
             parts = [self.net.see(some.float(), beside, which, usual) for some, beside, which in chunks]
-            weights, errors = (part[0].double().numpy() for part in self.net.read(torch.cat(parts, 1)))
-            precision = self.net.precision.double().numpy()
-        sure = 1.0 / np.maximum(np.exp(errors), _LEAST_ERROR)
-        return Guess(weights, sure[:, :, None] * precision * sure[:, None, :])
+            return self.net.read(torch.cat(parts, 1))[0].double().numpy()
 
     def _usual(self, chunks: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """(1, 1, H, W) what a film mostly shows."""

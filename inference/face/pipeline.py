@@ -17,6 +17,8 @@ from ..protocol.events import Reporter
 from ..protocol.requests import FaceRequest
 from ..runtime.video import VideoInfo, probe, read_frames
 from .capture import CaptureSettings, capture
+from .crop import SIDE, cut
+from .pictures import load_pictures
 from .report import numbers_of, write_report
 from .response import load_response
 
@@ -27,7 +29,7 @@ _MIN_FPS = 8.0  # below, blinks and words fall between frames
 class FaceJob(Stages):
     """One run."""
 
-    algorithm: ClassVar[int] = 1
+    algorithm: ClassVar[int] = 2
     request: FaceRequest
 
 
@@ -104,7 +106,7 @@ def filmed(job: FaceJob) -> FaceTrack:
         last = request.start + len(points.times) - 1
         text = f"{info.path.name} ends at frame {last}; frame {request.neutral} is not read."
         raise InputError(text, "Choose another neutral frame.")
-    make = lambda: capture(points, response, settings, job)  # noqa: E731
+    make = lambda: capture(points, response, settings, job, load_pictures(response))  # noqa: E731
     return job.stage(FaceTrack, "face_track", "fit", [points.header["fingerprint"], settings], make)
 
 
@@ -116,7 +118,7 @@ def see(job: FaceJob, info: VideoInfo) -> FacePoints:
 
     request = job.request
     total = min(info.frames, request.stop or info.frames) - request.start
-    times, points, presence = [], [], []
+    times, points, presence, crops = [], [], [], []
     with Faces() as faces:
         tracker = FaceTracker(faces, request.fps or info.fps, request.face, request.readings, job)
         for _, time_s, rgb in ahead(read_frames(info.path, start=request.start, stop=request.stop)):
@@ -124,6 +126,7 @@ def see(job: FaceJob, info: VideoInfo) -> FacePoints:
             times.append(time_s)
             points.append(np.full((478, 3), np.nan, np.float32) if found is None else found.points.astype(np.float32))
             presence.append(0.0 if found is None else found.presence)
+            crops.append(np.zeros((SIDE, SIDE), np.uint8) if found is None else cut(rgb, found.points))
             job.progress("see", len(times), max(total, len(times)))
     if not times:
         text = f"{info.path.name} has no frame from {request.start} on."
@@ -142,4 +145,4 @@ def see(job: FaceJob, info: VideoInfo) -> FacePoints:
         "unit": "px", "frame": "image", "fps": fps, "skeleton": "mediapipe478", "image_size": list(info.size),
         "source": str(info.path), "start": request.start,
     }  # fmt: skip
-    return FacePoints(header, np.array(points), np.array(presence), clock)
+    return FacePoints(header, np.array(points), np.array(presence), clock, np.array(crops))

@@ -7,9 +7,12 @@ problem over time (`solve`), and poses follow the weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from .fit import Fitted, Fitter, Poses
+from .pictures import Film
 from .response import Response, view_features
 from .solve import bounded
 
@@ -25,15 +28,24 @@ class Reader:
         self.response = response
         self._layers = [(w, b) for w, b in zip(response.reader_weights(), response.reader_biases(), strict=True)]
 
-    def express(self, fitter: Fitter, rays: Array, depth: Array, who: Array, stiff: Array) -> Fitted:
-        """What a known face does in frames that follow each other; arguments as those of `Fitter.express`."""
+    def express(
+        self, fitter: Fitter, rays: Array, depth: Array, who: Array, stiff: Array, *,
+        parts: Sequence[Array] | None = None, film: Film | None = None,
+    ) -> Fitted:  # fmt: skip
+        """What a known face does; arguments as those of `Fitter.express`.
+
+        parts: rows of frames that follow each other, all by default; film: pictures, where there are some.
+        """
         first = fitter.express(rays, depth, who, np.zeros(_SHAPES))
-        guess = self.read(features(fitter, rays, first, who, self.response))
-        count = len(rays)
-        information = np.broadcast_to(self.response.information, (count, _SHAPES, _SHAPES)).copy()
-        wanted = guess @ self.response.information
+        seen = features(fitter, rays, first, who, self.response)
+        known = self.response.information if film is None else film.reader.information
+        guess = self.read(seen) if film is None else film.reader.read(fitter, rays, first, seen, film)
+        information = np.broadcast_to(known, (len(rays), *known.shape)).copy()
+        wanted = guess @ known
         raw = bounded(information, wanted, np.zeros(_SHAPES))
-        weights = bounded(information, wanted, stiff, start=raw) if stiff.any() else raw
+        weights = raw.copy()
+        for rows in (parts or [np.arange(len(rays))]) if stiff.any() else []:
+            weights[rows] = bounded(information[rows], wanted[rows], stiff, start=raw[rows])
         poses = fitter.posed(rays, weights, who, first.poses, _POSE_STEPS)
         return Fitted(who, weights, poses, first.misfit, raw)
 

@@ -36,10 +36,10 @@ class ExpressionConfig:
 
 
 class FaceExpression(nn.Module):
-    """Frames of films to weights and to the logarithms of their expected errors.
+    """Frames of films to weights (F, T, 52).
 
-    pictures (F, T, H, W) in [0, 255]; points (F, T, N); shown (F, T) bool: which pictures show something; gives twice
-    (F, T, 52). precision (52, 52): inverse covariance of errors in units of those that are expected.
+    pictures (F, T, H, W) in [0, 255]; points (F, T, N); shown (F, T) bool: which pictures show something.
+    information (52, 52): inverse of the covariance of errors, on people who are left out.
     """
 
     def __init__(self, config: ExpressionConfig) -> None:
@@ -68,11 +68,10 @@ class FaceExpression(nn.Module):
             nn.Dropout(0.2),
         )  # fmt: skip
         self.weights = nn.Linear(config.inner, _SHAPES)
-        self.errors = nn.Linear(config.inner, _SHAPES)
-        self.precision: Tensor
-        self.register_buffer("precision", torch.eye(_SHAPES))
+        self.information: Tensor
+        self.register_buffer("information", torch.eye(_SHAPES))
 
-    def forward(self, pictures: Tensor, points: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pictures: Tensor, points: Tensor, shown: Tensor) -> Tensor:
         """See the class."""
         usual = usual_picture(pictures, shown, self.calm(points))
         return self.read(self.see(pictures, points, shown, usual))
@@ -89,11 +88,10 @@ class FaceExpression(nn.Module):
         seen = torch.where(shown[..., None], seen, self.nothing.to(seen.dtype))
         return torch.cat([seen, self.points(points)], -1)
 
-    def read(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and errors of films' frames (F, T, M)."""
+    def read(self, seen: Tensor) -> Tensor:
+        """(F, T, 52) weights of films' frames (F, T, M)."""
         usual = self.usual(seen).mean(1, keepdim=True).expand(-1, seen.shape[1], -1)
-        hidden = self.both(torch.cat([seen, usual], -1))
-        return self.weights(hidden), self.errors(hidden.detach())
+        return self.weights(self.both(torch.cat([seen, usual], -1)))
 
 
 def levelled(pictures: Tensor) -> Tensor:

@@ -173,7 +173,8 @@ class Batches:
         many, each, g = self.recipe["films"], self.recipe["frames"], self.g
         film = torch.randint(len(self.films.truth), (many,), generator=g)[:, None].expand(-1, each)
         total = self.films.truth.shape[1]
-        frame = torch.stack([torch.randperm(total, generator=g)[:each] for _ in range(many)])
+        first = [total - each if torch.rand(1, generator=g) < 0.6 else 0 for _ in range(many)]  # performances come last
+        frame = torch.stack([low + torch.randperm(total - low, generator=g)[:each] for low in first])
         rows = film.numpy(), frame.numpy()
         pictures, points, mirrored, truth = (
             torch.from_numpy(getattr(self.films, name)[rows]) for name in ("pictures", "points", "mirrored", "truth")
@@ -194,10 +195,10 @@ def changed(pictures: Tensor, g: torch.Generator) -> Tensor:
     ramp = sum(0.25 * _normal((films, 1, 1, 1), g) * way for way in across)
     x = x * torch.exp(ramp + 0.2 * _normal((films, 1, 1, 1), g) + 0.04 * _normal((films, frames, 1, 1), g))
     x = 255 * (x / 255).clamp(0, 1) ** torch.exp(0.3 * _normal((films, 1, 1, 1), g))
-    soft = functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-    softer = functional.avg_pool2d(soft, 3, 1, 1, count_include_pad=False)
-    share = torch.rand(films, 1, 1, 1, generator=g) * 2.2 - 0.7
-    x = torch.where(share < 1, torch.lerp(x, soft, share.clamp(0, 1)), torch.lerp(soft, softer, share - 1))
+    share = torch.rand(films, 1, 1, 1, generator=g) * 3.0 - 0.7
+    for level, size in enumerate((3, 3, 5)):
+        soft = functional.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
+        x = torch.lerp(x, soft, (share - level).clamp(0, 1))
     x = x + 8 * torch.rand(films, 1, 1, 1, generator=g) ** 2 * _normal(x.shape, g)
     return _hidden(x, g)
 
@@ -243,7 +244,7 @@ def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
         if run.is_cancelled:
             return net
         LOG.info("left out: %s", measure(net, unseen))
-        net.precision.copy_(precision_of(net, unseen, recipe["least_error"]))
+        net.information.copy_(information_of(net, unseen, recipe["least_error"]))
         checkpoint(run.out, half, net, optimiser)
     rest = range(max(step, half), half + recipe["more_steps"])
     train(net, optimiser, films, recipe, run, steps=rest, first=half)
@@ -256,73 +257,64 @@ def train(
 ) -> None:  # fmt: skip
     """Make steps of a training that began at the `first`; leaves a checkpoint."""
     batches = Batches(films, recipe, torch.Generator().manual_seed(recipe["seed"] + steps.start))
-    began, saved, running = time.process_time(), time.monotonic(), torch.zeros(2)
+    began, saved, running = time.process_time(), time.monotonic(), 0.0
     step, last = steps.start, steps.stop
     while run.goes_on(step, last):
         for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step - first, last - first, 100, (last - first) // 2)
+            group["lr"] = recipe["lr"] * schedule(step - first, last - first, 100, 2 * (last - first) // 3)
         running += _step(net.train(), optimiser, batches.draw())
         step += 1
         if step % 100 == 0:
             pace = 1e3 * (time.process_time() - began) / 100
-            LOG.info("step %d squared %.5f said %.3f, %.0f ms", step, *(running / 100).tolist(), pace)
-            began, running = time.process_time(), torch.zeros(2)
+            LOG.info("step %d squared %.5f, %.0f ms", step, running / 100, pace)
+            began, running = time.process_time(), 0.0
         if time.monotonic() - saved > 240:
             checkpoint(run.out, step, net, optimiser)
             saved = time.monotonic()
     checkpoint(run.out, step, net, optimiser)
 
 
-def _step(net: FaceExpression, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> Tensor:
-    """Make one step; gives squared errors, and how badly they were expected."""
+def _step(net: FaceExpression, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
+    """Make one step; gives the mean squared error."""
     pictures, points, shown, truth = batch
     with torch.autocast("cpu", torch.bfloat16):
-        found, errors = net(pictures, points, shown)
-    off, errors = found.float() - truth, errors.float()
-    said = (0.5 * (off.detach() * torch.exp(-errors)).square() + errors).mean()
-    loss = off.square().mean()
+        found = net(pictures, points, shown)
+    loss = (found.float() - truth).square().mean()
     optimiser.zero_grad()
-    (loss + 0.01 * said).backward()
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     optimiser.step()
-    return torch.stack([loss, said]).detach()
+    return float(loss.detach())
 
 
 @torch.no_grad()
-def guesses(net: FaceExpression, films: Films, *, shown: bool = True) -> tuple[Array, Array]:
-    """(F, T, 52) weights and logarithms of errors of unchanged films."""
+def guesses(net: FaceExpression, films: Films, *, shown: bool = True) -> Array:
+    """(F, T, 52) weights read from unchanged films, with their pictures or without."""
     out = []
     for row in range(len(films.truth)):
         picture = films.pictures[row : row + 1, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         seen = torch.full(picture.shape[:2], shown)
-        found = net.eval()(torch.from_numpy(picture).float(), torch.from_numpy(films.points[row : row + 1]), seen)
-        out.append([part[0].numpy() for part in found])
-    weights, errors = zip(*out, strict=True)
-    return np.stack(weights), np.stack(errors)
+        out.append(
+            net.eval()(torch.from_numpy(picture).float(), torch.from_numpy(films.points[row : row + 1]), seen)[0]
+        )
+    return torch.stack(out).numpy()
 
 
-def precision_of(net: FaceExpression, films: Films, least: float) -> Tensor:
-    """(52, 52) inverse covariance of errors in units of those that are expected."""
-    found, errors = guesses(net, films)
-    off = ((found - films.truth) * np.exp(-errors)).reshape(-1, len(SHAPES)).astype(float)
-    spread = off.T @ off / len(off) + least * np.eye(len(SHAPES))
-    return torch.from_numpy(np.linalg.inv(spread)).float()
+def information_of(net: FaceExpression, films: Films, least: float) -> Tensor:
+    """(52, 52) inverse of the covariance of errors, each at least so large."""
+    off = (guesses(net, films) - films.truth).reshape(-1, len(SHAPES)).astype(float)
+    return torch.from_numpy(np.linalg.inv(off.T @ off / len(off) + least**2 * np.eye(len(SHAPES)))).float()
 
 
 def measure(net: FaceExpression, films: Films) -> dict[str, float]:
     """Of films: error and mean correlation, with pictures and without."""
-    some = films[np.arange(0, len(films.truth), max(len(films.truth) // 60, 1))]
     out = {}
     for name, shown in (("pictures", True), ("points", False)):
-        found, errors = guesses(net, some, shown=shown)
-        off = found.clip(0, 1) - some.truth
-        out[f"{name}_error"] = float(np.abs(off).mean())
-        out[f"{name}_squared"] = float(np.square(off).mean())
-        out[f"{name}_correlation"] = float(np.mean([
-            np.corrcoef(found[..., k].ravel(), some.truth[..., k].ravel())[0, 1]
-            for k in range(len(SHAPES)) if some.truth[..., k].std() > 0.01
-        ]))  # fmt: skip
-        out[f"{name}_said"] = float(np.square(off * np.exp(-errors)).mean())
+        found = guesses(net, films, shown=shown).clip(0, 1)
+        moving = [k for k in range(len(SHAPES)) if films.truth[..., k].std() > 0.01]
+        each = [np.corrcoef(found[..., k].ravel(), films.truth[..., k].ravel())[0, 1] for k in moving]
+        out[f"{name}_error"] = round(float(np.abs(found - films.truth).mean()), 4)
+        out[f"{name}_correlation"] = round(float(np.mean(each)), 4)
     return out
 
 

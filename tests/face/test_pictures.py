@@ -1,0 +1,135 @@
+"""Pictures beside points: upright crops of one size, faces unfolded to scale, and nothing from what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from inference import nets
+from inference.core.artifacts import FacePoints
+from inference.face.capture import CaptureSettings, capture
+from inference.face.crop import ABOVE_EYES_M, HEIGHT, PIXEL_M, SIDE, WIDTH, Unfold, carried, cut
+from inference.face.pictures import PictureReader, load_pictures
+from inference.face.response import load_response
+from inference.nets.face_expression import ExpressionConfig, FaceExpression
+from inference.protocol.errors import InputError, WeightsError
+from inference.protocol.events import SilentReporter
+from inference.runtime.weights import locate
+from tests.face.test_capture import FOCAL, acted, as_points
+
+CONFIG = ExpressionConfig(channels=(4, 4, 4, 4), inner=8, film=4)
+
+
+@cache
+def response():
+    """What is shipped."""
+    return load_response()
+
+
+def a_net() -> FaceExpression:
+    """A small one that has learnt nothing."""
+    torch.manual_seed(0)
+    return FaceExpression(CONFIG).eval()
+
+
+def a_face(scale: float = 1.0, turn: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A soft picture and points (478, 2) of the mean face in it, larger and turned about the middle."""
+    rng = np.random.default_rng(0)
+    size = int(400 * scale)
+    picture = cv2.resize(rng.uniform(0, 255, (12, 12, 3)).astype(np.float32), (400, 400), interpolation=cv2.INTER_CUBIC)
+    carry = cv2.getRotationMatrix2D((199.5, 199.5), np.degrees(turn), scale)
+    carry[:, 2] += (size - 1) / 2 - 199.5
+    image = cv2.warpAffine(picture.clip(0, 255).astype(np.uint8), carry, (size, size), flags=cv2.INTER_LINEAR)
+    front = response().mean[:, [0, 2]] * [1000, -1000]
+    points = front - front.mean(0) + 199.5
+    return image, points @ carry[:, :2].T + carry[:, 2]
+
+
+@pytest.mark.parametrize(("scale", "turn"), [(1.0, 0.5), (3.3, 0.0), (0.8, -0.3)])
+def test_a_crop_does_not_tell_how_large_a_face_is_and_how_it_is_tilted(scale: float, turn: float) -> None:
+    plain, other = (cut(*a_face(*how)).astype(float) for how in ((1.0, 0.0), (scale, turn)))
+    inner = slice(16, -16)
+    assert plain.shape == (SIDE, SIDE) and plain.std() > 20
+    assert np.abs(plain - other)[inner, inner].mean() < 2.5
+
+
+def test_a_face_at_rest_unfolds_to_scale_and_in_the_middle() -> None:
+    mean = response().mean
+    metre, front = 600.0, mean[:, [0, 2]] * [1.0, -1.0]
+    places = front * metre + SIDE / 2
+    down, across = np.meshgrid(np.arange(SIDE), np.arange(SIDE), indexing="ij")
+    ways = [(2 * way).astype(np.uint8)[None] for way in (across, down)]
+    across, down = (Unfold(mean)(way, places[None])[0].astype(float) / 2 for way in ways)
+    assert across.shape == (HEIGHT, WIDTH)
+    eyes = places[[33, 263]].mean(0)
+    assert across[:, WIDTH // 2 - 1 : WIDTH // 2 + 1].mean() == pytest.approx(eyes[0], abs=0.6)
+    assert down[0, WIDTH // 2] == pytest.approx(eyes[1] - ABOVE_EYES_M * metre, abs=0.6)
+    assert np.diff(across[20:80, 20:60], axis=1).mean() == pytest.approx(PIXEL_M * metre, rel=0.02)
+
+
+def test_places_are_carried_with_the_points_that_a_crop_is_cut_by() -> None:
+    _, points = a_face(2.0, 0.4)
+    inside = carried(points[None], points[None])[0]
+    assert np.ptp(inside, axis=0).max() == pytest.approx(SIDE) and inside[33, 1] == pytest.approx(inside[263, 1])
+
+
+def test_a_hidden_picture_counts_nothing_and_the_order_of_frames_neither() -> None:
+    net, g = a_net(), torch.Generator().manual_seed(1)
+    pictures = 255 * torch.rand(1, 6, HEIGHT, WIDTH, generator=g)
+    points, shown = torch.randn(1, 6, CONFIG.points, generator=g), torch.tensor([[True] * 5 + [False]])
+    with torch.no_grad():
+        weights = net(pictures, points, shown)
+        assert weights.shape == (1, 6, 52)
+        other = pictures.clone()
+        other[:, 5] = 0
+        assert torch.equal(net(other, points, shown), weights)
+        other[:, 0] = pictures[:, 1]
+        assert not torch.allclose(net(other, points, shown)[:, 2], weights[:, 2], atol=1e-6)
+        turned = net(pictures.flip(1), points.flip(1), shown.flip(1)).flip(1)
+        assert torch.allclose(turned, weights, atol=1e-5)
+
+
+def filmed(scale: float = 1.0) -> FacePoints:
+    """Points of an act, with crops of noise."""
+    points = as_points(acted()[-1])
+    crops = np.random.default_rng(2).integers(0, 255, (len(points.times), SIDE, SIDE)).astype(np.uint8)
+    size = [int(scale * side) for side in points.image_size]
+    return replace(points, positions=points.positions * scale, crops=crops).with_header(image_size=size)
+
+
+def test_a_film_without_pictures_is_read_by_its_points_alone() -> None:
+    reader, settings = PictureReader(a_net(), response()), CaptureSettings(focal_px=FOCAL)
+    bare = replace(filmed(), crops=None)
+    alone, beside = (capture(bare, response(), settings, SilentReporter(), one) for one in (None, reader))
+    assert np.array_equal(alone.weights, beside.weights)
+
+
+def test_pictures_of_small_faces_are_not_looked_at() -> None:
+    reader = PictureReader(a_net(), response())
+    for scale, counts in ((1.0, True), (0.2, False)):
+        film, settings = filmed(scale), CaptureSettings(focal_px=FOCAL * scale)
+        assert film.crops is not None
+        first = capture(film, response(), settings, SilentReporter(), reader)
+        other = capture(replace(film, crops=255 - film.crops[::-1]), response(), settings, SilentReporter(), reader)
+        assert np.allclose(first.weights, other.weights, atol=1e-9) != counts
+
+
+def test_crops_of_another_size_are_refused() -> None:
+    film = filmed()
+    assert film.crops is not None
+    with pytest.raises(InputError, match=r"crops are \(36, 128, 127\) uint8, expected \(36, 128, 128\)"):
+        replace(film, crops=film.crops[..., 1:]).check("points.npz")
+
+
+def test_what_is_shipped_is_sure_of_something_and_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    assert np.linalg.eigvalsh(load_pictures(response()).information).min() > 4.0
+    path = tmp_path / "face_expression.safetensors"
+    path.write_bytes(locate("face-expression").read_bytes()[:-1000])
+    with pytest.raises(WeightsError, match=r"face_expression\.safetensors is damaged"):
+        nets.load(path)
