@@ -318,8 +318,8 @@ def plot(ranks: dict[str, tuple[int | None, list[float]]], file: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.0, 4.2))
-    line = {rank: psnr for name, (rank, psnr) in ranks.items() if rank is not None and name.startswith("rank ")}
-    others = {name: psnr for name, (_, psnr) in ranks.items() if not name.startswith("rank ") and name != "published"}
+    line = {rank: psnr for name, (rank, psnr) in ranks.items() if rank is not None and name == f"rank {rank}"}
+    others = {name: psnr for name, (rank, psnr) in ranks.items() if name not in (f"rank {rank}", "published")}
     for stage, style in enumerate(("--", "-")):
         axes.plot(list(line), [psnr[stage] for psnr in line.values()], style, color="C0", marker="o", markersize=4,
                   label=f"low-rank, after stage {stage + 1}")  # fmt: skip
