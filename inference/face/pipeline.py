@@ -93,9 +93,12 @@ def filmed(job: FaceJob) -> FaceTrack:
         text = f"{info.path.name} has {info.frames} frames; none of them lies from frame {request.start} on."
         raise InputError(text, "Choose other start and stop frames.")
     response = load_response()
+    import torch
+
     from ..runtime.device import set_threads
 
     set_threads(request.threads)
+    torch.set_num_threads(1)  # its pictures are too small to be shared among threads
     seen = [content_of(request.video), request.start, request.stop, request.face, request.readings, request.fps]
     points = job.stage(FacePoints, "face_points", "see", seen, lambda: see(job, info))
     settings = CaptureSettings(
