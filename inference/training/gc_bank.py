@@ -50,8 +50,8 @@ class Bank:
     """N filmed bodies.
 
     rotations (N, 22, 3, 3) local, the first in the view frame; shape (N, S); place (N, 3) of the pelvis joint, metres,
-    view frame; half (N,) half the side of the stored box, at distance one; masks (N, SIDE, SIDE) bool; keypoints
-    (N, 2, K, 3) relative to the pelvis joint, on the skin and as joint centres.
+    view frame; half (N,) half the side of the stored box, at distance one; masks (N, SIDE, SIDE) bool, or none of them;
+    keypoints (N, 2, K, 3) relative to the pelvis joint, on the skin and as joint centres.
     """
 
     rotations: Tensor
@@ -64,13 +64,13 @@ class Bank:
     def save(self, path: Path) -> None:
         """Write one npz."""
         arrays = {name: getattr(self, name).numpy() for name in self.__dataclass_fields__}
-        np.savez(path, **{**arrays, "masks": np.packbits(arrays["masks"].reshape(len(self.half), -1), axis=1)})
+        np.savez(path, **{**arrays, "masks": np.packbits(arrays["masks"].reshape(-1, SIDE * SIDE), axis=1)})
 
     @staticmethod
     def load(path: Path) -> Bank:
         """Read what `save` wrote."""
         arrays = read_npz(path)
-        masks = np.unpackbits(arrays["masks"], axis=1).reshape(-1, SIDE, SIDE).astype(bool)
+        masks = np.unpackbits(arrays["masks"], axis=1).reshape(-1, SIDE, SIDE).astype(bool)  # none: (0, SIDE, SIDE)
         return Bank(**{name: torch.from_numpy(value) for name, value in {**arrays, "masks": masks}.items()})
 
 
@@ -158,10 +158,14 @@ def rest_directions() -> Array:
 
 
 def film(
-    motions: Motions, body: GcBody, dense: GcBody, count: int, rng: np.random.Generator, *, run: Run,
+    motions: Motions, body: GcBody, dense: GcBody | None, count: int, rng: np.random.Generator, *, run: Run,
     varied: bool = False,
 ) -> Bank:  # fmt: skip
-    """Film `count` bodies; `dense` has enough points to draw masks with; `varied` as in `draw_poses`."""
+    """Film `count` bodies; `varied` as in `draw_poses`.
+
+    Args:
+        dense: the body with enough points to draw masks with; without it there are none.
+    """
     rotations, shape = draw_poses(motions, count, rng, varied=varied), draw_shapes(count, body, rng)
     rotations = tilted(rotations, rng)
     turned = torch.from_numpy(rotations).float()
@@ -173,8 +177,9 @@ def film(
 
 
 @torch.no_grad()
-def _film(body: GcBody, dense: GcBody, shape: Tensor, rotations: Tensor, distance: Tensor) -> list[Tensor]:
-    posed, skin = body(shape, rotations), dense(shape, rotations).points
+def _film(body: GcBody, dense: GcBody | None, shape: Tensor, rotations: Tensor, distance: Tensor) -> list[Tensor]:
+    posed = body(shape, rotations)
+    skin = posed.points if dense is None else dense(shape, rotations).points
     low, high = skin.amin(1), skin.amax(1)
     middle = (low + high) / 2
     place = -middle
@@ -187,11 +192,16 @@ def _film(body: GcBody, dense: GcBody, shape: Tensor, rotations: Tensor, distanc
     seen = skin + place[:, None]
     plane = torch.stack([seen[..., 0], -seen[..., 2]], -1) / seen[..., 1:2]
     half = MARGIN * plane.abs().amax((1, 2))
-    pixel = ((plane / half[:, None, None] + 1) * SIDE).long().clamp(0, 2 * SIDE - 1)  # at twice the resolution
-    fine = torch.zeros(len(shape), 4 * SIDE * SIDE, dtype=torch.bool)
+    masks = torch.zeros(0, SIDE, SIDE, dtype=torch.bool) if dense is None else _drawn(plane / half[:, None, None])
+    keypoints = torch.stack([posed.keypoints, body.centres(posed)], 1)
+    return [place, half, masks, keypoints]
+
+
+def _drawn(plane: Tensor) -> Tensor:
+    """Masks (B, SIDE, SIDE) of skin points (B, N, 2) in [-1, 1]."""
+    pixel = ((plane + 1) * SIDE).long().clamp(0, 2 * SIDE - 1)  # at twice the resolution
+    fine = torch.zeros(len(plane), 4 * SIDE * SIDE, dtype=torch.bool)
     fine.scatter_(1, pixel[..., 1] * 2 * SIDE + pixel[..., 0], value=True)
     fine = fine.view(-1, 2 * SIDE, 2 * SIDE).numpy()
     closed = np.stack([binary_closing(one, iterations=2) for one in fine])
-    masks = closed.reshape(-1, SIDE, 2, SIDE, 2).sum((2, 4)) >= 2
-    keypoints = torch.stack([posed.keypoints, body.centres(posed)], 1)
-    return [place, half, torch.from_numpy(masks), keypoints]
+    return torch.from_numpy(closed.reshape(-1, SIDE, 2, SIDE, 2).sum((2, 4)) >= 2)

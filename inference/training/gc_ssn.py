@@ -39,6 +39,15 @@ from .script import LOG, Run, make_parser, work_as_job
 
 
 @dataclass
+class Banks:
+    """Bodies to train on, filmed and as joints alone, and people left out."""
+
+    train: Bank
+    joints: Bank
+    held: Bank
+
+
+@dataclass
 class Trainer:
     """What every step needs."""
 
@@ -67,24 +76,25 @@ def _work(options: argparse.Namespace, run: Run) -> None:
     recipe = tomllib.loads(text) | tomllib.loads("\n".join(options.set))
     body, prior = load_body(options.body).requires_grad_(requires_grad=False), load(options.prior)
     folder = options.bank or options.out
-    banks = {split: folder / f"bank_{split}.npz" for split in ("train", "val")}
-    for split, path in banks.items():
+    banks = {name: folder / f"bank_{name}.npz" for name in ("train", "joints", "val")}
+    for name, path in banks.items():
         if not path.exists():
-            filmed(split, recipe, body, options.data, run).save(path)
-    bank, held = (Bank.load(path) for path in banks.values())
-    train(recipe, (bank, held), body, prior, run)
+            filmed(name, recipe, body, options.data, run).save(path)
+    train(recipe, Banks(*(Bank.load(path) for path in banks.values())), body, prior, run)
 
 
-def filmed(split: str, recipe: dict[str, Any], body: GcBody, data: Path, run: Run) -> Bank:
-    """Film people of a split."""
-    rng = np.random.default_rng(recipe["seed"] + ("val", "test", "train").index(split) + 1)
-    recorded, dense = motions.load(data, split, rest_directions()), take_out(16000, 1, spread=False)
-    return film(recorded, body, dense, recipe[split], rng, run=run, varied=split == "train")
+def filmed(name: str, recipe: dict[str, Any], body: GcBody, data: Path, run: Run) -> Bank:
+    """Film people of a split; "joints": many more to train on, without masks."""
+    rng = np.random.default_rng(recipe["seed"] + ("val", "test", "train", "joints").index(name) + 1)
+    masked = name != "joints"
+    recorded = motions.load(data, name if masked else "train", rest_directions())
+    dense = take_out(16000, 1, spread=False) if masked else None
+    body = body if masked else body.thinned(600)
+    return film(recorded, body, dense, recipe[name], rng, run=run, varied=name in {"train", "joints"})
 
 
-def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior: PosePrior, run: Run) -> Generator:
+def train(recipe: dict[str, Any], banks: Banks, body: GcBody, prior: PosePrior, run: Run) -> Generator:
     """Train, or go on where a run was stopped."""
-    bank, held = banks
     torch.manual_seed(recipe["seed"])
     net = Generator(GcConfig(**recipe["net"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(*mean_body(prior, body))
@@ -98,7 +108,7 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
     while run.goes_on(step, last):
         for optimiser, rate in zip(optimisers, rates, strict=True):
             optimiser.param_groups[0]["lr"] = rate * schedule(step, last, 200, int(recipe["cooldown"] * last))
-        found = losses(trainer, bank, step, step / last)
+        found = losses(trainer, banks, step, step / last)
         total = sum((recipe[name] * value for name, value in found.items()), torch.zeros(()))
         net.zero_grad()
         total.backward()
@@ -113,7 +123,7 @@ def train(recipe: dict[str, Any], banks: tuple[Bank, Bank], body: GcBody, prior:
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > recipe["save_s"] or step == last:
             checkpoint(run.out, step, net, *optimisers)
-            LOG.info("left out: %s", figures := measure(net, body, held))
+            LOG.info("left out: %s", figures := measure(net, body, banks.held))
             save_weights(run.out / "gc_ssn.safetensors", net, gc_ssn, recipe, {"steps": step, **figures})
             saved = began = time.monotonic()
     return net
@@ -142,14 +152,14 @@ def mean_body(prior: PosePrior, body: GcBody) -> tuple[Tensor, Tensor]:
     return torch.cat([shape, torch.zeros(len(body.config.changes))]), torch.cat([torch.eye(3)[None], turns])
 
 
-def losses(trainer: Trainer, bank: Bank, step: int, done: float) -> dict[str, Tensor]:
+def losses(trainer: Trainer, banks: Banks, step: int, done: float) -> dict[str, Tensor]:
     """The terms of one step, by the recipe's names for their weights: with masks, and cheaper ones by joints alone."""
     recipe, g = trainer.recipe, trainer.g
     found: dict[str, Tensor] = {}
-    batches = [(recipe["joint_batch"], trainer.joints)]
+    batches = [(recipe["joint_batch"], trainer.joints, banks.joints)]
     if step % recipe["mask_every"] == 0:
-        batches.insert(0, (recipe["batch"], trainer.body))
-    for count, body in batches:
+        batches.insert(0, (recipe["batch"], trainer.body, banks.train))
+    for count, body, bank in batches:
         picked = torch.randint(0, len(bank.half), (count,), generator=g)
         side = trainer.net.config.side if body is trainer.body else 0
         for name, value in terms(trainer, body, look(bank, picked, side, g), done).items():

@@ -53,11 +53,11 @@ def test_a_network_learns_and_goes_on_where_it_was_stopped(body: GcBody, bank: B
     recipe: dict[str, Any] = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8")) | SMALL
     recipe["net"] |= {"side": 32, "width": 8, "hidden": 32}
     prior = PosePrior(PriorConfig(hidden=16))
-    begun = gc_ssn.train(recipe, (bank, bank), body, prior, Run(tmp_path))
+    begun = gc_ssn.train(recipe, gc_ssn.Banks(bank, bank, bank), body, prior, Run(tmp_path))
     after_two = {key: value.clone() for key, value in begun.state_dict().items()}
-    again = gc_ssn.train(recipe, (bank, bank), body, prior, Run(tmp_path))
+    again = gc_ssn.train(recipe, gc_ssn.Banks(bank, bank, bank), body, prior, Run(tmp_path))
     assert all(torch.equal(value, after_two[key]) for key, value in again.state_dict().items())
-    further = gc_ssn.train(recipe | {"steps": 3}, (bank, bank), body, prior, Run(tmp_path))
+    further = gc_ssn.train(recipe | {"steps": 3}, gc_ssn.Banks(bank, bank, bank), body, prior, Run(tmp_path))
     changed = {key for key, value in further.state_dict().items() if not torch.equal(value, after_two[key])}
     assert {"read.0.weight", "regressor.2.weight", "out.weight", "stages.0.first.weight"} <= changed
     published = nets.load(tmp_path / "gc_ssn.safetensors")
