@@ -26,7 +26,7 @@ _TOGETHER = 200  # frames whose skin is held in memory
 _SCALE = 0.1  # of a joint's miss in a crop, above which it counts less
 _SPACE_M = 0.05  # of a joint's miss in space, likewise
 _CROWN, _SOLE_M = 1.0916, 0.0912  # from the joints of head and ankles to the height; to 5 mm over 4,000 shapes
-_SPACE, _LIFTED = 4.0, 1.0  # weights of joints in space, from several views and from one
+_SPACE = 2.0  # weight of joints in space
 _UNLIKE = 0.6  # weight of how unlike people a pose is
 _MASKS, _EDGES = 0.6, 8.0  # weights of silhouettes, as a whole and by their edges
 _WANTED, _PAIRED = 3, 4  # steps between two lookups of what is human, and of what belongs to an edge
@@ -52,8 +52,7 @@ class Evidence:
     """What is known of T frames: crops of each view; joints in space (T, K, 3), NaN where not, with their confidence.
 
     height_m: of the person, if known; distance_m (T,): of the pelvis from the first view's camera, NaN where not known.
-    wide: whether masks show clothes that are wider than the body. step_s: time from frame to frame. lifted: joints in
-    space are a guess from one view.
+    wide: whether masks show clothes that are wider than the body. step_s: time from frame to frame.
     """
 
     crops: Sequence[Crops]
@@ -63,14 +62,13 @@ class Evidence:
     distance_m: Tensor | None = None
     wide: bool = False
     step_s: float = 1 / 30
-    lifted: bool = False
 
     def part(self, at: Array) -> Evidence:
         """Only some of the frames."""
         index = torch.from_numpy(at)
         pick = lambda values: None if values is None else values[index]  # noqa: E731
         return Evidence([crops[at] for crops in self.crops], pick(self.space), pick(self.space_confidence),
-                        self.height_m, pick(self.distance_m), self.wide, self.step_s, self.lifted)  # fmt: skip
+                        self.height_m, pick(self.distance_m), self.wide, self.step_s)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -212,8 +210,7 @@ class Energy:
             look = self._uncovered if silhouettes == "masks" else self._off_edges
             loss = loss + look(posed.points + current.place[:, None])
         if evidence.space is not None and evidence.space_confidence is not None:
-            weight = _LIFTED if evidence.lifted else _SPACE
-            loss = loss + weight * _apart(keypoints, evidence.space, evidence.space_confidence)
+            loss = loss + _SPACE * _apart(keypoints, evidence.space, evidence.space_confidence)
         if len(current.place) > 2:
             moved = posed.joints + current.place[:, None]
             jerk = moved[2:] - 2 * moved[1:-1] + moved[:-2]

@@ -129,9 +129,7 @@ def regress(
     alone = keypoints_3d is None or keypoints_3d.header.get("frame") == "camera"  # nothing tells how large things are
     distances = _distances(settings, seen) if alone else None
     space, sure = _space(keypoints_3d, level)
-    evidence = Evidence(
-        crops, space, sure, settings.height_m, distances, settings.loose_clothes, step_s, lifted=alone
-    ).part(at)
+    evidence = Evidence(crops, space, sure, settings.height_m, distances, settings.loose_clothes, step_s).part(at)
     report.progress("regress", 0, 1)
     start = _read(evidence, known, settings)
     body = _fitted(start, evidence, known, settings, report)
