@@ -34,6 +34,7 @@ from ..nets.face_expression import ExpressionConfig, FaceExpression, build
 from . import face_response as filming
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
+from .muon import Muon
 from .script import LOG, Run, read_recipe, work_as_job
 from .studio import acting
 from .studio.actors import Actor
@@ -199,8 +200,20 @@ def changed(pictures: Tensor, g: torch.Generator) -> Tensor:
     for level, size in enumerate((3, 3, 5)):
         soft = functional.avg_pool2d(x, size, 1, size // 2, count_include_pad=False)
         x = torch.lerp(x, soft, (share - level).clamp(0, 1))
+    x = _coarse(x, g)
     x = x + 8 * torch.rand(films, 1, 1, 1, generator=g) ** 2 * _normal(x.shape, g)
     return _hidden(x, g)
+
+
+def _coarse(pictures: Tensor, g: torch.Generator) -> Tensor:
+    """Show some films in fewer pixels, as small faces are."""
+    out = pictures.clone()
+    for film in (torch.rand(len(pictures), generator=g) < 0.35).nonzero().flatten().tolist():
+        share = 0.3 + 0.5 * float(torch.rand(1, generator=g))
+        size = round(share * HEIGHT), round(share * WIDTH)
+        few = functional.interpolate(pictures[film, :, None], size, mode="bilinear", antialias=True)
+        out[film] = functional.interpolate(few, (HEIGHT, WIDTH), mode="bicubic")[:, 0]
+    return out
 
 
 def _moved(pictures: Tensor, g: torch.Generator) -> Tensor:
@@ -236,23 +249,31 @@ def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
     strange = np.array([filming.half_of(name) for name in films.names]) == 1
     config = {**ExpressionConfig().to_dict(), **recipe["net"], "points": films.points.shape[-1]}
     net = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=recipe["lr"], weight_decay=recipe["decay"])
-    step, half = restore(run.out, net, optimiser), recipe["steps"]
+    optimisers = make_optimisers(net, recipe)
+    step, half = restore(run.out, net, *optimisers), recipe["steps"]
     if step < half:
         known, unseen = films[np.flatnonzero(~strange)], films[np.flatnonzero(strange)]
-        train(net, optimiser, known, recipe, run, steps=range(step, half), first=0)
+        train(net, optimisers, known, recipe, run, steps=range(step, half), first=0)
         if run.is_cancelled:
             return net
         LOG.info("left out: %s", measure(net, unseen))
         net.information.copy_(information_of(net, unseen, recipe["least_error"]))
-        checkpoint(run.out, half, net, optimiser)
+        checkpoint(run.out, half, net, *optimisers)
     rest = range(max(step, half), half + recipe["more_steps"])
-    train(net, optimiser, films, recipe, run, steps=rest, first=half)
+    train(net, optimisers, films, recipe, run, steps=rest, first=half)
     return net.eval()
 
 
+def make_optimisers(net: FaceExpression, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
+    """AdamW; and Muon for the matrices between first and last layers."""
+    named = dict(net.named_parameters())
+    inside = [named.pop(name) for name in ("face.2.weight", "points.4.weight", "usual.0.weight", "both.2.weight")]
+    adam = torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=recipe["decay"])
+    return [adam, Muon(inside, lr=recipe["muon_lr"], weight_decay=recipe["decay"])]
+
+
 def train(
-    net: FaceExpression, optimiser: torch.optim.Optimizer, films: Films, recipe: dict[str, Any], run: Run, *,
+    net: FaceExpression, optimisers: list[torch.optim.Optimizer], films: Films, recipe: dict[str, Any], run: Run, *,
     steps: range, first: int,
 ) -> None:  # fmt: skip
     """Make steps of a training that began at the `first`; leaves a checkpoint."""
@@ -260,30 +281,31 @@ def train(
     began, saved, running = time.process_time(), time.monotonic(), 0.0
     step, last = steps.start, steps.stop
     while run.goes_on(step, last):
-        for group in optimiser.param_groups:
-            group["lr"] = recipe["lr"] * schedule(step - first, last - first, 100, 2 * (last - first) // 3)
-        running += _step(net.train(), optimiser, batches.draw())
+        for optimiser, rate in zip(optimisers, (recipe["lr"], recipe["muon_lr"]), strict=True):
+            optimiser.param_groups[0]["lr"] = rate * schedule(step - first, last - first, 100, 2 * (last - first) // 3)
+        running += _step(net.train(), optimisers, batches.draw())
         step += 1
         if step % 100 == 0:
             pace = 1e3 * (time.process_time() - began) / 100
             LOG.info("step %d squared %.5f, %.0f ms", step, running / 100, pace)
             began, running = time.process_time(), 0.0
         if time.monotonic() - saved > 240:
-            checkpoint(run.out, step, net, optimiser)
+            checkpoint(run.out, step, net, *optimisers)
             saved = time.monotonic()
-    checkpoint(run.out, step, net, optimiser)
+    checkpoint(run.out, step, net, *optimisers)
 
 
-def _step(net: FaceExpression, optimiser: torch.optim.Optimizer, batch: tuple[Tensor, ...]) -> float:
+def _step(net: FaceExpression, optimisers: list[torch.optim.Optimizer], batch: tuple[Tensor, ...]) -> float:
     """Make one step; gives the mean squared error."""
     pictures, points, shown, truth = batch
     with torch.autocast("cpu", torch.bfloat16):
         found = net(pictures, points, shown)
     loss = (found.float() - truth).square().mean()
-    optimiser.zero_grad()
+    net.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-    optimiser.step()
+    for optimiser in optimisers:
+        optimiser.step()
     return float(loss.detach())
 
 
