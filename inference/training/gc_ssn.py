@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,9 @@ from .algebraic import checkpoint, restore, save_weights
 from .body_points import take_out
 from .gc_bank import MARGIN, Bank, film, rest_directions
 from .lifter import schedule
-from .muon import Muon
+from .muon import adam_and_muon, scale_rates
 from .pose_prior import load, load_body
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_changes, make_parser, read_recipe, work_as_job
 
 
 @dataclass
@@ -67,13 +66,12 @@ def main() -> None:
     parser.add_argument("--prior", type=Path, required=True)
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="folder of filmed bodies; --out where it is not given")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="in place of the recipe's")
+    add_changes(parser)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    text = options.recipe.read_text(encoding="utf-8")
-    recipe = tomllib.loads(text) | tomllib.loads("\n".join(options.set))
+    recipe = read_recipe(options.recipe, options.set)
     body, prior = load_body(options.body).requires_grad_(requires_grad=False), load(options.prior)
     folder = options.bank or options.out
     banks = {name: folder / f"bank_{name}.npz" for name in ("train", "joints", "val")}
@@ -98,16 +96,17 @@ def train(recipe: dict[str, Any], banks: Banks, body: GcBody, prior: PosePrior, 
     torch.manual_seed(recipe["seed"])
     net = Generator(GcConfig(**recipe["net"])).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     net.begin(*mean_body(prior, body))
-    optimisers = make_optimisers(net, recipe)
-    rates = [optimiser.param_groups[0]["lr"] for optimiser in optimisers]
+    inside = {"read.0.weight", "regressor.0.weight", "regressor.2.weight"}
+    optimisers = adam_and_muon(
+        net, lambda name, _: name in inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=1e-4
+    )
     step, last = restore(run.out, net, *optimisers), recipe["steps"]
     thin, bare = (body.thinned(points).requires_grad_(requires_grad=False) for points in (recipe["points"], 0))
     trainer = Trainer(recipe, net, thin, bare, prior, torch.Generator().manual_seed(recipe["seed"] + step))
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     while run.goes_on(step, last):
-        for optimiser, rate in zip(optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * schedule(step, last, 200, int(recipe["cooldown"] * last))
+        scale_rates(optimisers, schedule(step, last, 200, int(recipe["cooldown"] * last)))
         found = losses(trainer, banks, step, step / last)
         total = sum((recipe[name] * value for name, value in found.items()), torch.zeros(()))
         net.zero_grad()
@@ -127,14 +126,6 @@ def train(recipe: dict[str, Any], banks: Banks, body: GcBody, prior: PosePrior, 
             save_weights(run.out / "gc_ssn.safetensors", net, gc_ssn, recipe, {"steps": step, **figures})
             saved = began = time.monotonic()
     return net
-
-
-def make_optimisers(net: Generator, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
-    """AdamW; and Muon for the matrices inside the regressor."""
-    named = dict(net.named_parameters())
-    inside = [named.pop(name) for name in ("read.0.weight", "regressor.0.weight", "regressor.2.weight")]
-    adam = torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=1e-4)
-    return [adam, Muon(inside, lr=recipe["muon_lr"])]
 
 
 def estimated(trainer: Trainer, seen: Seen) -> Estimate:

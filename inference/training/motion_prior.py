@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,8 +29,8 @@ from ..nets.view_trust import ViewTrust
 from . import captures, rigs
 from .algebraic import CALIBRATED, Sources, checkpoint, make_bank, rate, restore, save_weights
 from .lifter import load_bodies, schedule
-from .muon import Muon
-from .script import LOG, Run, make_parser, work_as_job
+from .muon import adam_and_muon, scale_rates
+from .script import LOG, Run, make_parser, read_recipe, work_as_job
 from .volumetric import settled_terms, tilted
 
 _CHUNK = 16  # clips of an evaluation at once
@@ -53,7 +52,7 @@ def main() -> None:
 def _work(options: argparse.Namespace, run: Run) -> None:
     trust, volume = nets.load(options.trust), nets.load(options.volume)
     assert isinstance(trust, ViewTrust) and isinstance(volume, JointVolume)
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe)
     train(recipe, options.data, run, trust, volume, options.detections)
 
 
@@ -64,11 +63,11 @@ def train(  # noqa: PLR0917 - what a training is made of
     torch.manual_seed(recipe["seed"])
     net = build(recipe)
     begin(net, volume)
-    matrices = [w for name, w in net.named_parameters() if ".layers." in name and w.ndim == 2 and "when" not in name]
-    chosen = {id(w) for w in matrices}
-    others = [w for w in net.parameters() if id(w) not in chosen]
-    adam = torch.optim.AdamW(others, lr=recipe["lr"], weight_decay=recipe["weight_decay"])
-    muon = Muon(matrices, lr=recipe["muon_lr"], weight_decay=recipe["weight_decay"])
+    inside = lambda name, value: ".layers." in name and value.ndim == 2 and "when" not in name  # noqa: E731
+    adam, muon = adam_and_muon(
+        net, inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["weight_decay"],
+        muon_decay=recipe["weight_decay"],
+    )  # fmt: skip
     bodies = load_bodies(run.out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
@@ -81,9 +80,7 @@ def train(  # noqa: PLR0917 - what a training is made of
     began = saved = time.monotonic()
     running = torch.zeros(2)
     while run.goes_on(step, recipe["steps"]):
-        share = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
-        for group, lr in ((adam.param_groups[0], recipe["lr"]), (muon.param_groups[0], recipe["muon_lr"])):
-            group["lr"] = lr * share
+        scale_rates((adam, muon), schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"]))
         adam.zero_grad()
         muon.zero_grad()
         batch = clips(bank, recipe, sources, g)

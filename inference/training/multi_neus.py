@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from ..nets.neus_render import Grid, look
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_changes, make_parser, read_recipe, work_as_job
 
 _CLAMPED = 0.1  # of the sphere: how far away distances still matter
 _REFRESHED = 25  # steps of a scene between two looks at where its surface is
@@ -93,15 +92,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--points", type=Path)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="net.rank=8, in place of ...")
+    add_changes(parser)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-    for change in options.set:
-        for section, value in tomllib.loads(change).items():
-            recipe[section] = {**recipe[section], **value} if isinstance(value, dict) else value
+    recipe = read_recipe(options.recipe, options.set)
     names = portraits.names(options.data, recipe["people"])
     train(recipe, Bank(options.portraits, names, options.points, options.device), run)
 

@@ -47,6 +47,24 @@ class Muon(torch.optim.Optimizer):
             matrix.mul_(1 - lr * weight_decay).sub_(change, alpha=lr)
 
 
+def adam_and_muon(
+    net: nn.Module, inside: Callable[[str, nn.Parameter], bool], *, lr: float, muon_lr: float, decay: float,
+    muon_decay: float = 0.01,
+) -> tuple[torch.optim.AdamW, Muon]:  # fmt: skip
+    """Muon for the matrices that `inside` picks by name and value, AdamW for all others."""
+    named = list(net.named_parameters())
+    matrices = [value for name, value in named if inside(name, value)]
+    others = [value for name, value in named if not inside(name, value)]
+    return torch.optim.AdamW(others, lr=lr, weight_decay=decay), Muon(matrices, lr=muon_lr, weight_decay=muon_decay)
+
+
+def scale_rates(optimisers: Iterable[torch.optim.Optimizer], share: float) -> None:
+    """Set every rate to a share of what it was at first."""
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = share * group.setdefault("initial_lr", group["lr"])
+
+
 def orthogonal(matrices: Tensor) -> Tensor:
     """(N, R, C) with singular values brought to about one by five Newton-Schulz steps, in bfloat16."""
     a, b, c = _NEWTON_SCHULZ

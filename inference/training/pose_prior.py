@@ -23,7 +23,7 @@ from . import motions
 from .algebraic import checkpoint, restore, save_weights
 from .gc_bank import draw_poses, rest_directions, tilted
 from .lifter import schedule
-from .muon import Muon
+from .muon import adam_and_muon, scale_rates
 from .script import LOG, Run, make_parser, work_as_job
 
 
@@ -56,19 +56,13 @@ def train(recipe: dict[str, Any], bank: Tensor, held: Tensor, run: Run) -> PoseP
     net = PosePrior(PriorConfig(**recipe["net"]))
     net.mean.copy_(bank.mean(0))
     net.spread.copy_(bank.std(0).clamp(min=0.02))
-    named = dict(net.named_parameters())
-    inside = [named.pop(f"hidden.{index}.weight") for index in range(net.config.layers)]
-    optimisers = [
-        torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=1e-4),
-        Muon(inside, lr=recipe["muon_lr"]),
-    ]
-    rates = (recipe["lr"], recipe["muon_lr"])
+    inner = lambda name, _: name.startswith("hidden.") and name.endswith(".weight")  # noqa: E731
+    optimisers = adam_and_muon(net, inner, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=1e-4)
     step, last = restore(run.out, net, *optimisers), recipe["steps"]
     g = torch.Generator().manual_seed(recipe["seed"] + step)
     began, running = time.monotonic(), 0.0
     while run.goes_on(step, last):
-        for optimiser, rate in zip(optimisers, rates, strict=True):
-            optimiser.param_groups[0]["lr"] = rate * schedule(step, last, 100, last // 2)
+        scale_rates(optimisers, schedule(step, last, 100, last // 2))
         clean = bank[torch.randint(0, len(bank), (recipe["batch"],), generator=g)]
         error = miss(net, clean, g).mean()
         net.zero_grad()

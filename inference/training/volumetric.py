@@ -42,7 +42,7 @@ from .algebraic import (
     soft_error,
 )
 from .lifter import load_bodies, schedule
-from .muon import Muon
+from .muon import adam_and_muon, scale_rates
 from .script import LOG, Run, make_parser, work_as_job
 
 _JOINTS = 25
@@ -70,10 +70,11 @@ def train(recipe: dict[str, Any], data: Path, run: Run, trust: ViewTrust, detect
     """Train for the recipe's steps, or go on where a run was stopped."""
     torch.manual_seed(recipe["seed"])
     net = build(recipe)
-    matrices = [w for name, w in net.named_parameters() if ".layers." in name and w.ndim == 2]
-    others = [w for name, w in net.named_parameters() if not (".layers." in name and w.ndim == 2)]
-    adam = torch.optim.AdamW(others, lr=recipe["lr"], weight_decay=recipe["weight_decay"])
-    muon = Muon(matrices, lr=recipe["muon_lr"], weight_decay=recipe["weight_decay"])
+    inside = lambda name, value: ".layers." in name and value.ndim == 2  # noqa: E731
+    adam, muon = adam_and_muon(
+        net, inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["weight_decay"],
+        muon_decay=recipe["weight_decay"],
+    )  # fmt: skip
     bodies = load_bodies(run.out, recipe["bodies"], recipe["seed"], data)
     bank = make_bank(data, bodies["train"], "train", recipe)
     held_out = make_bank(data, bodies["val"], "val", recipe)
@@ -88,9 +89,7 @@ def train(recipe: dict[str, Any], data: Path, run: Run, trust: ViewTrust, detect
     began = saved = time.monotonic()
     running = torch.zeros(4)
     while run.goes_on(step, recipe["steps"]):
-        share = schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"])
-        for group, lr in ((adam.param_groups[0], recipe["lr"]), (muon.param_groups[0], recipe["muon_lr"])):
-            group["lr"] = lr * share
+        scale_rates((adam, muon), schedule(step, recipe["steps"], recipe["warmup"], recipe["cooldown"]))
         adam.zero_grad()
         muon.zero_grad()
         for whole in (False, True) if step % recipe["volume_every"] == 0 else (False,):
