@@ -61,10 +61,16 @@ class Reader:
 
 def features(fitter: Fitter, rays: Array, fitted: Fitted, who: Array, response: Response) -> Array:
     """(T, N) what the network sees: the points against the person's neutral face, the fit's own weights, the view."""
-    left = fitter.residuals(rays, np.zeros((len(rays), _SHAPES)), fitted.poses, who).reshape(len(rays), -1)
-    coded = (left - response.code_mean) @ response.code.T
-    return np.concatenate([coded, fitted.weights, _views(fitted.poses)], 1)
+    left = fitter.residuals(rays, np.zeros((len(rays), _SHAPES)), fitted.poses, who)
+    return join_features(left, fitted.weights, views_of(fitted.poses), response)
 
 
-def _views(poses: Poses) -> Array:
+def join_features(left: Array, weights: Array, views: Array, response: Response) -> Array:
+    """`features` from their parts: residuals (T, 478, 2), the fit's weights (T, 52), the view (T, 2)."""
+    coded = (left.reshape(len(left), -1) - response.code_mean) @ response.code.T
+    return np.concatenate([coded, weights, views], 1)
+
+
+def views_of(poses: Poses) -> Array:
+    """(T, 2) from where a face is seen."""
     return 2.0 * view_features(poses.rotations, poses.translations)[:, :2]

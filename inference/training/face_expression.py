@@ -26,7 +26,7 @@ from ..core.cameras import Camera
 from ..core.face_shapes import SHAPES
 from ..face.crop import HEIGHT, SIDE, WIDTH, Unfold, carried, cut
 from ..face.fit import Fitter
-from ..face.reader import features
+from ..face.reader import join_features, views_of
 from ..face.response import Response, load_response
 from ..head.wrap import load_template
 from ..nets import face_expression
@@ -34,7 +34,7 @@ from ..nets.face_expression import ExpressionConfig, FaceExpression, build
 from . import face_response as filming
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
-from .muon import Muon
+from .muon import adam_and_muon, scale_rates
 from .script import LOG, Run, read_recipe, work_as_job
 from .studio import acting
 from .studio.actors import Actor
@@ -145,21 +145,16 @@ def _read(film: dict[str, Array], crops: Array, fitter: Fitter, unfold: Unfold, 
     rays, depth = (points[..., :2] - middle) / focal, points[..., 2] / focal[..., 0]
     who = fitter.identity(rays, depth)
     fitted = fitter.express(rays, depth, who, np.zeros(len(SHAPES)))
-    views = features(fitter, rays, fitted, who, fitter.response)[:, -2:]
+    views = views_of(fitted.poses)
     left = fitter.residuals(rays, np.zeros_like(film["weights"]), fitted.poses, who)
     pictures = unfold(crops, carried(rays, fitter.rest(fitted.poses, who)))
     swap = filming.swapped_sides()
-    plain = _features(left, fitted.weights, views, fitter.response)
-    other = _features(
+    plain = join_features(left, fitted.weights, views, fitter.response)
+    other = join_features(
         left[:, mirror] * [-1.0, 1.0], fitted.weights[:, swap], views * [-1.0, 1.0], fitter.response
     )  # fmt: skip
-    return pictures, plain, other, film["weights"].astype(np.float32)
-
-
-def _features(left: Array, weights: Array, views: Array, response: Response) -> Array:
-    """What `face.reader.features` gives, from its parts."""
-    coded = (left.reshape(len(left), -1) - response.code_mean) @ response.code.T
-    return np.concatenate([coded, weights, views], 1).astype(np.float32)
+    truth = film["weights"]
+    return pictures, *(part.astype(np.float32) for part in (plain, other, truth))
 
 
 class Batches:
@@ -249,7 +244,11 @@ def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
     strange = np.array([filming.half_of(name) for name in films.names]) == 1
     config = {**ExpressionConfig().to_dict(), **recipe["net"], "points": films.points.shape[-1]}
     net = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimisers = make_optimisers(net, recipe)
+    inside = {"face.2.weight", "points.4.weight", "usual.0.weight", "both.2.weight"}
+    optimisers = adam_and_muon(
+        net, lambda name, _: name in inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["decay"],
+        muon_decay=recipe["decay"],
+    )  # fmt: skip
     step, half = restore(run.out, net, *optimisers), recipe["steps"]
     if step < half:
         known, unseen = films[np.flatnonzero(~strange)], films[np.flatnonzero(strange)]
@@ -264,16 +263,8 @@ def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
     return net.eval()
 
 
-def make_optimisers(net: FaceExpression, recipe: dict[str, Any]) -> list[torch.optim.Optimizer]:
-    """AdamW; and Muon for the matrices between first and last layers."""
-    named = dict(net.named_parameters())
-    inside = [named.pop(name) for name in ("face.2.weight", "points.4.weight", "usual.0.weight", "both.2.weight")]
-    adam = torch.optim.AdamW(named.values(), lr=recipe["lr"], weight_decay=recipe["decay"])
-    return [adam, Muon(inside, lr=recipe["muon_lr"], weight_decay=recipe["decay"])]
-
-
 def train(
-    net: FaceExpression, optimisers: list[torch.optim.Optimizer], films: Films, recipe: dict[str, Any], run: Run, *,
+    net: FaceExpression, optimisers: Sequence[torch.optim.Optimizer], films: Films, recipe: dict[str, Any], run: Run, *,
     steps: range, first: int,
 ) -> None:  # fmt: skip
     """Make steps of a training that began at the `first`; leaves a checkpoint."""
@@ -281,8 +272,7 @@ def train(
     began, saved, running = time.process_time(), time.monotonic(), 0.0
     step, last = steps.start, steps.stop
     while run.goes_on(step, last):
-        for optimiser, rate in zip(optimisers, (recipe["lr"], recipe["muon_lr"]), strict=True):
-            optimiser.param_groups[0]["lr"] = rate * schedule(step - first, last - first, 100, 2 * (last - first) // 3)
+        scale_rates(optimisers, schedule(step - first, last - first, 100, 2 * (last - first) // 3))
         running += _step(net.train(), optimisers, batches.draw())
         step += 1
         if step % 100 == 0:
@@ -295,7 +285,7 @@ def train(
     checkpoint(run.out, step, net, *optimisers)
 
 
-def _step(net: FaceExpression, optimisers: list[torch.optim.Optimizer], batch: tuple[Tensor, ...]) -> float:
+def _step(net: FaceExpression, optimisers: Sequence[torch.optim.Optimizer], batch: tuple[Tensor, ...]) -> float:
     """Make one step; gives the mean squared error."""
     pictures, points, shown, truth = batch
     with torch.autocast("cpu", torch.bfloat16):
