@@ -101,10 +101,7 @@ def _run(options: argparse.Namespace, say: Callable[[str], None]) -> int:
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse what could not be written, before anything is read."""
-    for path in options.export:
-        if path.suffix.lower() not in _KINDS:
-            raise RequestError(f"{path.name} is none of {', '.join(_KINDS)}", field="export")
-    check_files(options.save)
+    check_files(options.save, options.export, _KINDS)
     if not (options.save or options.export or options.report):
         raise RequestError("nothing would be kept", "Give --save, --export or --report.")
 
