@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from inference import nets
 from inference.nets import joint_volume, view_trust
 from inference.nets.joint_volume import JointVolume
 from inference.nets.settle import facing
-from inference.nets.view_trust import Views, ViewTrust
-from inference.runtime.weights import locate, registry
+from inference.nets.view_trust import Views
+from inference.runtime.weights import registry
 from inference.training import rigs
 from inference.training.captures import Errors
 
@@ -19,20 +18,6 @@ GOOD = Errors(
 )
 SOUND = rigs.RigErrors(views_missing=0.0, swaps=0.0, ghosts=0.0, calibration=0.0, height=0.02)
 LEFT_ARM = [6, 7]
-
-
-@pytest.fixture(scope="module")
-def trust() -> ViewTrust:
-    net = nets.load(locate("view-trust"))
-    assert isinstance(net, ViewTrust)
-    return net
-
-
-@pytest.fixture(scope="module")
-def volume() -> JointVolume:
-    net = nets.load(locate("joint-volume"))
-    assert isinstance(net, JointVolume)
-    return net
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from inference.nets import motion_prior
 from inference.nets.joint_volume import JointVolume
 from inference.nets.motion_prior import MotionPrior, MotionPriorConfig
 from inference.nets.settle import Rough, SettleConfig, TimeAttention
-from inference.nets.view_trust import Views, ViewTrust
+from inference.nets.view_trust import Views
 from inference.runtime.weights import locate, registry
 from inference.training import rigs
 from inference.training.captures import Errors
@@ -22,20 +22,6 @@ FALLIBLE = Errors(jitter=0.01, offset=0.006, wrong=0.0, missing=0.0, clean=0.0, 
                   parts=0.0, feet=0.0)  # fmt: skip
 SOUND = rigs.RigErrors(views_missing=0.0, swaps=0.0, ghosts=0.0, calibration=0.0, height=0.02)
 LEFT_ARM = [6, 7]
-
-
-@pytest.fixture(scope="module")
-def trust() -> ViewTrust:
-    net = nets.load(locate("view-trust"))
-    assert isinstance(net, ViewTrust)
-    return net
-
-
-@pytest.fixture(scope="module")
-def volume() -> JointVolume:
-    net = nets.load(locate("joint-volume"))
-    assert isinstance(net, JointVolume)
-    return net
 
 
 @pytest.fixture(scope="module")
