@@ -22,7 +22,7 @@ _CHUNK = 128  # frames whose Jacobians are held in memory
 _STEPS = 3  # of Gauss and Newton for each frame
 _IDENTITY_STEPS = 5
 _IDENTITY_FRAMES = 48
-_INDEPENDENT = 12.0  # frames of one person that tell as much of the person as if their errors were independent
+_INDEPENDENT = 3.0  # frames of one person that tell as much of the person as if their errors were independent
 _POSE_TRUST = np.array([0.25, 0.25, 0.25, 0.05, 0.05, 0.2]) ** -2.0  # how far a step goes: rad and metres
 _HUBER = 3.0  # of the expected size of a whole frame's errors
 

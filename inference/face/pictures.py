@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 LEAST_PX = 60.0  # of a face whose picture says something
 _CHUNK = 64  # frames that are held as numbers
+_SHAPES = 52
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,23 @@ class PictureReader:
         """(52, 52) inverse of the covariance of errors."""
         return self.net.information.double().numpy()
 
-    def read(self, fitter: Fitter, rays: Array, fitted: Fitted, seen: Array, film: Film) -> Array:
-        """(T, 52) guesses for one film: rays (T, 478, 2), what was fitted to them, `reader.features` (T, N)."""
+    def read(self, fitter: Fitter, rays: Array, fitted: Fitted, seen: Array, film: Film) -> tuple[Array, Array]:
+        """Guess weights (T, 52), and turns (T, 3) rad that follow the fitted rotations, for one film.
+
+        rays (T, 478, 2), what was fitted to them, `reader.features` (T, N).
+        """
         import torch
 
         places = carried(rays, fitter.rest(fitted.poses, fitted.identity))
         pictures = torch.from_numpy(self._unfold(film.crops, places))[None]
-        points, there = torch.from_numpy(seen.astype(np.float32))[None], torch.from_numpy(film.shown)[None]
+        points = torch.from_numpy(features(fitted.identity, seen))[None]
+        there = torch.from_numpy(film.shown)[None]
         chunks = list(zip(*(part.split(_CHUNK, 1) for part in (pictures, points, there)), strict=True))
         with torch.inference_mode():
             usual = self._usual(chunks)
             parts = [self.net.see(some.float(), beside, which, usual) for some, beside, which in chunks]
-            return self.net.read(torch.cat(parts, 1))[0].double().numpy()
+            found = self.net.read(torch.cat(parts, 1))[0].double().numpy()
+        return found[:, :_SHAPES], found[:, _SHAPES:]
 
     def _usual(self, chunks: Sequence[tuple[Tensor, ...]]) -> Tensor:
         """(1, 1, H, W) what a film mostly shows."""
@@ -73,6 +79,11 @@ class PictureReader:
             weights.append(float((share * which).sum()))
         share = torch.tensor(weights) / max(sum(weights), 1e-6)
         return torch.tensordot(share, torch.stack(found), 1)
+
+
+def features(who: Array, seen: Array) -> Array:
+    """(T, K + N) float32, what the network sees of points: who it is (K,), and `reader.features` (T, N)."""
+    return np.concatenate([np.broadcast_to(who, (len(seen), len(who))), seen], 1).astype(np.float32)
 
 
 def load_pictures(response: Response) -> PictureReader:

@@ -2,7 +2,7 @@
 
 The fit says where the head is and who it is; what is left of the points then is a face held still. A small network
 reads the 52 weights from it. Its guesses, with their errors' covariance, take the place of the points in a bounded
-problem over time (`solve`), and poses follow the weights.
+problem over time (`solve`), and poses follow the weights; where there are pictures, these turn them, too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.rotations import matrix_from_rotvec
 from .fit import Fitted, Fitter, Poses
 from .pictures import Film
 from .response import Response, view_features
@@ -39,7 +40,7 @@ class Reader:
         first = fitter.express(rays, depth, who, np.zeros(_SHAPES))
         seen = features(fitter, rays, first, who, self.response)
         known = self.response.information if film is None else film.reader.information
-        guess = self.read(seen) if film is None else film.reader.read(fitter, rays, first, seen, film)
+        guess, turn = (self.read(seen), None) if film is None else film.reader.read(fitter, rays, first, seen, film)
         information = np.broadcast_to(known, (len(rays), *known.shape)).copy()
         wanted = guess @ known
         raw = bounded(information, wanted, np.zeros(_SHAPES))
@@ -47,7 +48,13 @@ class Reader:
         for rows in (parts or [np.arange(len(rays))]) if stiff.any() else []:
             weights[rows] = bounded(information[rows], wanted[rows], stiff, start=raw[rows])
         poses = fitter.posed(rays, weights, who, first.poses, _POSE_STEPS)
+        if turn is not None:
+            poses = self._turned(poses, first.poses.rotations @ matrix_from_rotvec(turn))
         return Fitted(who, weights, poses, first.misfit, raw)
+
+    def _turned(self, poses: Poses, rotations: Array) -> Poses:
+        """Poses with other rotations (T, 3, 3), the face's middle where it is."""
+        return Poses(rotations, poses.translations + (poses.rotations - rotations) @ self.response.mean.mean(0))
 
     def read(self, seen: Array) -> Array:
         """(T, 52) guesses, from `features` (T, N)."""

@@ -1,8 +1,8 @@
 """What a face does, from its unfolded pictures and its points, against what else it does in the same film.
 
 A few strided convolutions see the picture, and how it differs from what the film mostly shows; a perceptron sees the
-points. What both say is averaged over a film (Deep Sets, Zaheer et al. 2017): that is who it is and how it is lit,
-against which each frame is read.
+points and who the fit takes the person for. What both say is averaged over a film (Deep Sets, Zaheer et al. 2017): that
+is who it is and how it is lit, against which each frame is read.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import torch
 from torch import Tensor, nn
 
 NAME = "face-expression"
-SCHEMA = 1
-_SHAPES = 52
+SCHEMA = 2
+_SHAPES, _TURN = 52, 3
 
 
 @dataclass(frozen=True)
 class ExpressionConfig:
-    """Shape of the network: picture in px, numbers of `face.reader.features`, channels of the levels, inner widths."""
+    """Shape of the network: picture in px, numbers of `face.pictures.features`, channels, inner widths."""
 
     width: int = 80
     height: int = 96
-    points: int = 214
+    points: int = 310
     channels: tuple[int, ...] = (16, 32, 64, 96)
     inner: int = 192
     film: int = 128
@@ -36,8 +36,9 @@ class ExpressionConfig:
 
 
 class FaceExpression(nn.Module):
-    """Frames of films to weights (F, T, 52).
+    """Frames of films to weights and a turn (F, T, 52 + 3).
 
+    The turn, rad in the head's frame, follows the rotation that the points were fitted with.
     pictures (F, T, H, W) in [0, 255]; points (F, T, N); shown (F, T) bool: which pictures show something.
     information (52, 52): inverse of the covariance of errors, on people who are left out.
     """
@@ -67,7 +68,7 @@ class FaceExpression(nn.Module):
             nn.GELU(), nn.Dropout(0.2), nn.Linear(2 * config.inner + config.film, config.inner), nn.GELU(),
             nn.Dropout(0.2),
         )  # fmt: skip
-        self.weights = nn.Linear(config.inner, _SHAPES)
+        self.weights = nn.Linear(config.inner, _SHAPES + _TURN)
         self.information: Tensor
         self.register_buffer("information", torch.eye(_SHAPES))
 
@@ -89,7 +90,7 @@ class FaceExpression(nn.Module):
         return torch.cat([seen, self.points(points)], -1)
 
     def read(self, seen: Tensor) -> Tensor:
-        """(F, T, 52) weights of films' frames (F, T, M)."""
+        """(F, T, 52 + 3) weights and turns of films' frames (F, T, M)."""
         usual = self.usual(seen).mean(1, keepdim=True).expand(-1, seen.shape[1], -1)
         return self.weights(self.both(torch.cat([seen, usual], -1)))
 

@@ -1,9 +1,11 @@
 """Learn to read expressions from pictures of faces, beside the detector's points.
 
 python -m inference.training.face_expression photograph --actors DIR --frames DIR --pictures DIR
+python -m inference.training.face_expression shoot --actors DIR --frames DIR --pictures DIR [--people N] [--seed S]
 python -m inference.training.face_expression learn --frames DIR --pictures DIR --out DIR [--recipe FILE]
 
-FRAMES are films that `face_response film` made: their faces are drawn anew for `photograph`. `learn` writes a
+`photograph` draws the faces of films anew that `face_response film` made, in which everything is seen once. `shoot`
+films clips: seconds of a performance, in which a face need not come to rest. `learn` learns from both; it writes a
 checkpoint now and then and goes on from it.
 """
 
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,17 +27,20 @@ from torch.nn import functional
 
 from ..core.cameras import Camera
 from ..core.face_shapes import SHAPES
+from ..core.rotations import nearest_rotation, rotvec_from_matrix
 from ..face.crop import HEIGHT, SIDE, WIDTH, Unfold, carried, cut
 from ..face.fit import Fitter
+from ..face.pictures import features
 from ..face.reader import join_features, views_of
 from ..face.response import Response, load_response
 from ..head.wrap import load_template
 from ..nets import face_expression
 from ..nets.face_expression import ExpressionConfig, FaceExpression, build
+from ..sight.faces import Faces
 from . import face_response as filming
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
-from .muon import adam_and_muon, scale_rates
+from .muon import Muon, adam_and_muon, scale_rates
 from .script import LOG, Run, read_recipe, work_as_job
 from .studio import acting
 from .studio.actors import Actor
@@ -46,6 +52,14 @@ FRAMES = filming.FRAMES  # of a film; those with fewer are left out
 RECIPE = Path(__file__).parent / "recipes" / "face_expression.toml"
 MARGIN = 6  # px around unfolded faces, for shifts
 _EDGE = 0.06  # of a face's size that is drawn around it
+CLIP = 16  # frames that are learnt from together
+_SPARE = 5  # frames of a clip in which no face may be found
+_SECONDS, _FACE_PX, _DISTANCE_M = (2.0, 12.0), (80.0, 200.0), (0.4, 1.2)  # of clips
+_MOVES = 0.05  # standard deviation of a shape that moves
+_SEEN_ONCE = 0.25  # odds of learning from CLIP frames of a film that is no clip, of a clip's
+_TURNS = 2.0  # of squared rad, beside squared weights
+_OUTSIDE = ("convolutions.0.weight", "points.1.weight", "weights.weight")
+_FACE_M, _FRAME_M = 0.17, 0.36  # what a face's size is, and what a clip's frame shows
 
 
 def photograph(cast_folder: Path, films: Path, run: Run) -> None:
@@ -104,43 +118,125 @@ def _close_up(camera: Camera, points: Array, detail: float) -> tuple[Camera, Arr
     return replace(camera, matrix=matrix, size=(int(size[0]), int(size[1]))), (points - corner) * detail
 
 
+def shoot(cast_folder: Path, films: Path, pictures: Path, numbers: tuple[int, int], run: Run) -> None:
+    """Film clips of people mixed of actors who are not held out; what is there is not made again.
+
+    numbers: how many, and a seed.
+    """
+    people, seed = numbers
+    for folder in (films, pictures):
+        folder.mkdir(parents=True, exist_ok=True)
+    files, load = filming.extras(cast_folder)
+    with Faces() as faces:
+        for number in run.each("shoot", range(people)):
+            rng = np.random.default_rng([seed, number])
+            chosen = filming.met(files, rng)
+            name = f"{chosen[0].stem}{filming.MIXED}{number}_{seed}.npz"
+            if (pictures / name).exists():
+                continue
+            seen = _clip(filming.somebody([load(file) for file in chosen], rng), faces, rng)
+            if seen is not None:
+                for folder, arrays in ((films, seen), (pictures, {"crops": seen.pop("crops")})):
+                    temporary = (folder / name).with_suffix(".partial")
+                    with temporary.open("wb") as stream:
+                        np.savez(stream, **arrays)
+                    os.replace(temporary, folder / name)
+            LOG.info("%s: %s", name, "filmed" if seen else "not found")
+
+
+def _clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Array] | None:
+    """CLIP frames of seconds of a performance, in one light; None if the detector does not see enough of them."""
+    seconds = np.exp(rng.uniform(*np.log(_SECONDS)))
+    busy, distance = rng.uniform(0.7, 3.4), rng.uniform(*_DISTANCE_M)
+    face = np.exp(rng.uniform(*np.log(_FACE_PX)))
+    focal, side = face * distance / _FACE_M, round(face * _FRAME_M / _FACE_M)
+    played = acting.perform(seconds, (CLIP + _SPARE) / seconds, rng, distance_m=distance, busy=busy)
+    light, noise, stage = Light.drawn(rng), rng.uniform(0, 5), Raster(actor.head)
+    backdrop, seen = acting.a_background((side, side), rng), []
+    for weights, rotation, translation in zip(
+        played.weights * actor.moves, played.rotations, played.translations, strict=True
+    ):
+        camera = acting.a_camera((side, side), focal, rotation, translation)
+        stage.pose(actor.posed(weights).vertices)
+        image, there = stage.photograph(camera, light)
+        image = np.where(there[..., None], image, backdrop)
+        image = (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
+        points = filming.points_near(image, faces, camera, actor.head.landmarks, rng)
+        if points is not None and len(seen) < CLIP:
+            seen.append((weights, rotation, translation, focal, points.astype(np.float32), cut(image, points)))
+    if len(seen) < CLIP:
+        return None
+    names = ("weights", "R", "t", "f", "points", "crops")
+    columns = {name: np.array(value) for name, value in zip(names, zip(*seen, strict=True), strict=True)}
+    return {"side": np.array(side), **columns}
+
+
 @dataclass(frozen=True)
 class Films:
-    """What the network learns from, T frames of each film.
+    """What the network learns from, T = CLIP frames of each film.
 
-    pictures (F, T, H, W) uint8, unfolded with a margin; points (F, T, N) and mirrored (F, T, N): `face.reader.features`
-    of the frames and of their mirror images; truth (F, T, 52); names.
+    pictures (F, T, H, W) uint8, unfolded with a margin; points (F, T, N) and mirrored (F, T, N): `face.pictures.
+    features` of the frames and of their mirror images; truth (F, T, 52); turns (F, T, 3) rad: how true rotations follow
+    the fitted ones, but for the film's mean; names; odds (F,): how often to learn from a film.
     """
 
     pictures: Array
     points: Array
     mirrored: Array
     truth: Array
+    turns: Array
     names: tuple[str, ...]
+    odds: Array
 
     def __getitem__(self, rows: Array) -> Films:
         names = tuple(self.names[k] for k in rows)
-        return Films(self.pictures[rows], self.points[rows], self.mirrored[rows], self.truth[rows], names)
+        return Films(
+            self.pictures[rows], self.points[rows], self.mirrored[rows], self.truth[rows], self.turns[rows], names,
+            self.odds[rows],
+        )  # fmt: skip
 
 
-def read_films(folders: list[Path], pictures: Path, response: Response) -> Films:
-    """Fit every film that has pictures as a person's film, and unfold its pictures."""
+def read_films(folders: Sequence[Path], pictures: Sequence[Path], response: Response) -> Films:
+    """Fit every film that has pictures as a person's film, and unfold its pictures; long ones become several."""
     fitter, unfold = Fitter(response), Unfold(response.mean, MARGIN)
-    mirror = filming.mirror_points(load_template())
-    parts, names = [], []
+    mirror = Mirror(response)
+    parts, names, odds = [], [], []
     for path in sorted(path for folder in folders for path in folder.glob("*.npz")):
-        if (pictures / path.name).is_file():
-            with np.load(path, allow_pickle=False) as film, np.load(pictures / path.name, allow_pickle=False) as seen:
-                found = _read(dict(film), seen["crops"], fitter, unfold, mirror) if len(film["f"]) == FRAMES else None
-            if found is not None:
-                parts.append(found)
-                names.append(path.stem)
-    columns = [np.stack(column) for column in zip(*parts, strict=True)]
-    return Films(columns[0], columns[1], columns[2], columns[3], tuple(names))
+        seen = next((folder / path.name for folder in pictures if (folder / path.name).is_file()), None)
+        if seen is None:
+            continue
+        with np.load(path, allow_pickle=False) as film, np.load(seen, allow_pickle=False) as crops:
+            whole = len(film["f"])
+            if whole not in (CLIP, FRAMES):
+                continue
+            found = _read(dict(film), crops["crops"], fitter, unfold, mirror)
+        for first in range(0, whole, CLIP):
+            parts.append([column[first : first + CLIP] for column in found])
+            names.append(path.stem)
+            odds.append(1.0 if whole == CLIP else _SEEN_ONCE)
+    pictures_of, points, mirrored, truth, turns = (np.stack(column) for column in zip(*parts, strict=True))
+    return Films(pictures_of, points, mirrored, truth, turns, tuple(names), np.array(odds))
 
 
-def _read(film: dict[str, Array], crops: Array, fitter: Fitter, unfold: Unfold, mirror: Array) -> tuple[Array, ...]:
-    """Unfolded pictures of a film, its features, those of its mirror image, and truth."""
+class Mirror:
+    """What points, weights and people become in a mirror."""
+
+    def __init__(self, response: Response) -> None:
+        self.points, self.weights = filming.mirror_points(load_template()), filming.swapped_sides()
+        modes = response.modes.reshape(len(response.modes), -1)
+        flip = np.array([-1.0, 1.0, 1.0])
+        moved = (response.modes[:, self.points] * flip).reshape(len(modes), -1)
+        off = (response.mean[self.points] * flip - response.mean).ravel()
+        solve = np.linalg.inv(modes @ modes.T + 1e-6 * np.eye(len(modes))) @ modes
+        self._who, self._off = moved @ solve.T, solve @ off
+
+    def who(self, who: Array) -> Array:
+        """(K,) somebody in a mirror, as near as the response's people come."""
+        return who @ self._who + self._off
+
+
+def _read(film: dict[str, Array], crops: Array, fitter: Fitter, unfold: Unfold, mirror: Mirror) -> tuple[Array, ...]:
+    """Unfolded pictures of a film, its features, those of its mirror image, truth, turns."""
     middle, focal, points = (float(film["side"]) - 1) / 2, film["f"][:, None, None], film["points"]
     rays, depth = (points[..., :2] - middle) / focal, points[..., 2] / focal[..., 0]
     who = fitter.identity(rays, depth)
@@ -148,13 +244,14 @@ def _read(film: dict[str, Array], crops: Array, fitter: Fitter, unfold: Unfold, 
     views = views_of(fitted.poses)
     left = fitter.residuals(rays, np.zeros_like(film["weights"]), fitted.poses, who)
     pictures = unfold(crops, carried(rays, fitter.rest(fitted.poses, who)))
-    swap = filming.swapped_sides()
     plain = join_features(left, fitted.weights, views, fitter.response)
     other = join_features(
-        left[:, mirror] * [-1.0, 1.0], fitted.weights[:, swap], views * [-1.0, 1.0], fitter.response
+        left[:, mirror.points] * [-1.0, 1.0], fitted.weights[:, mirror.weights], views * [-1.0, 1.0], fitter.response
     )  # fmt: skip
-    truth = film["weights"]
-    return pictures, *(part.astype(np.float32) for part in (plain, other, truth))
+    apart = np.swapaxes(fitted.poses.rotations, 1, 2) @ film["R"]
+    turns = rotvec_from_matrix(apart @ nearest_rotation(apart.mean(0)).T)
+    shown = features(who, plain), features(mirror.who(who), other)
+    return pictures, *shown, film["weights"].astype(np.float32), turns.astype(np.float32)
 
 
 class Batches:
@@ -162,25 +259,23 @@ class Batches:
 
     def __init__(self, films: Films, recipe: dict[str, Any], g: torch.Generator) -> None:
         self.films, self.recipe, self.g = films, recipe, g
-        self.swap = torch.from_numpy(filming.swapped_sides())
+        self.swap, self.odds = torch.from_numpy(filming.swapped_sides()), torch.from_numpy(films.odds)
 
-    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pictures (F, T, H, W), points (F, T, N), shown (F, T), truth (F, T, 52)."""
-        many, each, g = self.recipe["films"], self.recipe["frames"], self.g
-        film = torch.randint(len(self.films.truth), (many,), generator=g)[:, None].expand(-1, each)
-        total = self.films.truth.shape[1]
-        first = [total - each if torch.rand(1, generator=g) < 0.6 else 0 for _ in range(many)]  # performances come last
-        frame = torch.stack([low + torch.randperm(total - low, generator=g)[:each] for low in first])
-        rows = film.numpy(), frame.numpy()
-        pictures, points, mirrored, truth = (
-            torch.from_numpy(getattr(self.films, name)[rows]) for name in ("pictures", "points", "mirrored", "truth")
+    def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Pictures (F, T, H, W), points (F, T, N), shown (F, T), truth (F, T, 52), turns (F, T, 3)."""
+        many, g = self.recipe["films"], self.g
+        film = torch.multinomial(self.odds, many, generator=g).numpy()
+        pictures, points, mirrored, truth, turns = (
+            torch.from_numpy(getattr(self.films, name)[film])
+            for name in ("pictures", "points", "mirrored", "truth", "turns")
         )
         flip = torch.rand(many, 1, 1, generator=g) < 0.5
         points, truth = torch.where(flip, mirrored, points), torch.where(flip, truth[..., self.swap], truth)
+        turns = torch.where(flip, turns * torch.tensor([1.0, -1.0, -1.0]), turns)
         pictures = torch.where(flip[..., None], pictures.flip(-1), pictures).float()
-        shown = torch.rand(many, each, generator=g) < 0.97
-        shown &= torch.rand(many, 1, generator=g) < 0.88
-        return changed(pictures, g), points + 0.1 * _normal(points.shape, g), shown, truth
+        shown = torch.rand(points.shape[:2], generator=g) < 0.97
+        shown &= torch.rand(many, 1, generator=g) < 0.94
+        return changed(pictures, g), points + 0.1 * _normal(points.shape, g), shown, truth, turns
 
 
 def changed(pictures: Tensor, g: torch.Generator) -> Tensor:
@@ -239,40 +334,47 @@ def _normal(shape: Sequence[int], g: torch.Generator) -> Tensor:
 
 
 def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
-    """Learn from half of the people, see how wrong the other half is read, and go on with all; or go on."""
+    """Learn from most films, or go on; see how wrong the clips that are left out are read.
+
+    Who is in those is mixed of the same actors: strangers are read no worse.
+    """
     torch.manual_seed(recipe["seed"])
-    strange = np.array([filming.half_of(name) for name in films.names]) == 1
     config = {**ExpressionConfig().to_dict(), **recipe["net"], "points": films.points.shape[-1]}
     net = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    inside = {"face.2.weight", "points.4.weight", "usual.0.weight", "both.2.weight"}
-    optimisers = adam_and_muon(
-        net, lambda name, _: name in inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["decay"],
-        muon_decay=recipe["decay"],
-    )  # fmt: skip
-    step, half = restore(run.out, net, *optimisers), recipe["steps"]
-    if step < half:
-        known, unseen = films[np.flatnonzero(~strange)], films[np.flatnonzero(strange)]
-        train(net, optimisers, known, recipe, run, steps=range(step, half), first=0)
-        if run.is_cancelled:
-            return net
-        LOG.info("left out: %s", measure(net, unseen))
-        net.information.copy_(information_of(net, unseen, recipe["least_error"]))
-        checkpoint(run.out, half, net, *optimisers)
-    rest = range(max(step, half), half + recipe["more_steps"])
-    train(net, optimisers, films, recipe, run, steps=rest, first=half)
+    optimisers, unseen = optimisers_of(net, recipe), left_out(films)
+    first = restore(run.out, net, *optimisers)
+    train(net, optimisers, films[~unseen], recipe, run, steps=range(first, recipe["steps"]))
+    if not run.is_cancelled:
+        LOG.info("left out: %s", measure(net, films[unseen]))
+        net.information.copy_(information_of(net, films[unseen], recipe["least_error"]))
+        checkpoint(run.out, recipe["steps"], net, *optimisers)
     return net.eval()
+
+
+def optimisers_of(net: FaceExpression, recipe: dict[str, Any]) -> tuple[torch.optim.AdamW, Muon]:
+    """Muon for what is between the first and the last layers."""
+    return adam_and_muon(
+        net, lambda name, value: value.ndim > 1 and name not in _OUTSIDE, lr=recipe["lr"], muon_lr=recipe["muon_lr"],
+        decay=recipe["decay"], muon_decay=recipe["decay"],
+    )  # fmt: skip
+
+
+def left_out(films: Films) -> Array:
+    """(F,) bool: an eighth of the clips."""
+    chosen = np.array([zlib.crc32(name.encode()) % 8 == 0 for name in films.names])
+    return chosen & (films.odds == 1)
 
 
 def train(
     net: FaceExpression, optimisers: Sequence[torch.optim.Optimizer], films: Films, recipe: dict[str, Any], run: Run, *,
-    steps: range, first: int,
+    steps: range,
 ) -> None:  # fmt: skip
-    """Make steps of a training that began at the `first`; leaves a checkpoint."""
+    """Make steps; leaves a checkpoint."""
     batches = Batches(films, recipe, torch.Generator().manual_seed(recipe["seed"] + steps.start))
     began, saved, running = time.process_time(), time.monotonic(), 0.0
     step, last = steps.start, steps.stop
     while run.goes_on(step, last):
-        scale_rates(optimisers, schedule(step - first, last - first, 100, 2 * (last - first) // 3))
+        scale_rates(optimisers, schedule(step, last, 100, 2 * last // 3))
         running += _step(net.train(), optimisers, batches.draw())
         step += 1
         if step % 100 == 0:
@@ -286,66 +388,78 @@ def train(
 
 
 def _step(net: FaceExpression, optimisers: Sequence[torch.optim.Optimizer], batch: tuple[Tensor, ...]) -> float:
-    """Make one step; gives the mean squared error."""
-    pictures, points, shown, truth = batch
+    """Make one step; gives the mean squared error of weights."""
+    pictures, points, shown, truth, turns = batch
     with torch.autocast("cpu", torch.bfloat16):
         found = net(pictures, points, shown)
-    loss = (found.float() - truth).square().mean()
+    weights, found_turns = found.float().split((len(SHAPES), 3), -1)
+    apart, wrong = found_turns - turns, (weights - truth).square().mean()
+    lean = apart.mean(1, keepdim=True)  # how a film's head is turned as a whole is not known
+    loss = wrong + _TURNS * ((apart - lean).square().mean() + 0.1 * lean.square().mean())
     net.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
     for optimiser in optimisers:
         optimiser.step()
-    return float(loss.detach())
+    return float(wrong.detach())
 
 
 @torch.no_grad()
 def guesses(net: FaceExpression, films: Films, *, shown: bool = True) -> Array:
-    """(F, T, 52) weights read from unchanged films, with their pictures or without."""
+    """(F, T, 52 + 3) weights and turns read from unchanged films, with their pictures or without."""
     out = []
     for row in range(len(films.truth)):
         picture = films.pictures[row : row + 1, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
         seen = torch.full(picture.shape[:2], shown)
-        out.append(
-            net.eval()(torch.from_numpy(picture).float(), torch.from_numpy(films.points[row : row + 1]), seen)[0]
-        )
+        points = torch.from_numpy(films.points[row : row + 1])
+        out.append(net.eval()(torch.from_numpy(picture).float(), points, seen)[0])
     return torch.stack(out).numpy()
 
 
 def information_of(net: FaceExpression, films: Films, least: float) -> Tensor:
     """(52, 52) inverse of the covariance of errors, each at least so large."""
-    off = (guesses(net, films) - films.truth).reshape(-1, len(SHAPES)).astype(float)
+    off = (guesses(net, films)[..., : len(SHAPES)] - films.truth).reshape(-1, len(SHAPES)).astype(float)
     return torch.from_numpy(np.linalg.inv(off.T @ off / len(off) + least**2 * np.eye(len(SHAPES)))).float()
 
 
 def measure(net: FaceExpression, films: Films) -> dict[str, float]:
-    """Of films: error and mean correlation, with pictures and without."""
+    """Of films, with pictures and without: error and correlation of shapes that move in a film, degrees of turns."""
     out = {}
     for name, shown in (("pictures", True), ("points", False)):
-        found = guesses(net, films, shown=shown).clip(0, 1)
-        moving = [k for k in range(len(SHAPES)) if films.truth[..., k].std() > 0.01]
-        each = [np.corrcoef(found[..., k].ravel(), films.truth[..., k].ravel())[0, 1] for k in moving]
-        out[f"{name}_error"] = round(float(np.abs(found - films.truth).mean()), 4)
-        out[f"{name}_correlation"] = round(float(np.mean(each)), 4)
+        found = guesses(net, films, shown=shown)
+        weights, apart = found[..., : len(SHAPES)].clip(0, 1), found[..., len(SHAPES) :] - films.turns
+        moves = films.truth.std(1) > _MOVES
+        away = [one - one.mean(1, keepdims=True) for one in (weights, films.truth)]
+        sizes = [np.square(one).sum(1) for one in away]
+        each = (away[0] * away[1]).sum(1) / np.sqrt(sizes[0] * sizes[1] + 1e-12)
+        off = np.abs(weights - films.truth).mean(1)
+        turned = np.linalg.norm(apart - apart.mean(1, keepdims=True), axis=-1).mean()
+        figures = {"error": off[moves].mean(), "correlation": each[moves].mean(), "degrees": np.degrees(turned)}
+        out |= {f"{name}_{key}": round(float(value), 4) for key, value in figures.items()}
     return out
 
 
 def main() -> None:
-    """Do one of the two steps."""
+    """Do one of the three steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=("photograph", "learn"))
+    parser.add_argument("step", choices=("photograph", "shoot", "learn"))
     parser.add_argument("--actors", type=Path)
     parser.add_argument("--frames", type=Path, action="append", required=True)
-    parser.add_argument("--pictures", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path, action="append", required=True)
+    parser.add_argument("--people", type=int, default=1000, help="of whom clips are shot")
+    parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path)
-    work_as_job(parser, _work, lambda options: options.out or options.pictures)
+    work_as_job(parser, _work, lambda options: options.out or options.pictures[0])
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
     if options.step == "photograph":
         for folder in options.frames:
             photograph(options.actors, folder, run)
+        return
+    if options.step == "shoot":
+        shoot(options.actors, options.frames[0], options.pictures[0], (options.people, options.seed), run)
         return
     torch.set_num_threads(1)
     recipe = read_recipe(options.recipe)

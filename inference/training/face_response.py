@@ -195,7 +195,7 @@ def _filmed(actor: actors.Actor, faces: Faces, side: int, rng: np.random.Generat
         image, there = stage.photograph(camera, light)
         image = np.where(there[..., None], image, acting.a_background((side, side), rng))
         image = (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
-        points = _read(image, faces, _square(camera, actor.head.landmarks), rng)
+        points = points_near(image, faces, camera, actor.head.landmarks, rng)
         if points is not None:
             yield weights[k], rotation, translation, focal, points.astype(np.float32)
 
@@ -209,9 +209,11 @@ def _square(camera: Camera, landmarks: Array) -> Square:
     return float(x), float(y - _ABOVE_M * metre), float(_SQUARE_M * metre), float(np.arctan2(across[1], across[0]))
 
 
-def _read(image: Array, faces: Faces, square: Square, rng: np.random.Generator) -> Array | None:
-    """(478, 3) points that the detector sees near a square, in another as the frame before would have given it."""
-    first = faces.read_square(image, square)
+def points_near(
+    image: Array, faces: Faces, camera: Camera, landmarks: Array, rng: np.random.Generator
+) -> Array | None:  # fmt: skip
+    """(478, 3) points that the detector sees near landmarks (6, 3), in a square as the frame before would give it."""
+    first = faces.read_square(image, _square(camera, landmarks))
     if first is None or first[1] < 0.5:
         return None
     x, y, size, turn = square_of(first[0])

@@ -85,7 +85,7 @@ def test_a_hidden_picture_counts_nothing_and_the_order_of_frames_neither() -> No
     points, shown = torch.randn(1, 6, CONFIG.points, generator=g), torch.tensor([[True] * 5 + [False]])
     with torch.no_grad():
         weights = net(pictures, points, shown)
-        assert weights.shape == (1, 6, 52)
+        assert weights.shape == (1, 6, 52 + 3)
         other = pictures.clone()
         other[:, 5] = 0
         assert torch.equal(net(other, points, shown), weights)
