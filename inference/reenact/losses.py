@@ -11,6 +11,10 @@ from ..nets.latent_pose import Picture
 from .crop import ENLARGE
 
 _LEVELS = 4
+_PARTS = (range(36, 42), range(42, 48), range(48, 68))  # eyes and mouth of the 70 landmarks
+_PART_PX = 16  # side of a part's picture
+_MARGIN = 1.6  # of a part about its landmarks; it is at least _LEAST of the picture's side
+_LEAST = 0.14
 
 
 def mask_loss(found: Tensor, truth: Tensor) -> Tensor:
@@ -44,6 +48,32 @@ def central(images: Tensor) -> Tensor:
     low = (side - inner) // 2
     part = images[..., low : low + inner, low : low + inner]
     return functional.interpolate(part, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def parts(found: Tensor, truth: Tensor, landmarks: Tensor) -> Tensor:
+    """`laplacian` of both eyes and the mouth alone, each in a square about its true landmarks.
+
+    Args:
+        found, truth: (B, 3, S, S); landmarks: (B, 70, 2) as parts of the side.
+    """
+    total = found.new_zeros(())
+    both = torch.cat([found, truth])
+    for part in _PARTS:
+        marks = landmarks[:, list(part)]
+        low, high = marks.amin(1), marks.amax(1)
+        side = (_MARGIN * (high - low).amax(1)).clamp_min(_LEAST)
+        affine = torch.zeros(len(found), 2, 3)
+        affine[:, 0, 0] = affine[:, 1, 1] = side
+        affine[:, :, 2] = low + high - 1
+        grid = functional.affine_grid(affine, [len(found), 3, _PART_PX, _PART_PX], align_corners=False)
+        seen = functional.grid_sample(both, grid.repeat(2, 1, 1, 1), padding_mode="border", align_corners=False)
+        total = total + laplacian(*seen.chunk(2))
+    return total / len(_PARTS)
+
+
+def steepness(pictures: Tensor) -> Tensor:
+    """Mean size of the difference of neighbouring pixels in (B, 3, S, S)."""
+    return pictures.diff(dim=-1).abs().mean() + pictures.diff(dim=-2).abs().mean()
 
 
 def matching(found: list[Tensor], truth: list[Tensor]) -> Tensor:

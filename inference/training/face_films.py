@@ -1,11 +1,12 @@
 """Films of rendered heads for reenactment: who, how they look, masks and truth.
 
-python -m inference.training.face_films --data DIR --out DIR [--films N] [--size PX]
+python -m inference.training.face_films --data DIR --out DIR [--films N] [--strong N] [--size PX]
 
 A film is one person under one light, in a number of frames that need not follow each other. Each half of its frames
 holds poses that one other person performs as well, in another film, so that every frame has a twin: the same
 expression, gaze and turn of the head on another person. People left out all perform the same poses (`held_out.npz`),
-and some of them a motion without jumps (`smooth.npz`).
+and some of them a motion without jumps (`smooth.npz`). `strong.npz` holds films of other mixed people in strong
+expressions of few shapes, with smaller turns.
 """
 
 from __future__ import annotations
@@ -52,6 +53,13 @@ class Poses:
         weights = np.stack([_expression(rng) for _ in range(count)])
         spread, most = np.radians([25.0, 12.0, 8.0]), np.radians([60.0, 30.0, 20.0])
         angles = np.clip(rng.normal(size=(count, 3)) * spread, -most, most)  # yaw, pitch, roll
+        return Poses(weights, turns_of(angles))
+
+    @staticmethod
+    def strong(count: int, rng: np.random.Generator) -> Poses:
+        """Strong expressions of one to three shapes, with smaller turns, each frame by itself."""
+        weights = np.stack([_expression(rng, most=3, least=0.5) for _ in range(count)])
+        angles = np.clip(rng.normal(size=(count, 3)), -2.5, 2.5) * np.radians([15.0, 9.0, 6.0])
         return Poses(weights, turns_of(angles))
 
     @staticmethod
@@ -128,12 +136,12 @@ def _shot(  # noqa: PLR0917 - what a shot is made of
     return Film(np.stack(images), np.stack(masks), take.poses.weights, rotations, np.stack(landmarks))
 
 
-def _expression(rng: np.random.Generator) -> Array:
-    """(52,) weights."""
+def _expression(rng: np.random.Generator, *, most: int = 5, least: float = 0.0) -> Array:
+    """(52,) weights: at most so many shapes beside jaw, smiles, blinks and gaze, and none of them weaker."""
     weights = np.zeros(len(SHAPES))
     if rng.random() > 0.08:
-        for name in rng.choice(_OTHERS, rng.integers(1, 6), replace=False):
-            weights[SHAPES.index(name)] = value = rng.random()
+        for name in rng.choice(_OTHERS, rng.integers(1, most + 1), replace=False):
+            weights[SHAPES.index(name)] = value = least + (1 - least) * rng.random()
             other = name.replace("Left", "?").replace("Right", "Left").replace("?", "Right")
             if rng.random() < 0.7 and not name.startswith(("jaw", "mouthLeft", "mouthRight")):
                 weights[SHAPES.index(other)] = value
@@ -207,15 +215,17 @@ def cast_all(data: Path, out: Path, run: Run) -> tuple[list[Cast], list[Cast]]:
     return tuple([performers.load_cast(out / f"{name}.npz") for name in group] for group in groups)  # type: ignore[return-value]
 
 
-def shoot(casts: list[Cast], layout: Layout, films: int, size: int, run: Run) -> dict[str, Array]:
+def shoot(
+    casts: list[Cast], layout: Layout, films: int, size: int, run: Run, *, strong: bool = False
+) -> dict[str, Array]:
     """Films in a ring: film k holds takes k and k + 1, so it shares a half with each neighbour."""
-    takes = []
+    takes, seeds, drawn = [], (12, 13) if strong else (5, 6), Poses.strong if strong else Poses.drawn
     for k in range(films):
-        rng = np.random.default_rng([5, k])
-        takes.append(Take.drawn(Poses.drawn(FRAMES // 2, rng), rng))
+        rng = np.random.default_rng([seeds[0], k])
+        takes.append(Take.drawn(drawn(FRAMES // 2, rng), rng))
     taken = []
     for k in run.each("film", range(films)):
-        rng = np.random.default_rng([6, k])
+        rng = np.random.default_rng([seeds[1], k])
         who = performers.perform(casts, layout, rng)
         taken.append(film(who, layout.template, [takes[k], takes[(k + 1) % films]], size, rng))
         if k % 50 == 49:
@@ -243,7 +253,7 @@ def packed(films: list[Film]) -> dict[str, Array]:
     return {name: a if a.dtype == np.uint8 else a.astype(np.float16) for name, a in arrays.items()}
 
 
-def shoot_all(data: Path, run: Run, *, films: int, size: int) -> None:
+def shoot_all(data: Path, run: Run, *, films: int, size: int, strong: int = 0) -> None:
     """Cast, and shoot what is missing."""
     trained, left_out = cast_all(data, run.out / "casts", run)
     layout = Layout(load_template())
@@ -253,6 +263,8 @@ def shoot_all(data: Path, run: Run, *, films: int, size: int) -> None:
         "smooth": lambda: shoot_held_out(left_out[::4], layout, size, moving, 1),
         "films": lambda: shoot(trained, layout, films, size, run),
     }
+    if strong:
+        work["strong"] = lambda: shoot(trained, layout, strong, size, run, strong=True)
     for name, make in work.items():
         path = run.out / f"{name}.npz"
         if not path.exists():
@@ -266,12 +278,13 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--films", type=int, default=360)
+    parser.add_argument("--strong", type=int, default=0, metavar="N", help="films of strong expressions")
     parser.add_argument("--size", type=int, default=64)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    shoot_all(options.data, run, films=options.films, size=options.size)
+    shoot_all(options.data, run, films=options.films, size=options.size, strong=options.strong)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,10 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, made orthogonal. `lr` is the largest singular value of a step, for square matrices."""
+    """Nesterov momentum, made orthogonal. `lr` is the largest singular value of a step, for square matrices.
+
+    Convolutions (outputs, inputs, H, W) count as matrices of all that an output sees.
+    """
 
     def __init__(
         self, matrices: Iterable[nn.Parameter], lr: float = 0.02, momentum: float = 0.95, weight_decay: float = 0.01
@@ -41,10 +44,11 @@ class Muon(torch.optim.Optimizer):
             mean = self.state[matrix].setdefault("momentum", torch.zeros_like(matrix))
             mean.lerp_(matrix.grad, 1 - momentum)
             gradients.append(matrix.grad.lerp(mean, momentum))
-        rows, columns = matrices[0].shape
-        steps = orthogonal(torch.stack(gradients)) * max(1.0, rows / columns) ** 0.5
+        stacked = torch.stack(gradients).flatten(2)
+        _, rows, columns = stacked.shape
+        steps = orthogonal(stacked) * max(1.0, rows / columns) ** 0.5
         for matrix, change in zip(matrices, steps, strict=True):
-            matrix.mul_(1 - lr * weight_decay).sub_(change, alpha=lr)
+            matrix.mul_(1 - lr * weight_decay).sub_(change.view(matrix.shape), alpha=lr)
 
 
 def adam_and_muon(

@@ -20,6 +20,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +42,7 @@ from ..reenact import losses
 from ..reenact.augment import augment
 from . import script
 from .algebraic import checkpoint, restore
+from .muon import adam_and_muon, scale_rates
 from .script import LOG
 
 Array = np.ndarray
@@ -54,6 +56,9 @@ _IMPORTANCE = (
 _OTHER_SIDE = [index - FACE.start for index in MIRROR_137[FACE]]
 _BACKGROUNDS = 256
 _WARM_BATCH = 64
+_CONVOLUTION = 4  # dimensions of its weight
+_LOOKED_FOR = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "mouthPucker", "browInnerUp", "browDownLeft")
+_MOVES = 0.02  # deviation of a weight that moves
 _LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
 READERS = ("generator.affine_params_projector.0.", "generator.start.", "generator.later.0.")  # of the descriptors
 
@@ -62,7 +67,8 @@ READERS = ("generator.affine_params_projector.0.", "generator.start.", "generato
 class Bank:
     """Films in memory: images (N, T, S, S, 3), masks (N, T, S, S) uint8, coefficients (N, T, 58), and backgrounds.
 
-    landmarks (N, T, 70, 2) as parts of the side.
+    landmarks (N, T, 70, 2) as parts of the side; neighbours (N, 2): the film that holds the first half of a film's
+    poses in its second half, and the one that holds the second half in its first.
     """
 
     images: Array
@@ -70,11 +76,13 @@ class Bank:
     coefficients: Array
     landmarks: Array
     backgrounds: Array
+    neighbours: Array
 
     def twin(self, film: int, frame: int) -> tuple[int, int]:
         """Where another person is in the same pose."""
-        half, count = self.images.shape[1] // 2, len(self.images)
-        return ((film - 1) % count, frame + half) if frame < half else ((film + 1) % count, frame - half)
+        half = self.images.shape[1] // 2
+        before, after = self.neighbours[film].tolist()
+        return (before, frame + half) if frame < half else (after, frame - half)
 
 
 class Batch(NamedTuple):
@@ -115,15 +123,27 @@ class Training(nn.Module):
         )
 
 
-def load(path: Path, seed: int = 0) -> Bank:
-    """Read films; landmarks are the true ones."""
-    with np.load(path, allow_pickle=False) as arrays:
-        images, masks = arrays["images"], arrays["masks"]
-        coefficients = coefficients_of(arrays["weights"], arrays["rotations"])
-        points = arrays["landmarks"][:, :, FACE_70_IN_FACEMESH].astype(np.float32)
+def load(*paths: Path, seed: int = 0) -> Bank:
+    """Read films, of each file a ring; landmarks are the true ones."""
+    parts: list[tuple[Array, ...]] = []
+    rings: list[Array] = []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, masks = arrays["images"], arrays["masks"]
+            coefficients = coefficients_of(arrays["weights"], arrays["rotations"])
+            points = arrays["landmarks"][:, :, FACE_70_IN_FACEMESH].astype(np.float32)
+        first, ring = sum(map(len, rings)), np.arange(len(images))
+        rings.append(first + np.stack([np.roll(ring, 1), np.roll(ring, -1)], 1))
+        parts.append((images, masks, coefficients, (points + 0.5) / images.shape[2]))
+    whole = [np.concatenate([part[k] for part in parts]) for k in range(4)]
     rng = np.random.default_rng(seed)
-    behind = np.stack([background(images.shape[2], rng) for _ in range(_BACKGROUNDS)])
-    return Bank(images, masks, coefficients, (points + 0.5) / images.shape[2], behind)
+    behind = np.stack([background(whole[0].shape[2], rng) for _ in range(_BACKGROUNDS)])
+    return Bank(whole[0], whole[1], whole[2], whole[3], behind, np.concatenate(rings))
+
+
+def load_all(films: Path) -> Bank:
+    """Read all films to train on."""
+    return load(*(path for name in ("films", "strong") if (path := films / f"{name}.npz").exists()))
 
 
 def coefficients_of(weights: Array, rotations: Array) -> Array:
@@ -183,6 +203,7 @@ def draw(bank: Bank, pairs: int, how: Drawing, rng: np.random.Generator) -> Batc
 def _sample(bank: Bank, place: tuple[int, int], how: Drawing, shift: Array, rng: np.random.Generator) -> list[Any]:
     film, frame = place
     others = [k for k in range(bank.images.shape[1]) if k != frame]
+    nobody = np.zeros((0, *bank.images.shape[2:]), np.uint8)
     tone, mask = _tone(rng), _moved(bank.masks[place], shift)
     truth = _toned(_moved(bank.images[place], shift), mask, tone)
     backgrounds = [_behind(bank, rng) for _ in range(1 + how.sources)]
@@ -197,7 +218,7 @@ def _sample(bank: Bank, place: tuple[int, int], how: Drawing, shift: Array, rng:
     changing = rng.spawn(1)[0]  # so that the same samples are drawn whether drivers are changed or not
     driver = augment(driver, changing, stretched=how.stretched) if how.augmented else driver
     points = (bank.landmarks[place] + shift).astype(np.float32)
-    return [np.stack(who), driver, truth, mask[..., None], bank.coefficients[place], points, film]
+    return [np.stack(who) if who else nobody, driver, truth, mask[..., None], bank.coefficients[place], points, film]
 
 
 def _mirrored_sample(sample: list[Any]) -> list[Any]:
@@ -222,9 +243,10 @@ def _tone(rng: np.random.Generator) -> Array:
 
 def _toned(image: Array, mask: Array, tone: Array) -> Array:
     """A picture that was multiplied by its mask, in another tone."""
-    straight = np.minimum(image.astype(np.float32) * (255.0 / np.maximum(mask, 1))[..., None], 255).astype(np.uint8)
-    changed = np.stack([tone[straight[..., k], k] for k in range(3)], -1)
-    return (changed * (mask[..., None] / 255.0)).astype(np.uint8)
+    straight = np.minimum(image.astype(np.float32) * (np.float32(255) / np.maximum(mask, 1))[..., None], 255).astype(
+        np.uint8
+    )
+    return (cv2.LUT(straight, tone[None]) * (mask[..., None] / np.float32(255))).astype(np.uint8)
 
 
 def _shift(rng: np.random.Generator) -> Array:
@@ -246,7 +268,7 @@ def _behind(bank: Bank, rng: np.random.Generator) -> Array:
 
 def _before(image: Array, mask: Array, behind: Array) -> Array:
     """A picture that was multiplied by its mask, before a background."""
-    return (image + behind * (1 - mask[..., None] / 255.0)).astype(np.uint8)
+    return (image + behind * (1 - mask[..., None] / np.float32(255))).astype(np.uint8)
 
 
 @torch.no_grad()
@@ -282,30 +304,33 @@ def train(
 ) -> LatentPose:
     """Train, from `learnt` on (see `take_over`), or go on where a run was stopped; gives the average."""
     torch.manual_seed(recipe["seed"])
-    bank, held = load(films / "films.npz"), load(films / "held_out.npz")
+    bank, held = load_all(films), load(films / "held_out.npz")
     run, steps = Training(recipe, len(bank.images)), recipe["steps"]
-    beta = recipe["beta"]
-    made = torch.optim.Adam(run.net.parameters(), recipe["lr"], (beta, 0.999))
+    made = _optimisers(run.net, recipe)
     told = torch.optim.Adam(run.discriminator.parameters(), recipe["lr_discriminator"], (0.0, 0.999), 1e-5)
-    step = restore(job.out, run, made, told)
+    step = restore(job.out, run, *made, told)
+    keeps_poses = recipe.get("keeps_poses", False)
+    if keeps_poses:
+        run.net.embedder.pose_encoder.requires_grad_(False)
+        run.net.reader.requires_grad_(False)
     rng = np.random.default_rng([recipe["seed"], step])
     whole, pose_alone = Drawing.of(recipe), Drawing.of(recipe, sources=1)
     if step == 0:
         _warm_up(run.net, bank, recipe, rng)
-        if learnt is not None:
+        if learnt is not None and keeps_poses:
+            run.net.load_state_dict(learnt.state_dict())
+        elif learnt is not None:
             seen = draw(bank, _LOOKED_AT // 2, pose_alone, rng)
             take_over(run.net, learnt, seen.driver, seen.told(run.net))
         run.average.load_state_dict(run.net.state_dict())
     began = saved = time.monotonic()
     running: dict[str, float] = {}
     while job.goes_on(step, steps):
-        rate = min(1.0, (step + 1) / recipe["warmup"], (steps - step) / recipe["cooldown"])
-        for group in made.param_groups:
-            group["lr"] = recipe["lr"] * rate
+        scale_rates(made, min(1.0, (step + 1) / recipe["warmup"], (steps - step) / recipe["cooldown"]))
         batch = draw(bank, recipe["batch"] // 2, whole, rng)
         more = draw(bank, recipe["poses"] // 2, pose_alone, rng) if recipe["poses"] else None
         against = step >= recipe["adversarial_after"]
-        for name, value in _step(run, features, batch, recipe, (made, told), against=against, more=more).items():
+        for name, value in _step(run, features, batch, recipe, (*made, told), against=against, more=more).items():
             running[name] = running.get(name, 0.0) + value
         follow(run.average, run.net, min(recipe["average"], (1 + step) / (10 + step)))
         step += 1
@@ -314,12 +339,27 @@ def train(
             LOG.info("step %d %s, %.0f ms", step, {k: round(v / 50, 3) for k, v in running.items()}, pace)
             running, began = {}, time.monotonic()
         if time.monotonic() - saved > 60 * recipe["checkpoint_minutes"] or step == steps:
-            checkpoint(job.out, step, run, made, told)
+            checkpoint(job.out, step, run, *made, told)
             LOG.info("left out: %s", json.dumps(figures := measure(run.average, held)))
             save(job.out / "reenactment.safetensors", run.average, recipe, {"steps": step, **figures})
             _show(job.out / f"step_{step:06d}.png", run.average, held)
             saved = began = time.monotonic()
     return run.average
+
+
+def _optimisers(net: LatentPose, recipe: dict[str, Any]) -> tuple[torch.optim.Optimizer, ...]:
+    """Adam for all, or with `muon_lr` AdamW, and Muon for the convolutions inside generator and identity encoder."""
+    if not recipe.get("muon_lr"):
+        return (torch.optim.Adam(net.parameters(), recipe["lr"], (recipe["beta"], 0.999)),)
+    rates = {"lr": recipe["lr"], "muon_lr": recipe["muon_lr"], "decay": recipe["decay"], "muon_decay": recipe["decay"]}
+    return adam_and_muon(net, _is_inside, **rates)
+
+
+def _is_inside(name: str, value: Tensor) -> bool:
+    if name.startswith("generator.decoder_blocks."):
+        return value.ndim == _CONVOLUTION and ".block." in name
+    first = "embedder.identity_encoder.features.0."
+    return value.ndim == _CONVOLUTION and name.startswith("embedder.identity_encoder.") and not name.startswith(first)
 
 
 def _warm_up(net: LatentPose, bank: Bank, recipe: dict[str, Any], rng: np.random.Generator) -> None:
@@ -345,64 +385,74 @@ def _read(net: LatentPose, batch: Batch, weights: dict[str, float]) -> tuple[Ten
     """Descriptors (B, D), and how far they are from telling poses, and those of twins from each other."""
     pose, found = net.embedder.pose(batch.told(net)), {}
     if weights["coefficients"]:
-        off = (net.reader(pose) - batch.coefficients) * _importance()
+        off = (net.reader(pose) - batch.coefficients) * importance()
         found["coefficients"] = off.square().sum(1).mean()
     if weights["twins"]:
-        other = pose.roll(len(pose) // 2, 0)
-        found["twins"] = (pose - other).square().sum(1).mean() / pose.var(0).sum().clamp_min(1e-9)
+        found["twins"] = apart(pose)
     return pose, found
+
+
+def apart(poses: Tensor) -> Tensor:
+    """Distance of twins' descriptors over the spread of all: people (B, D), then their twins."""
+    other = poses.roll(len(poses) // 2, 0)
+    return (poses - other).square().sum(1).mean() / poses.var(0).sum().clamp_min(1e-9)
 
 
 def _step(
     run: Training, features: FaceFeatures, batch: Batch, recipe: dict[str, Any],
-    optimisers: tuple[torch.optim.Optimizer, torch.optim.Optimizer], *, against: bool, more: Batch | None = None,
+    optimisers: Sequence[torch.optim.Optimizer], *, against: bool, more: Batch | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """One step of the generator and, late, one of the discriminator on the same pictures; gives the losses.
 
     The pose encoder also reads `more`, of which no pictures are made.
     """
-    weights, net, (made, told) = recipe["weights"], run.net.train(), optimisers
+    weights, net, (*made, told) = recipe["weights"], run.net.train(), optimisers
     pose, found = _read(net, batch, weights)
     if more is not None:
         _, further = _read(net, more, weights)
         found = {name: 0.5 * (value + further[name]) for name, value in found.items()}
-    if weights["twins"]:
+    if weights["twins"] or recipe.get("keeps_poses", False):
         pose = torch.where(torch.rand(len(pose), 1) < 0.5, pose, pose.roll(len(pose) // 2, 0))
     with torch.autocast("cpu", torch.bfloat16, enabled=recipe["bfloat16"]):
         who = net.embedder.identity(batch.identity)
         picture = net.generator(who.float(), pose)
         rgb = latent_pose.Picture(picture.rgb.float(), picture.mask.float())
         found |= losses.reconstruction(rgb, batch.truth, batch.mask, features)
+    if weights.get("parts"):
+        found["parts"] = losses.parts(rgb.rgb, batch.truth, batch.landmarks)
     if not net.config.mask:
         del found["mask"]
     row = run.discriminator.embed(batch.film) if against else None
     if against:
         assert row is not None
         run.discriminator.train()
-        score, fake = run.discriminator(rgb.rgb, row.detach())
-        with torch.no_grad():
-            _, real = run.discriminator(batch.truth, row)
-        found["adversarial"] = -score.mean()
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe["bfloat16"]):
+            score, fake = run.discriminator(rgb.rgb, row.detach())
+            with torch.no_grad():
+                _, real = run.discriminator(batch.truth, row)
+        found["adversarial"] = -score.float().mean()
         found["matching"] = losses.matching(fake, real)
         found["embedding"] = (who.float() - row.detach()).abs().mean()
     total = torch.stack([weights[name] * value for name, value in found.items()]).sum()
-    made.zero_grad()
+    net.zero_grad()
     total.backward()
     norm = torch.nn.utils.clip_grad_norm_(net.parameters(), recipe["clip"])
     if norm.isfinite():
-        made.step()
+        for optimiser in made:
+            optimiser.step()
     if against:
         told.zero_grad()
         row = run.discriminator.embed(batch.film)
-        real_score, _ = run.discriminator(batch.truth, row)
-        fake_score, _ = run.discriminator(rgb.rgb.detach(), row.detach())
-        found["discriminator"] = losses.hinge(real_score, fake_score)
+        with torch.autocast("cpu", torch.bfloat16, enabled=recipe["bfloat16"]):
+            real_score, _ = run.discriminator(batch.truth, row)
+            fake_score, _ = run.discriminator(rgb.rgb.detach(), row.detach())
+        found["discriminator"] = losses.hinge(real_score.float(), fake_score.float())
         found["discriminator"].backward()
         told.step()
     return {name: float(value.detach()) for name, value in found.items()}
 
 
-def _importance() -> Tensor:
+def importance() -> Tensor:
     """(58,) of coefficients: turns of the head and what is seen best in a face count more, gaze and tongue less."""
     values = [next((value for start, value in _IMPORTANCE if name.startswith(start)), 1.0) for name in SHAPES]
     return torch.tensor([*values, *[2.0] * 6])
@@ -429,7 +479,10 @@ def _left_out(held: Bank, count: int, rng: np.random.Generator, *, masked: bool)
 
 @torch.no_grad()
 def measure(net: LatentPose, held: Bank) -> dict[str, float]:
-    """Of people left out: L1 of driven pictures by their own and by others' frames, and R2 of coefficients."""
+    """Of people left out, driven by their own frames: L1, sharpness, how far jaws open, and R2 of coefficients.
+
+    Sharpness is over the truth's; jaws are read from what was made, over what is read from the driver.
+    """
     rng, net = np.random.default_rng(1), net.eval()
     batch = _left_out(held, 64, rng, masked=net.config.mask)
     found = net(batch.identity, batch.told(net))
@@ -439,7 +492,29 @@ def measure(net: LatentPose, held: Bank) -> dict[str, float]:
     scores = {f"r2_{n}": 1 - off[SHAPES.index(n)] / spread[SHAPES.index(n)].clamp_min(1e-6) for n in names}
     turn = 1 - off[52:].sum() / spread[52:].sum()
     values = {"l1": (found.rgb - batch.truth).abs().mean(), "r2_turn": turn, **scores}
+    values["sharpness"] = losses.steepness(found.rgb) / losses.steepness(batch.truth)
+    if net.config.coefficients and net.config.pose_encoder != "landmarks":
+        again = net.reader(net.embedder.pose(found.rgb.clamp(0, 1)))
+        jaws = torch.stack([part[:, SHAPES.index("jawOpen")] for part in (again, read)])
+        jaws = jaws - jaws.mean(1, keepdim=True)
+        values["jaw_slope"] = (jaws[0] * jaws[1]).sum() / jaws[1].square().sum().clamp_min(1e-9)
     return {name: round(float(value), 4) for name, value in values.items()}
+
+
+@torch.no_grad()
+def r2_of_poses(net: LatentPose, held: Bank) -> dict[str, float]:
+    """R2 of what the head reads from all frames of people left out: the turn, all moving shapes together, and some."""
+    rng, net, found = np.random.default_rng(1), net.eval(), []
+    for images, masks in zip(held.images, held.masks, strict=True):
+        seen = np.stack([_before(*pair, _behind(held, rng)) for pair in zip(images, masks, strict=True)])
+        pictures = torch.from_numpy(seen).permute(0, 3, 1, 2).float().div(255)
+        found.append(net.reader(net.embedder.pose(pictures)).numpy())
+    truth = held.coefficients.reshape(-1, COEFFICIENTS)
+    off, spread = np.square(np.concatenate(found) - truth).mean(0), truth.var(0)
+    moving = np.flatnonzero(truth[:, :52].std(0) > _MOVES)
+    chosen = {"turn": slice(52, None), "shapes": moving, **{name: [SHAPES.index(name)] for name in _LOOKED_FOR}}
+    figures = {name: 1 - off[which].sum() / max(spread[which].sum(), 1e-6) for name, which in chosen.items()}
+    return {f"r2_{name}": round(float(value), 4) for name, value in figures.items()}
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional
 from understudy.tests.motion.roads import Road
 from understudy.tests.reenact import clips
 
@@ -23,7 +24,7 @@ from inference.nets.latent_pose import LatentPose, LatentPoseConfig
 from inference.protocol.requests import ReenactRequest
 from inference.reenact import losses
 from inference.reenact.network import load
-from inference.training import face_films, narrow_pose, reenactment, weigh_pose
+from inference.training import face_films, pose_encoder, reenactment, weigh_pose
 from inference.training.reenactment import Bank, Drawing, coefficients_of, draw, mirrored
 from inference.training.script import Run, read_recipe
 
@@ -88,6 +89,25 @@ def test_twins_hold_the_same_pose_and_are_of_other_people(bank: Bank) -> None:
     assert ((batch.truth > 0) & (batch.mask == 0)).sum() == 0, "a target is nothing where its mask is nothing"
 
 
+def test_twins_stay_within_the_ring_of_their_file(folder: Path) -> None:
+    two = reenactment.load(folder / "films.npz", folder / "held_out.npz")
+    assert two.images.shape[0] == 8
+    for film in range(8):
+        for frame in range(8):
+            other, there = two.twin(film, frame)
+            assert (other < 6) == (film < 6) and two.twin(other, there) == (film, frame)
+            assert np.array_equal(two.coefficients[film, frame], two.coefficients[other, there])
+
+
+def test_strong_expressions_are_of_few_shapes_and_none_is_weak() -> None:
+    rng = np.random.default_rng(2)
+    strong, drawn = face_films.Poses.strong(300, rng), face_films.Poses.drawn(300, rng)
+    chosen = [k for k, name in enumerate(SHAPES) if name.startswith(("brow", "cheek", "nose", "mouthPress"))]
+    shown = strong.weights[:, chosen]
+    assert shown[shown > 0].min() >= 0.5 and (strong.weights[:, chosen] > 0).sum(1).max() <= 6
+    assert np.abs(strong.turns - np.eye(3)).mean() < np.abs(drawn.turns - np.eye(3)).mean()
+
+
 def test_a_mirrored_pose_is_the_pose_of_the_mirrored_face() -> None:
     weights = np.zeros(len(SHAPES))
     weights[SHAPES.index("mouthSmileLeft")], weights[SHAPES.index("jawRight")], weights[SHAPES.index("jawOpen")] = (
@@ -114,6 +134,39 @@ def test_training_lowers_its_losses_and_goes_on_where_it_stopped(folder: Path, t
         assert torch.equal(mine, theirs), "a finished run takes no further step"
     on = reenactment.train({**RECIPE, "steps": 6}, folder, features, Run(tmp_path))
     assert any(not torch.equal(a, b) for a, b in zip(on.state_dict().values(), net.state_dict().values(), strict=True))
+
+
+def test_a_pose_encoder_learns_alone_and_the_generator_keeps_its_poses(folder: Path, tmp_path: Path) -> None:
+    plain = {"gain": 10.0, "spectral": False, "hidden": 512}
+    net_config = {**RECIPE["net"], **plain}
+    learnt = LatentPose(LatentPoseConfig(**net_config)).eval()  # type: ignore[arg-type]
+    recipe = {
+        "seed": 1, "steps": 30, "batch": 16, "stretched": 0.0, "twins": 0.1, "lr": 2e-3, "muon_lr": 0.02, "decay": 0.01,
+        "warmup": 5, "cooldown": 20, "average": 0.9, "checkpoint_minutes": 10, "measured_every": 100, "net": net_config,
+    }  # fmt: skip
+    for name in ("none", "poses", "made"):
+        (tmp_path / name).mkdir()
+    before = pose_encoder.train({**recipe, "steps": 0}, folder, learnt, Run(tmp_path / "none"))
+    net = pose_encoder.train(recipe, folder, learnt, Run(tmp_path / "poses"))
+    held = reenactment.load(folder / "held_out.npz")
+    scores = [reenactment.r2_of_poses(one, held)["r2_shapes"] for one in (before, net)]
+    assert scores[1] > scores[0] + 0.1 and load(tmp_path / "poses" / "reenactment.safetensors").pose_numbers == 12
+    features = FaceFeatures(FeaturesConfig((4, 8))).eval().requires_grad_(False)
+    keeping = {
+        **RECIPE,
+        "net": net_config,
+        "keeps_poses": True,
+        "muon_lr": 0.01,
+        "decay": 0.01,
+        "poses": 0,
+        "warm_up": 0,
+    }
+    keeping["weights"] = {**RECIPE["weights"], "coefficients": 0.0, "twins": 0.0, "parts": 1.0}
+    made = reenactment.train(keeping, folder, features, Run(tmp_path / "made"), learnt=net)
+    for name, value in net.state_dict().items():
+        same = torch.equal(value, made.state_dict()[name])
+        assert same or not name.startswith(("embedder.pose_encoder.", "reader.")), name
+    assert not torch.equal(net.generator.constant.constant, made.generator.constant.constant)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +263,12 @@ def test_losses_are_least_for_the_truth() -> None:
     other = torch.rand(2, 3, 32, 32, generator=g)
     assert losses.mask_loss(1 - mask, mask) > 1 and losses.laplacian(other, truth) > 0.1
     assert losses.perceptual(features, other, truth) > 0
+    marks = torch.full((2, 70, 2), 0.5)
+    marks[:, 48:68, 0] += torch.linspace(-0.1, 0.1, 20)
+    below, above = truth.clone(), truth.clone()
+    below[..., 26:, :], above[..., 14:18, 14:18] = 0.0, 0.0
+    assert losses.parts(below, truth, marks) == 0 < losses.parts(above, truth, marks), "eyes and mouth alone count"
+    assert losses.steepness(functional.avg_pool2d(truth, 3, 1, 1)) < 0.6 * losses.steepness(truth)
     wide = torch.zeros(1, 1, 36, 36)
     wide[..., 8:28, 8:28] = 1.0
     assert losses.central(wide).min() > 0.999, "the face is the middle of a crop that was enlarged by 1.8"
@@ -252,7 +311,7 @@ def test_a_descriptor_in_other_directions_tells_the_generator_the_same() -> None
         found = net.embedder.pose(images)
         directions = np.random.default_rng(6).normal(size=(12, 12))
         other = LatentPose(config).eval()
-        other.load_state_dict(narrow_pose.narrowed(net.state_dict(), directions, found.numpy(), config))
+        other.load_state_dict(weigh_pose.narrowed(net.state_dict(), directions, found.numpy(), config))
         poses = other.embedder.pose(images)
         assert not torch.allclose(poses, found, atol=1e-2)
         assert torch.allclose(other.generator(who, poses).rgb, net.generator(who, found).rgb, atol=2e-3)
@@ -282,7 +341,7 @@ def test_directions_that_poses_explain_come_before_those_of_people() -> None:
     poses, people = rng.normal(size=(80, 4, 2)), rng.normal(size=(80, 1, 3))
     ring = np.concatenate([poses, np.roll(poses, -1, 0)], 1)  # each film holds its poses, then the next one's
     mixed = np.concatenate([ring, np.broadcast_to(3 * people, (80, 8, 3))], -1) @ rng.normal(size=(5, 5))
-    kept = narrow_pose.explained(mixed, ring.reshape(-1, 2))[:, :2]
+    kept = weigh_pose.explained(mixed, ring.reshape(-1, 2))[:, :2]
     read = mixed.reshape(-1, 5) @ kept
     who = np.broadcast_to(people, (80, 8, 3)).reshape(-1, 3)
     assert abs(np.corrcoef(read.T, who.T)[:2, 2:]).max() < 0.3

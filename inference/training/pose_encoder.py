@@ -1,0 +1,168 @@
+"""Train the pose encoder of a reenactment network and the head that reads it, and tell a generator of them.
+
+python -m inference.training.pose_encoder RECIPE.toml --films DIR --begin FILE --out DIR [--set KEY=VALUE ...]
+
+A picture costs the encoder a small part of what it costs to make one, and expressions want many. The descriptor learns
+to say linearly what the pose is and where in the crop the face lies, the same of twins (see `training.reenactment`).
+What makes pictures is taken over from `--begin`. It resumes from the checkpoint in `--out`; `weigh_pose` and
+`training.reenactment` follow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import nets
+from ..nets.latent_pose import LatentPose, LatentPoseConfig
+from . import script
+from .algebraic import checkpoint, restore
+from .lifter import schedule
+from .muon import adam_and_muon, scale_rates
+from .reenactment import (
+    COEFFICIENTS,
+    Bank,
+    Batch,
+    Drawing,
+    apart,
+    draw,
+    follow,
+    importance,
+    load,
+    load_all,
+    r2_of_poses,
+    save,
+    take_over,
+)  # fmt: skip
+from .script import LOG
+
+_PLACE = 3  # middle and size of the face in the crop
+_LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
+
+
+class Poses(nn.Module):
+    """What learns, its running average, and what is linear in the descriptor: the pose and the place in the crop."""
+
+    def __init__(self, config: LatentPoseConfig) -> None:
+        super().__init__()
+        net = LatentPose(config)
+        self.encoder = net.embedder.pose_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.reader = net.reader
+        self.linear = nn.Linear(config.pose, COEFFICIENTS + _PLACE)
+        self.average = copy.deepcopy(nn.ModuleDict({"encoder": self.encoder, "reader": self.reader}))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, D) of drivers (B, 3, S, S)."""
+        with torch.autocast(images.device.type, torch.bfloat16):
+            found = self.encoder(images.contiguous(memory_format=torch.channels_last))
+        return found.float()
+
+
+def train(recipe: dict[str, Any], films: Path, learnt: LatentPose, job: script.Run) -> LatentPose:
+    """Train, or go on; gives a network with the average of the encoder and all else from `learnt`."""
+    torch.manual_seed(recipe["seed"])
+    bank, held = load_all(films), load(films / "held_out.npz")
+    poses = Poses(LatentPoseConfig(**recipe["net"]))
+    optimisers = adam_and_muon(
+        poses, _is_inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["decay"],
+        muon_decay=recipe["decay"],
+    )  # fmt: skip
+    step, steps = restore(job.out, poses, *optimisers), recipe["steps"]
+    rng, how = np.random.default_rng([recipe["seed"], step]), Drawing(0, stretched=recipe["stretched"])
+    began, saved, running = time.process_time(), time.monotonic(), np.zeros(3)
+    while job.goes_on(step, steps):
+        scale_rates(optimisers, schedule(step, steps, recipe["warmup"], recipe["cooldown"]))
+        running += _step(poses.train(), draw(bank, recipe["batch"] // 2, how, rng), recipe["twins"], optimisers)
+        follow(poses.average, _followed(poses), min(recipe["average"], (1 + step) / (10 + step)))
+        step += 1
+        if step % 100 == 0:
+            pace = 10 * (time.process_time() - began)
+            LOG.info("step %d linear %.3f, reader %.3f, twins %.4f, %.0f ms", step, *running / 100, pace)
+            began, running = time.process_time(), np.zeros(3)
+        if time.monotonic() - saved > 60 * recipe["checkpoint_minutes"]:
+            checkpoint(job.out, step, poses, *optimisers)
+            saved = time.monotonic()
+        if step % recipe["measured_every"] == 0:
+            finish(poses, recipe, (bank, held), learnt, job.out)
+    checkpoint(job.out, step, poses, *optimisers)
+    return finish(poses, recipe, (bank, held), learnt, job.out)
+
+
+def _is_inside(name: str, value: Tensor) -> bool:
+    """Whether it is a matrix between the pictures and the descriptor."""
+    return (
+        name.startswith("encoder.")
+        and value.ndim > 1
+        and name not in ("encoder.features.0.0.weight", "encoder.head.2.weight")
+    )
+
+
+def _followed(poses: Poses) -> nn.Module:
+    return nn.ModuleDict({"encoder": poses.encoder, "reader": poses.reader})
+
+
+def _step(poses: Poses, batch: Batch, twins: float, optimisers: tuple[torch.optim.Optimizer, ...]) -> np.ndarray:
+    """Make one step; gives the losses."""
+    found, weight = poses(batch.driver), importance().clamp_min(1.0)
+    truth = torch.cat([batch.coefficients, place_of(batch.landmarks)], 1)
+    weights = torch.cat([weight, torch.ones(_PLACE)])
+    linear = ((poses.linear(found) - truth) * weights).square().sum(1).mean()
+    read = ((poses.reader(found) - batch.coefficients) * weight).square().sum(1).mean()
+    unlike = apart(found)
+    poses.zero_grad()
+    (linear + read + twins * unlike).backward()
+    nn.utils.clip_grad_norm_(poses.parameters(), 5.0)
+    for optimiser in optimisers:
+        optimiser.step()
+    return np.array([float(value.detach()) for value in (linear, read, unlike)])
+
+
+def place_of(landmarks: Tensor) -> Tensor:
+    """(B, 3) middle and size of faces in their crop, of about unit spread: landmarks (B, 70, 2)."""
+    middle = landmarks.mean(1, keepdim=True)
+    size = (landmarks - middle).square().sum(2).mean(1, keepdim=True).sqrt()
+    return 10 * torch.cat([middle[:, 0] - 0.5, size - 0.2], 1)
+
+
+@torch.no_grad()
+def finish(
+    poses: Poses, recipe: dict[str, Any], banks: tuple[Bank, Bank], learnt: LatentPose, out: Path
+) -> LatentPose:  # fmt: skip
+    """Put the average into a network, tell the generator of it, measure and save it."""
+    bank, held = banks
+    net = LatentPose(LatentPoseConfig(**recipe["net"])).eval()
+    net.embedder.pose_encoder.load_state_dict(poses.average["encoder"].state_dict())
+    net.reader.load_state_dict(poses.average["reader"].state_dict())
+    drivers = draw(bank, _LOOKED_AT // 2, Drawing(0), np.random.default_rng(3)).driver
+    take_over(net, learnt, drivers, drivers)
+    LOG.info("left out: %s", json.dumps(figures := r2_of_poses(net, held)))
+    save(out / "reenactment.safetensors", net, recipe, figures)
+    return net
+
+
+def main() -> None:
+    """Read the recipe and train."""
+    parser = script.make_parser(__doc__)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--films", type=Path, required=True)
+    parser.add_argument("--begin", type=Path, required=True, help="the weights of a network that makes pictures")
+    script.add_changes(parser)
+    script.work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, job: script.Run) -> None:
+    learnt = nets.load(options.begin)
+    assert isinstance(learnt, LatentPose)
+    train(script.read_recipe(options.recipe, options.set), options.films, learnt.eval(), job)
+
+
+if __name__ == "__main__":
+    main()
