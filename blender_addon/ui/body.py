@@ -12,7 +12,7 @@ from ...operators.settings import BODY
 from .jobs import draw_job
 from .motion import Sidebar, draw_optional
 
-_FIRST = ("height_m", "loose_clothes")
+_FIRST = ("height_m", "sex", "loose_clothes")
 _CLIP = ("video", "keypoints", "masks", "keypoints_3d", "capture", "view")
 _NAMES = tuple(item.name for item in schema.read(BodyRequest) if None not in item.shape)
 _FIRST_OPTIONS = ("take", "skeleton")

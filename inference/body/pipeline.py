@@ -79,7 +79,7 @@ def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
     settings = Settings(
         refine=request.refine, smoothing=request.smoothing, hypotheses=request.hypotheses,
         min_confidence=request.min_confidence, height_m=request.height_m, distance_m=request.distance_m,
-        loose_clothes=request.loose_clothes,
+        loose_clothes=request.loose_clothes, sex=request.sex,
     )  # fmt: skip
     seen = [[shown.keypoints.header["fingerprint"], [file and content_of(file) for file in shown.masks.files],
              shown.camera.to_header()] for shown in sight.views]  # fmt: skip

@@ -51,7 +51,8 @@ class Body:
 class Evidence:
     """What is known of T frames: crops of each view; joints in space (T, K, 3), NaN where not, with their confidence.
 
-    height_m: of the person, if known; distance_m (T,): of the pelvis from the first view's camera, NaN where not known.
+    height_m: of the person, if known; distance_m (T,): of the pelvis from the first view's camera, NaN where not known;
+    gender: of the shape, 0 to 1, if known.
     wide: whether masks show clothes that are wider than the body. step_s: time from frame to frame.
     """
 
@@ -60,6 +61,7 @@ class Evidence:
     space_confidence: Tensor | None = None
     height_m: float | None = None
     distance_m: Tensor | None = None
+    gender: float | None = None
     wide: bool = False
     step_s: float = 1 / 30
 
@@ -68,7 +70,7 @@ class Evidence:
         index = torch.from_numpy(at)
         pick = lambda values: None if values is None else values[index]  # noqa: E731
         return Evidence([crops[at] for crops in self.crops], pick(self.space), pick(self.space_confidence),
-                        self.height_m, pick(self.distance_m), self.wide, self.step_s)  # fmt: skip
+                        self.height_m, pick(self.distance_m), self.gender, self.wide, self.step_s)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,8 @@ class Energy:
             loss = loss + 20 * self._misplaced(current.place, evidence.distance_m)
         if evidence.height_m is not None:
             loss = loss + 20 * (height(body, current.shape) - evidence.height_m) ** 2
+        if evidence.gender is not None:
+            loss = loss + 20 * (current.shape[body.shape_names.index("gender")] - evidence.gender) ** 2
         return loss
 
     def _misplaced(self, place: Tensor, wanted: Tensor) -> Tensor:

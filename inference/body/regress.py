@@ -39,6 +39,7 @@ _ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
 _JUMP = 1.5  # cost of a metre of joint travel from a frame to the next
+_GENDERS = {"unknown": None, "male": 0.1, "female": 0.9}  # of the shape; as people are drawn in training
 _OPPOSITE = {"L": "R", "R": "L"}
 _NAMES = [name for name, _, _ in PARTS]
 _MIRROR = [_NAMES.index(n[:-1] + _OPPOSITE[n[-1]]) if n[-2] == "." else k for k, n in enumerate(_NAMES)]
@@ -54,7 +55,8 @@ class Settings:
     """How a clip becomes a body; lengths in metres.
 
     refine: steps of fitting for each stretch; hypotheses: whether other readings of a frame are weighed; distance_m:
-    between the first view's camera and the pelvis in the first frame that shows it.
+    between the first view's camera and the pelvis in the first frame that shows it; sex: "female", "male", or
+    "unknown", which leaves it to what is seen.
     """
 
     refine: int = 60
@@ -64,6 +66,7 @@ class Settings:
     height_m: float | None = None
     distance_m: float | None = None
     loose_clothes: bool = False
+    sex: str = "unknown"
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,8 @@ def regress(
     alone = keypoints_3d is None or keypoints_3d.header.get("frame") == "camera"  # nothing tells how large things are
     distances = _distances(settings, seen) if alone else None
     space, sure = _space(keypoints_3d, level)
-    evidence = Evidence(crops, space, sure, settings.height_m, distances, settings.loose_clothes, step_s).part(at)
+    told = (settings.height_m, distances, _GENDERS[settings.sex], settings.loose_clothes)
+    evidence = Evidence(crops, space, sure, *told, step_s).part(at)
     report.progress("regress", 0, 1)
     start = _read(evidence, known, settings)
     body = _fitted(start, evidence, known, settings, report)
@@ -182,6 +186,8 @@ def _read(evidence: Evidence, known: Networks, settings: Settings) -> Body:
     sure = seen.confidence.sum(1, keepdim=True)
     one = (shape * sure).sum(0) / sure.sum()
     one = torch.cat([one[:6].clamp(0, 1), one[6:].clamp(-1, 1)])
+    if evidence.gender is not None:
+        one[known.bare.shape_names.index("gender")] = evidence.gender
     bodies = [_placed(reading, crops, one) for reading in readings]
     if settings.hypotheses:
         bodies += [_limb_turned(bodies[0], known.bare, crops, limb) for limb in _LIMBS]

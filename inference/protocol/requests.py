@@ -409,6 +409,9 @@ class BodyRequest:
     refine: Annotated[int, About("Steps by which the body is fitted to what is seen; 0 for none.", 0, 1000)] = 60
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
     loose_clothes: Annotated[bool, About("The mask shows clothes that are wider than the body.")] = False
+    sex: Annotated[Literal["unknown", "female", "male"], About("Of the body's build, which outlines hardly tell.")] = (
+        "unknown"
+    )
     model: Annotated[
         Path | None, About("Your own SMPL or SMPL-X model file (.npz) that the body is made of, in place of anny.")
     ] = None

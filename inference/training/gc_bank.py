@@ -30,10 +30,11 @@ _MIRROR = [
     for k, (name, _, _) in enumerate(PARTS)
 ]
 _INDEX = {name: k for k, (name, _, _) in enumerate(PARTS)}
+_LEG, _ARM = ("thigh", "shin", "foot", "toes"), ("upperarm", "forearm", "hand")
 _LIMBS = (  # what is taken from another recording at a time
-    [k for name, k in _INDEX.items() if name.split(".")[0] in ("thigh", "shin", "foot", "toes")],
-    [k for name, k in _INDEX.items() if name in ("upperarm.L", "forearm.L", "hand.L")],
-    [k for name, k in _INDEX.items() if name in ("upperarm.R", "forearm.R", "hand.R")],
+    [k for name, k in _INDEX.items() if name.split(".")[0] in _LEG],
+    *([_INDEX[f"{part}.{side}"] for part in limb] for limb in (_ARM, _LEG) for side in "LR"),
+    [_INDEX[name] for name in ("spine_low", "spine_mid", "chest")],
 )
 _GRAFTED = 0.15  # of each limb
 # Degrees (standard deviations) by which parts are turned at random: rigs and people differ in how they stand at rest,
@@ -42,7 +43,10 @@ _LOOSE = {
     "spine_low": 3, "spine_mid": 3, "chest": 3, "neck": 6, "head": 5, "clavicle": 5, "upperarm": 6, "forearm": 4,
     "hand": 8, "thigh": 3, "shin": 1, "foot": 5, "toes": 4,
 }  # fmt: skip
+_WILD = 0.6  # some are looser than others: standard deviation of the logarithm of how loose
 _SHRUG_DEG = 25.0  # at most, of a clavicle whose arm points up
+_TURNED_OUT = 0.2  # of the people turn their legs out at the hip,
+_TURN_OUT_DEG, _SPREAD_DEG = (-15.0, 60.0), (-5.0, 35.0)  # by so much, and spread them
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def local_rotations(turned: Array) -> Array:
 def draw_poses(motions: Motions, count: int, rng: np.random.Generator, *, varied: bool = False) -> Array:
     """(count, 22, 3, 3) local rotations of recorded frames: turned about, mirrored, some with the legs of others.
 
-    varied: arms of others, too, looser, with clavicles that move; to train on.
+    varied: arms, backs and single legs of others, too, looser, legs turned out and clavicles that move; to train on.
     """
     chance = motions.weights / motions.weights.sum()
     picked = rng.choice(len(chance), count, p=chance)
@@ -107,7 +111,7 @@ def draw_poses(motions: Motions, count: int, rng: np.random.Generator, *, varied
         grafted = np.flatnonzero(rng.random(count) < _GRAFTED)
         out[grafted[:, None], limb] = other[grafted[:, None], limb]
     if varied:
-        out = shrugged(loosened(out, rng), rng)
+        out = shrugged(turned_out(loosened(out, rng), rng), rng)
     flip = np.diag([-1.0, 1.0, 1.0])
     mirrored = np.flatnonzero(rng.random(count) < 0.5)
     out[mirrored] = flip @ out[mirrored][:, _MIRROR] @ flip
@@ -120,8 +124,25 @@ def draw_poses(motions: Motions, count: int, rng: np.random.Generator, *, varied
 def loosened(rotations: Array, rng: np.random.Generator) -> Array:
     """Local rotations (N, 22, 3, 3) with every part but the first turned a little at random."""
     degrees = np.array([0.0, *(_LOOSE[name.split(".")[0]] for name, _, _ in PARTS[1:])])
-    turns = np.radians(degrees)[:, None] * rng.normal(size=(*rotations.shape[:2], 3))
+    wild = np.exp(_WILD * rng.normal(size=(len(rotations), 1, 1)))
+    turns = np.radians(degrees)[:, None] * wild * rng.normal(size=(*rotations.shape[:2], 3))
     return rotations @ matrix_from_rotvec(turns)
+
+
+def turned_out(rotations: Array, rng: np.random.Generator) -> Array:
+    """Local rotations, the legs of some turned about the pelvis' upright axis and spread, as dancers do."""
+    out = rotations.copy()
+    some = rng.random(len(out)) < _TURNED_OUT
+    both = rng.random(len(out)) < 0.5  # alike
+    first = rng.uniform(0, 1, (len(out), 2))
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        share = np.where(both[:, None], first, rng.uniform(0, 1, (len(out), 2)))
+        turn, spread = np.zeros((len(out), 3)), np.zeros((len(out), 3))
+        turn[:, 2] = sign * some * np.radians(np.interp(share[:, 0], (0, 1), _TURN_OUT_DEG))
+        spread[:, 1] = -sign * some * np.radians(np.interp(share[:, 1], (0, 1), _SPREAD_DEG))
+        thigh = _INDEX[f"thigh.{side}"]
+        out[:, thigh] = matrix_from_rotvec(spread) @ matrix_from_rotvec(turn) @ out[:, thigh]
+    return out
 
 
 def shrugged(rotations: Array, rng: np.random.Generator) -> Array:

@@ -64,7 +64,7 @@ def filmed() -> Seen:
 
 
 @cache
-def read(**settings: float) -> BodyParameters:
+def read(**settings: float | str) -> BodyParameters:
     return regress([filmed()[0]], Settings(**{"refine": 30, **settings}), SilentReporter())  # type: ignore[arg-type]
 
 
@@ -98,6 +98,13 @@ def test_a_known_distance_gives_the_height() -> None:
 def test_a_known_height_is_kept() -> None:
     found = read(height_m=1.65)
     assert abs(np.ptp(mesh_of(found).vertices[:, 2]) - 1.65) < 0.03
+
+
+@pytest.mark.parametrize(("sex", "value"), [("female", 0.9), ("male", 0.1)])
+def test_a_known_sex_is_kept(sex: str, value: float) -> None:
+    found = read(sex=sex)
+    assert abs(dict(zip(found.header["shape_names"], found.shape, strict=True))["gender"] - value) < 0.06
+    assert found.confidence.mean() > read().confidence.mean() - 0.05
 
 
 def test_frames_without_anybody_are_held_without_confidence() -> None:

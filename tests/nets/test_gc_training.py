@@ -18,7 +18,7 @@ from inference.nets.gc_ssn import Generator
 from inference.nets.pose_prior import PosePrior, PriorConfig
 from inference.runtime import weights
 from inference.training import gc_ssn
-from inference.training.gc_bank import Bank, draw_poses, film, loosened, shrugged
+from inference.training.gc_bank import Bank, draw_poses, film, loosened, shrugged, turned_out
 from inference.training.motions import Motions
 from inference.training.script import Run
 
@@ -76,7 +76,20 @@ def test_drawn_poses_move_clavicles_and_leave_arms_where_they_pointed(recorded: 
     shrug = shrugged(loose, np.random.default_rng(1))
     for side in "LR":
         clavicle, arm = index[f"clavicle.{side}"], index[f"upperarm.{side}"]
-        assert np.allclose(loose[:, clavicle] @ loose[:, arm], shrug[:, clavicle] @ shrug[:, arm], atol=1e-9)
+        assert np.allclose(loose[:, clavicle] @ loose[:, arm], shrug[:, clavicle] @ shrug[:, arm], atol=1e-6)
+
+
+def test_some_legs_are_turned_out_at_the_hip_and_spread_like_dancers_not_across() -> None:
+    index = {name: k for k, (name, _, _) in enumerate(PARTS)}
+    pose = np.broadcast_to(np.eye(3), (500, len(PARTS), 3, 3)).copy()
+    turned = turned_out(pose, np.random.default_rng(0))
+    still = (np.abs(turned - pose).max((1, 2, 3)) < 1e-9).mean()
+    assert 0.7 < still < 0.9
+    for side, outwards in (("L", 1.0), ("R", -1.0)):
+        thigh = turned[:, index[f"thigh.{side}"]]
+        toes, knees = (outwards * (thigh @ np.array(axis))[:, 0] for axis in ((0, -1.0, 0), (0, 0, -1.0)))
+        assert toes.min() > -0.3 and 0.7 < toes.max() < 0.9
+        assert knees.min() > -0.1 and 0.4 < knees.max() < 0.6
 
 
 @pytest.mark.parametrize("side", ["L", "R"])
