@@ -26,6 +26,7 @@ _FRAMES = 160  # that take part, spread over the clip
 _BONE = 0.03  # how much the length of a bone seems to vary, by what detectors take for its ends
 _NOISE = 0.01  # of the height: how far a good detection is off, before it is measured
 _LEAST_NOISE_PX = 0.3
+_STRETCHED = 0.25  # logarithm of a limb's length over the usual one
 _FASTEST = 4.0  # heights a second, beyond which a keypoint has jumped rather than moved
 _CLOCK_FRAMES = 0.5  # how far clips that were said to be in step may be out of it
 _LEAST_FRAMES = 5
@@ -121,9 +122,24 @@ def bundled(
     )
     bundle = replace(bundle, noise_px=_measured_noise(bundle, rough))
     return adjust(
-        bundle, cameras, rough.points, steps=steps, start=rough,
+        bundle, cameras, within_reach(rough.points), steps=steps, start=rough,
         watch=lambda step: report.progress("adjust", step, steps),
     )  # fmt: skip
+
+
+def within_reach(points: Array) -> Array:
+    """Bring far ends (T, 25, 3) of limbs whose length is out of the question to the usual one, from the trunk outwards.
+
+    Where rays of two views meet by chance, a limb a metre too long is a minimum that no descent leaves.
+    """
+    out = points.copy()
+    for _, near, far in LIMBS:
+        way = out[:, far] - out[:, near]
+        length = np.linalg.norm(way, axis=-1)
+        usual = np.nanmedian(length) if np.isfinite(length).any() else np.nan
+        wrong = np.abs(np.log(np.maximum(length, 1e-6) / usual)) > _STRETCHED
+        out[wrong, far] = out[wrong, near] + way[wrong] * (usual / np.maximum(length[wrong], 1e-6))[:, None]
+    return out
 
 
 def _measured_noise(bundle: Bundle, adjusted: Adjusted) -> Array:

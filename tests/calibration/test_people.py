@@ -13,6 +13,7 @@ from inference.calibration.alignment import Similarity, angle, difference, lay_o
 from inference.calibration.bundle import FIXED, Bundle, Lens, adjust, changed, reprojection
 from inference.calibration.people import calibrate_from_people
 from inference.calibration.refine import refine_calibration
+from inference.calibration.scene import bundled, footage
 from inference.core.cameras import Camera, CameraSet, project
 from inference.core.humanoid import motion_keypoints
 from inference.core.rotations import matrix_from_rotvec
@@ -51,6 +52,17 @@ def test_exact_sightings_bring_moved_cameras_back_to_their_places() -> None:
     back = lay_over(done.cameras, cameras).cameras(done.cameras)
     assert difference(tuple(back), tuple(cameras)).metres.max() < 1e-4
     assert done.costs[-1] < 1e-4
+
+
+def test_rays_that_meet_by_chance_do_not_stretch_a_limb() -> None:
+    truth, cameras, wrist = walk(40), rig(2), 4
+    views = film(truth, cameras, noise_px=1.0)
+    ahead = truth[10:16, wrist] - cameras[1].centre
+    wrong = np.array(views[0].positions)
+    wrong[10:16, wrist] = project(cameras[0], truth[10:16, wrist] + 0.25 * ahead)  # a metre off, and both views agree
+    found = footage([replace(views[0], positions=wrong), views[1]], cameras, 0.3)
+    done = bundled(found, cameras, moved=np.zeros((2, 2)), report=SilentReporter())
+    assert np.linalg.norm(done.points[10:16, wrist] - truth[10:16, wrist], axis=-1).max() < 0.1
 
 
 def test_lenses_are_found_with_the_poses() -> None:
