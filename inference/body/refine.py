@@ -78,13 +78,14 @@ class Fit:
     """How bodies are fitted.
 
     steps: all; traced: the last of them, which look at masks' edges; masked: those before, which look at whole masks;
-    shape: whether it moves, too, or only poses and places.
+    shape, pose: whether these move, too, or only places.
     """
 
     steps: int
     masked: int
     traced: int
     shape: bool
+    pose: bool = True
     rate: float = 0.05
     smooth: float = 1.0
 
@@ -163,12 +164,11 @@ def fit(start: Body, evidence: Evidence, known: Known, report: Reporter) -> Body
         Cancelled: somebody asked to stop.
     """
     how = known.how
-    six = six_from_rotation(start.rotations).clone().requires_grad_()
+    six = six_from_rotation(start.rotations).clone().requires_grad_(how.pose)
     place = start.place.clone().requires_grad_()
     shape = start.shape.clone().requires_grad_(how.shape)
-    values, faster = [six, place], [1.0, 1.0]
-    if how.shape:
-        values, faster = [*values, shape], [*faster, 2.0]
+    moving = [(six, 1.0), (place, 1.0), (shape, 2.0)]
+    values, faster = zip(*(pair for pair in moving if pair[0].requires_grad), strict=True)
     adam, energy = Adam(values), Energy(start, evidence, known)
     for step in range(how.steps):
         report.progress("refine", step, how.steps)

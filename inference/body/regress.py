@@ -19,14 +19,14 @@ from .. import nets
 from ..core.artifacts import BodyParameters, Keypoints3D
 from ..core.filters import whittaker
 from ..core.rotations import between, continuous, matrix_from_quaternion, quaternion_from_matrix
-from ..nets.gc_body import KEYPOINTS, PARENTS, PARTS, GcBody
+from ..nets.gc_body import KEYPOINTS, PARENTS, PARTS, GcBody, usual_spread
 from ..nets.gc_ssn import Estimate, Generator, Seen
 from ..nets.pose_prior import PosePrior
 from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
 from .model import spread
-from .refine import Body, Evidence, Fit, Known, Sight, fit, height, keypoints_of, misses, overlap
+from .refine import Adam, Body, Evidence, Fit, Known, Sight, fit, height, keypoints_of, misses, overlap
 from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
@@ -35,6 +35,8 @@ _LENGTHS = ("torso-scale-vert-incr", "upperlegs-height-incr", "lowerlegs-height-
 _SHAPED = (40, 8, 24)  # steps to find the shape: least before masks' edges, of these at masks, then at edges
 _TRACED = 12  # of the steps of a stretch, at masks' edges
 _LOOKS = 12  # frames that the shape is found from
+_SKIN = 600  # points of the skin while the shape is not fitted
+_ENLARGING, _PLACING = 80, 20  # steps by which a body is made as tall as a distance says, and is then moved
 _ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
@@ -282,14 +284,15 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
     how = Fit(max(settings.refine, least) + edged, masked, edged, shape=True, smooth=smooth)
     shape = fit(start.part(some), evidence.part(some), Known(known.body, known.prior, how), report).shape
     start = _rescaled(replace(start, shape=shape), start.shape, evidence, known.bare)
-    body = _posed_to(start, evidence, known, (settings.refine, settings), report)
+    pose = Fit(settings.refine, masked=0, traced=_TRACED, shape=False, smooth=settings.smoothing)
+    body = _in_stretches(start, evidence, known, pose, report)
     if evidence.distance_m is None or evidence.space is not None:
         return body
     # What is seen fixes distance over height, and so a distance gives the height.
     ratio = evidence.distance_m / Sight.of(evidence.crops[0]).view(body.place[:, None])[:, 0].norm(dim=-1)
     tall = float(ratio[ratio.isfinite()].mean() * height(known.bare, body.shape))
-    body = _sized(body, tall, evidence, known.bare)
-    return _posed_to(body, evidence, known, (settings.refine // 2, settings), report)
+    move = replace(pose, steps=_PLACING, traced=_PLACING // 2, pose=False)
+    return _in_stretches(_enlarged(body, tall, evidence, known), evidence, known, move, report)
 
 
 def _told_height(body: Body, evidence: Evidence, model: GcBody) -> float:
@@ -306,15 +309,11 @@ def _told_height(body: Body, evidence: Evidence, model: GcBody) -> float:
     return float(height(model, body.shape) * ratio)
 
 
-def _posed_to(
-    start: Body, evidence: Evidence, known: Networks, effort: tuple[int, Settings], report: Reporter
-) -> Body:  # fmt: skip
-    """Poses and places fitted by so many steps, a stretch at a time, the shape as it is."""
-    (steps, settings), count = effort, len(start.place)
-    parts, thin = [], known.body.thinned(600)
+def _in_stretches(start: Body, evidence: Evidence, known: Networks, how: Fit, report: Reporter) -> Body:
+    """Poses and places fitted, or places alone, a stretch at a time, the shape as it is."""
+    parts, count, thin = [], len(start.place), known.body.thinned(_SKIN)
     for begin in range(0, count, _STRETCH):
         at = np.arange(begin, min(count, begin + _STRETCH))
-        how = Fit(steps, masked=0, traced=_TRACED, shape=False, smooth=settings.smoothing)
         parts.append(fit(start.part(at), evidence.part(at), Known(thin, known.prior, how), report))
         report.progress("regress", int(at[-1]) + 1, count)
     return Body(start.shape, torch.cat([p.rotations for p in parts]), torch.cat([p.place for p in parts]))
@@ -332,6 +331,36 @@ def _sized(body: Body, tall: float, evidence: Evidence, model: GcBody) -> Body:
     at = float(np.interp(tall, heights, np.arange(len(heights))))
     shape = torch.lerp(shapes[int(at)], shapes[min(int(at) + 1, len(shapes) - 1)], at - int(at))
     return _rescaled(Body(shape, body.rotations, body.place), body.shape, evidence, model)
+
+
+def _enlarged(body: Body, tall: float, evidence: Evidence, known: Networks) -> Body:
+    """The same body `tall` metres high in the proportions that it has, as nearly as its parameters take it.
+
+    Poses stay: fitted again to a shape that was not fitted with them they came out worse.
+    """
+    model = known.body.thinned(_SKIN)
+    start = _sized(body, tall, evidence, known.bare).shape
+    wanted = _at_rest(model, body.shape) * (tall / height(model, body.shape))
+    shape = start.clone().requires_grad_()
+    adam = Adam([shape])
+    for step in range(_ENLARGING):
+        apart = ((_at_rest(model, shape) - wanted) ** 2).sum(-1)
+        apart = apart[: -len(PARTS)].mean() + apart[-len(PARTS) :].mean()
+        change = (((shape - start) / usual_spread(model)) ** 2).mean()
+        loss = apart + 20 * (height(model, shape) - tall) ** 2 + 1e-4 * change
+        adam.step(torch.autograd.grad(loss, [shape]), [0.05 * (1 - step / _ENLARGING)])
+        with torch.no_grad():
+            shape[:6].clamp_(0, 1)
+            shape[6:].clamp_(-1, 1)
+            if evidence.gender is not None:
+                shape[model.shape_names.index("gender")] = evidence.gender
+    return _rescaled(replace(body, shape=shape.detach()), body.shape, evidence, known.bare)
+
+
+def _at_rest(model: GcBody, shape: Tensor) -> Tensor:
+    """(N + K + 22, 3) skin points, keypoints and joints of a shape (S,) at rest, relative to the pelvis joint."""
+    skin, joints = model.rest(shape[None])
+    return torch.cat([skin[0], joints[0]]) - joints[0, :1]
 
 
 def _rescaled(body: Body, before: Tensor, evidence: Evidence, model: GcBody) -> Body:
