@@ -188,6 +188,9 @@ def _capture(turn: _Turn, person: Person, cameras: CameraSet | None, before: Seq
     if len(views) > 1 and len(lone) == 1:
         keypoints, views = _lifted(turn, lone[0], views, cameras), lone
     else:
+        if before and len(before[0].cameras) == len(views):  # cameras that the first one's clip has moved serve all
+            cameras = CameraSet(tuple(before[0].cameras))
+            turn = replace(turn, request=replace(turn.request, move_cameras=False))
         keypoints = to_space(turn, views, cameras)
     if before:
         keypoints = trimmed(keypoints)

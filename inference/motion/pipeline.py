@@ -138,7 +138,12 @@ def to_space(job: Job, views: Sequence[Keypoints2D], cameras: CameraSet | None) 
             raise InputError(f"{len(views)} views without a calibration.", "Give the calibration of their cameras.")
         method = "auto" if request.triangulation == "lift" else request.triangulation
         settings = TriangulateSettings(
-            method, request.min_confidence, unswap=request.unswap, tuned=request.tuned, whole_clip=request.whole_clip
+            method,
+            request.min_confidence,
+            unswap=request.unswap,
+            tuned=request.tuned,
+            whole_clip=request.whole_clip,
+            move_cameras=request.move_cameras,
         )
         tuned = None if request.tuned is None else content_of(request.tuned)
         nets = [tuned] + [weights.registry()[name].sha256 for name in ("view-trust", "joint-volume", "motion-prior")]

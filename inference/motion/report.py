@@ -95,6 +95,7 @@ def _overview(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         *([("In step", numbers["sync"]["said"])] if numbers.get("sync") else []),
         ("Person", "-" if numbers["height_m"] is None else f"{numbers['height_m']:.2f} m tall as measured"),
         ("Reprojection error", f"{_triple(numbers['reprojection_px'])} (mean / median / 95 % below)"),
+        *([("Cameras were moved by", _moves(numbers["cameras_moved"]))] if numbers.get("cameras_moved") else []),
         ("Limb lengths wander by", f"{_with_unit(numbers['limb_length_std_mm'], 'mm')} (std, before the fit)"),
         ("Jitter", f"{_pair(numbers['jitter_mm'].values(), 'mm')}, second differences (raw / smoothed)"),
         ("Feet slide in contact", f"{_pair((1000 * v if v is not None else None for v in slide.values()), 'mm/s')}"
@@ -104,6 +105,13 @@ def _overview(numbers: dict[str, Any]) -> list[tuple[str, str]]:
         ("Confidence", confidence),
         ("Time", f"{spent} ms a frame" if spent else "all stages taken from an earlier run"),
     ]  # fmt: skip
+
+
+def _moves(cameras: Sequence[dict[str, Any]]) -> str:
+    """How far the clip has moved each camera from its calibration."""
+    far = [f"{c['name']} {c['turned_deg']:.2f}\N{DEGREE SIGN}, {c['moved_mm']:.0f} mm" for c in cameras]
+    seen = [f" ({c['moved_px']:.1f} px at the person)" if c["moved_px"] is not None else "" for c in cameras]
+    return "; ".join(one + more for one, more in zip(far, seen, strict=True))
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..core.artifacts import Keypoints3D
+from ..core.cameras import CameraSet
 from ..core.skeletons import BODY, LIMBS
 from ..core.triangulation import Rays, distances, intersect, refine, residuals
 from ..protocol.errors import InputError
@@ -139,14 +141,15 @@ def warn_of_biased_cameras(diagnostics: dict[str, Any], report: Reporter) -> Non
         report.warning(
             "calibration",
             f"Camera {camera['name']} disagrees with the others by ({x:+.0f}, {y:+.0f}) px throughout "
-            f"(scatter {camera['scatter_px']:.0f} px); its calibration has probably moved, and was used as it is.",
+            f"(scatter {camera['scatter_px']:.0f} px); it has probably moved since then: refine its calibration.",
         )
 
 
-def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array) -> dict[str, Any]:
+def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array, *, given: CameraSet) -> dict[str, Any]:
     """Say in numbers how well the body seen by all views fits the calibration; JSON-ready.
 
-    `sides` (N, T, 2) bool: what was exchanged, arms and legs, as `sides.agree_on_sides` gives it.
+    `sides` (N, T, 2) bool: what was exchanged, arms and legs, as `sides.agree_on_sides` gives it. `given`: the cameras
+    as they were calibrated, which are compared with each other; the scene's may have been moved since.
     """
     assert keypoints.error_px is not None and keypoints.views_used is not None
     error, used = keypoints.error_px[:, :, BODY], keypoints.views_used[:, :, BODY]
@@ -156,7 +159,8 @@ def diagnose(scene: Scene, keypoints: Keypoints3D, sides: Array) -> dict[str, An
     signed = np.concatenate([body.at(rows).error_px(points[rows]) for rows in parts], axis=1)
     metres = np.concatenate([_passed(body.at(rows), points[rows]) for rows in parts], axis=1)
     cameras = []
-    for view, (camera, offset) in enumerate(zip(scene.cameras, _offsets(body, height), strict=True)):
+    offsets = _offsets(replace(body, cameras=given), height)
+    for view, (camera, offset) in enumerate(zip(scene.cameras, offsets, strict=True)):
         seen = np.isfinite(error[view])
         cameras.append(
             {

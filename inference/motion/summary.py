@@ -67,6 +67,7 @@ def summary(capture: Capture) -> dict[str, Any]:
         "fps": motion.fps,
         "frame": motion.header["frame"],
         "height_m": (capture.keypoints.header.get("diagnostics") or {}).get("height_m"),
+        "cameras_moved": (capture.keypoints.header.get("triangulation") or {}).get("cameras"),
         "views": [_view_summary(view, errors[i], offsets[i]) for i, view in enumerate(capture.views)],
         "reprojection_px": {**_distribution(errors), "by_joint": _by_joint(errors)},
         "limb_length_m": limbs,

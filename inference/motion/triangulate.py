@@ -8,8 +8,8 @@ Views first agree on left and right (`sides`); then each joint of each frame is 
 - volumetric: by a network that knows how people stand, also where fewer than two views see (`learned`).
 
 Where the whole clip is asked for, points of such a method are placed anew, all frames together (`whole_clip`); else
-nothing is smoothed. No camera of the result is moved; every joint has the error to be expected, and what is wrong with
-the views is said in `header["diagnostics"]`.
+nothing is smoothed. Only there cameras are moved, a little and if that is wanted; the result holds them as they were
+found. Every joint has the error to be expected, and what is wrong with the views is said in `header["diagnostics"]`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class TriangulateSettings:
 
     Scores below `min_confidence` are hardly listened to; only where fewer than two views do better do they place a
     joint, which is then marked as guessed. `steady`: time may choose which views to believe (it moves nothing).
-    `whole_clip`: frames are placed together, with bones of constant length.
+    `whole_clip`: frames are placed together, with bones of constant length; `move_cameras`: the cameras, too.
     """
 
     method: Method = "auto"
@@ -97,6 +97,7 @@ class TriangulateSettings:
     steady: bool = True
     tuned: Path | None = None  # confidences of views in place of the published ones
     whole_clip: bool = False
+    move_cameras: bool = True
 
 
 def triangulate(
@@ -137,13 +138,16 @@ def triangulate(
         from . import whole_clip  # the others do without scipy
 
         watch = lambda done, total: report.progress("whole clip", done, total)  # noqa: E731
-        found = whole_clip.place(scene, located, fps=fps, height=height, progress=watch)
-        located = found.located
-        said |= {"whole_clip": True, "turned_deg": np.round(found.turned_deg, 3).tolist()}
+        found = whole_clip.place(
+            scene, located, fps=fps, height=height, move_cameras=settings.move_cameras, progress=watch
+        )
+        located, scene = found.located, replace(scene, cameras=found.cameras)
+        moved = whole_clip.moves(cameras, found.cameras, located.points[:, BODY])
+        said |= {"whole_clip": True, "move_cameras": settings.move_cameras, "cameras": moved}
     first = views[0].header
     header = {
         "unit": "m", "frame": "world", "fps": fps, "skeleton": first["skeleton"], "joints": list(first["joints"]),
-        "cameras": [camera.to_header() for camera in cameras],
+        "cameras": [camera.to_header() for camera in scene.cameras],
         "sources": [str(view.header.get("source", "")) for view in views],
         "clips": [[view.header.get("clip_start_s"), view.header.get("clip_rate", 1.0)] for view in views],
         "sync": first.get("sync"),
@@ -151,7 +155,7 @@ def triangulate(
     header["triangulation"] = said
     described = describe(scene, located, settings, height=height)
     keypoints = Keypoints3D(header=header, times=np.asarray(views[0].times, float), **described)
-    diagnostics = diagnose(scene, keypoints, sides)
+    diagnostics = diagnose(scene, keypoints, sides, given=cameras)
     check_agreement(diagnostics, report)
     warn_of_biased_cameras(diagnostics, report)
     report.progress("triangulate", 3, 3)

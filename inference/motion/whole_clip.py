@@ -5,6 +5,9 @@ expected error says; rays, bones of constant length (Iskakov's limbs are free; B
 second differences over time say the rest. A first descent over some frames of the whole clip finds the person's bones,
 how far each view errs, and by how much its calibration is off (`clip_bundle`); a second one goes through the clip in
 windows that overlap, so that memory does not grow with the take. Hands follow, each about its wrist.
+
+Cameras give way as far as calibrations usually err, each by itself, so that the scene as a whole stays where most of
+them put it, and its size is that of their baselines.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..core.cameras import CameraSet, project
 from ..core.rotations import rotvec_from_matrix
 from ..core.skeletons import BODY, BODY_25, HAND_21_PARENTS, LEFT_HAND, RIGHT_HAND
 from .clip_bundle import Build, Problem, Sight, State, begin, descend, misses, spread
@@ -52,6 +56,7 @@ _NOISE, _HAND_NOISE = (0.011, 0.001, 0.05), (0.006, 0.0005, 0.03)
 _SURE = 20.0  # rays that the noise before it is measured counts for
 _DEPENDENT = 3.0  # rays of one view that err alike
 _TURNED, _MOVED = 0.008, 0.005  # radians and metres by which cameras stand elsewhere than calibrated
+_TELLING = 5  # frames in which two views see somebody: fewer say nothing of cameras
 _BENT, _TALL = 25.0, 1.7  # metres a second squared: how sharply points of a person so tall move (standard deviation)
 _GUESS = 0.3  # a method's point has been seen already: its word counts for so much of what its error says
 _LEAST_ERROR = 0.005  # of the height: no guess is surer
@@ -67,10 +72,10 @@ _ROUGH, _STEPS = 4, 15
 
 @dataclass(frozen=True)
 class Found:
-    """Points of a whole clip, and by how many degrees each camera (N,) seems to be turned from its calibration."""
+    """Points of a whole clip, and the cameras that they were found with."""
 
     located: Located
-    turned_deg: Array
+    cameras: CameraSet
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,16 @@ class _Part:
         return Problem(sight, self.build, guesses, self.bend, tied, measured)
 
 
-def place(scene: Scene, located: Located, *, fps: float, height: float, progress: Progress | None = None) -> Found:
+def place(
+    scene: Scene, located: Located, *, fps: float, height: float, move_cameras: bool = True,
+    progress: Progress | None = None,
+) -> Found:  # fmt: skip
     """Place body and hands of a whole clip; the face stays where it is.
 
     Args:
         scene: what N views saw, sides agreed on; located: points of a method that looks at frames by themselves.
-        height: of the person, metres.
+        height: of the person, metres; move_cameras: they may stand a little elsewhere than calibrated, where some
+            frames tell.
     Returns:
         Points of every frame in which somebody is seen, also of joints that no view sees; error: 68 % lie nearer.
     """
@@ -121,7 +130,10 @@ def place(scene: Scene, located: Located, *, fps: float, height: float, progress
             progress(part * windows + done, 3 * windows)
 
     points, error, believed = located.points.copy(), located.error.copy(), np.array(located.believed)
-    body, survey = _surveyed(_body(scene, located, fps=fps, height=height), lambda: told(0, 0))
+    body = _body(scene, located, fps=fps, height=height)
+    if not move_cameras or ((scene.body().weight > 0).any(2).sum(0) >= 2).sum() < _TELLING:
+        body = replace(body, rig=replace(body.rig, turned=0.0))
+    body = _surveyed(body, lambda: told(0, 0))
     found = _through(body, lambda done: told(0, done))
     for joint, a, b in _MIDDLES:
         found.believed[:, :, joint] = np.minimum(found.believed[:, :, a], found.believed[:, :, b])
@@ -129,11 +141,34 @@ def place(scene: Scene, located: Located, *, fps: float, height: float, progress
     for index, (joints, wrist) in enumerate(((LEFT_HAND, 7), (RIGHT_HAND, 4)), 1):
         hand = _hand(scene, located, joints, found.points[:, wrist], body.rig, fps=fps, height=height)
         if hand.scene.weight.any():
-            hand, _ = _surveyed(hand, lambda part=index: told(part, 0))
+            hand = _surveyed(hand, lambda part=index: told(part, 0))
             placed = _through(hand, lambda done, part=index: told(part, done))
             _write((points, error, believed), joints, placed, hand)
-    turned = np.linalg.norm(rotvec_from_matrix(survey.turns), axis=-1)
-    return Found(Located(points, error, believed), np.degrees(turned))
+    return Found(Located(points, error, believed), _cameras(scene.cameras, body.rig))
+
+
+def moves(given: CameraSet, found: CameraSet, points: Array) -> list[dict[str, float | str | None]]:
+    """How far each camera was moved: degrees, millimetres, and pixels at points (T, J, 3) in the median."""
+    out: list[dict[str, float | str | None]] = []
+    for before, after in zip(given, found, strict=True):
+        degrees = np.degrees(np.linalg.norm(rotvec_from_matrix(after.rotation @ before.rotation.T)))
+        pixels = np.linalg.norm(project(after, points) - project(before, points), axis=-1)
+        pixels = pixels[np.isfinite(pixels)]
+        out.append(
+            {
+                "name": before.name,
+                "turned_deg": round(float(degrees), 3),
+                "moved_mm": round(1e3 * float(np.linalg.norm(after.centre - before.centre)), 1),
+                "moved_px": round(float(np.median(pixels)), 2) if pixels.size else None,
+            }
+        )
+    return out
+
+
+def _cameras(given: CameraSet, rig: Sight) -> CameraSet:
+    """The cameras of a rig, their lenses as given."""
+    poses = zip(given, rig.rotation, rig.translation, strict=True)
+    return replace(given, cameras=tuple(replace(c, rotation=turn, translation=place) for c, turn, place in poses))
 
 
 def _body(scene: Scene, located: Located, *, fps: float, height: float) -> _Part:
@@ -179,10 +214,14 @@ def _hand_build(height: float) -> Build:
 
 def _rig(scene: Scene, noise: float) -> Sight:
     """The cameras as they were calibrated, without rays."""
-    cameras, nothing = tuple(scene.cameras), np.zeros((0, 0, 0))
+    nothing, (rotation, translation) = np.zeros((0, 0, 0)), _rig_poses(scene.cameras)
+    return Sight(nothing, nothing, rotation, translation, np.full(len(rotation), noise))
+
+
+def _rig_poses(cameras: CameraSet) -> tuple[Array, Array]:
+    """Rotations (N, 3, 3) and translations (N, 3), camera from world."""
     rotation = np.stack([np.asarray(camera.rotation, float) for camera in cameras])
-    translation = np.stack([np.asarray(camera.translation, float) for camera in cameras])
-    return Sight(nothing, nothing, rotation, translation, np.full(len(cameras), noise))
+    return rotation, np.stack([np.asarray(camera.translation, float) for camera in cameras])
 
 
 def _guess(located: Located, joints: slice, height: float) -> tuple[Array, Array]:
@@ -208,8 +247,8 @@ def _bend(joints: int, fps: float, height: float) -> Array:
     return np.full(joints, _BENT * height / _TALL / fps**2)
 
 
-def _surveyed(part: _Part, watch: Callable[[], None]) -> tuple[_Part, State]:
-    """Find noise, lengths and cameras by some frames of the clip: the part with them known, and the solution."""
+def _surveyed(part: _Part, watch: Callable[[], None]) -> _Part:
+    """Find noise, lengths and cameras by some frames of the clip: the part with them known."""
     frames = _chosen(part.scene.weight)
     problem = part.at(frames, measured=True)
     rough = descend(problem, begin(problem, part.start[frames]), steps=_ROUGH, watch=watch)
@@ -222,7 +261,7 @@ def _surveyed(part: _Part, watch: Callable[[], None]) -> tuple[_Part, State]:
     )  # fmt: skip
     start = part.start.copy()
     start[frames] = state.points
-    return replace(part, rig=rig, build=replace(part.build, lengths=state.lengths), start=start), state
+    return replace(part, rig=rig, build=replace(part.build, lengths=state.lengths), start=start)
 
 
 def _chosen(weight: Array) -> Array:

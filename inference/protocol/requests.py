@@ -54,6 +54,9 @@ class MotionRequest:
         bool,
         About("Place what several cameras saw in all frames together: bones keep their length, motion is steady."),
     ] = True
+    move_cameras: Annotated[
+        bool, About("Where the whole clip is placed: move its cameras, too, as far as calibrations usually err.")
+    ] = True
     tuned: Annotated[
         Path | None, About("Weights that were tuned to these cameras; without them, the published ones.")
     ] = None

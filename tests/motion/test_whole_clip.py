@@ -47,8 +47,16 @@ def film(truth: np.ndarray, cameras: CameraSet, *, noise_px: float = 0.0, seed: 
     return views
 
 
-def solved(views: list[Keypoints2D], cameras: CameraSet, *, whole: bool = True) -> Keypoints3D:
-    settings = TriangulateSettings("ransac", unswap=False, whole_clip=whole)
+def knocked(cameras: CameraSet) -> CameraSet:
+    """The third of them is turned by 0.7 degrees about its centre."""
+    angle = np.radians(0.7)
+    turn = np.array([[np.cos(angle), 0.0, np.sin(angle)], [0.0, 1.0, 0.0], [-np.sin(angle), 0.0, np.cos(angle)]])
+    wrong = replace(cameras[2], rotation=turn @ cameras[2].rotation, translation=turn @ cameras[2].translation)
+    return CameraSet(tuple(wrong if index == 2 else camera for index, camera in enumerate(cameras)))
+
+
+def solved(views: list[Keypoints2D], cameras: CameraSet, *, whole: bool = True, move: bool = True) -> Keypoints3D:
+    settings = TriangulateSettings("ransac", unswap=False, whole_clip=whole, move_cameras=move)
     return triangulate(views, cameras, settings, SilentReporter())
 
 
@@ -97,16 +105,36 @@ def test_a_joint_that_no_camera_sees_for_a_while_stays_on_its_limb() -> None:
 
 def test_a_camera_that_is_turned_is_found_and_does_less_harm() -> None:
     truth, cameras = person(40), rig(4)
-    angle = np.radians(0.7)
-    turn = np.array([[np.cos(angle), 0.0, np.sin(angle)], [0.0, 1.0, 0.0], [-np.sin(angle), 0.0, np.cos(angle)]])
-    wrong = replace(cameras[2], rotation=turn @ cameras[2].rotation, translation=turn @ cameras[2].translation)
-    lied = CameraSet(tuple(wrong if index == 2 else camera for index, camera in enumerate(cameras)))
+    lied = knocked(cameras)
     views = film(truth, cameras, noise_px=2.0)
     alone, together = solved(views, lied, whole=False), solved(views, lied)
-    turned = together.header["triangulation"]["turned_deg"]
-    assert int(np.argmax(turned)) == 2
+    moves = together.header["triangulation"]["cameras"]
+    assert [camera["name"] for camera in moves] == cameras.names
+    assert int(np.argmax([camera["turned_deg"] for camera in moves])) == 2
+    assert int(np.argmax([camera["moved_px"] for camera in moves])) == 2
     assert off(together, truth).mean() < off(alone, truth).mean()
-    assert [Camera.from_header(header) for header in together.header["cameras"]][2].name == cameras[2].name
+
+
+def test_the_result_holds_the_cameras_that_its_points_were_found_with() -> None:
+    truth, cameras = person(40), rig(4)
+    lied = knocked(cameras)
+    views = film(truth, lied, noise_px=2.0)
+    moved, kept = solved(views, cameras), solved(views, cameras, move=False)
+    assert [Camera.from_header(header) for header in kept.header["cameras"]][2].rotation == pytest.approx(
+        cameras[2].rotation, abs=1e-12
+    )
+    assert all(camera["turned_deg"] == 0.0 for camera in kept.header["triangulation"]["cameras"])
+    assert moved.error_px is not None and kept.error_px is not None
+    assert np.nanmean(moved.error_px[:, :, :25]) < 0.6 * np.nanmean(kept.error_px[:, :, :25])
+    third = Camera.from_header(moved.header["cameras"][2])
+    again = np.linalg.norm(project(third, moved.positions[:, :25]) - views[2].positions[:, :25], axis=-1)
+    assert again == pytest.approx(moved.error_px[2, :, :25], abs=1e-3)
+
+
+def test_few_frames_say_nothing_of_cameras() -> None:
+    truth, cameras = person(4), rig(4)
+    found = solved(film(truth, knocked(cameras), noise_px=2.0), cameras)
+    assert all(camera["moved_mm"] == 0.0 for camera in found.header["triangulation"]["cameras"])
 
 
 def test_windows_meet_without_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
