@@ -40,6 +40,7 @@ from ..protocol.events import SilentReporter
 from ..sight.faces import Faces
 from ..training import portraits
 from . import heads
+from .head_spread import spread
 from .heads import Person, Predicted, Score, mesh_of, score
 from .table import Table, write
 
@@ -116,20 +117,24 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--few", type=int, default=2, help="of each: for the other priors and a single scene")
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--quality", choices=("draft", "default", "high"), default="default")
-    parser.add_argument("--only", choices=("accuracy", "priors", "speed"), help="this table alone")
+    parser.add_argument("--only", choices=("accuracy", "priors", "spread", "speed"), help="this table alone")
     parser.add_argument(
         "--figure", type=Path, help="PNG: PSNR after both stages against the rank of priors that are called 'rank N'"
     )
+    parser.add_argument("--reader", type=Path, help="what training.head_shape wrote: pulls every first stage")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     kept, studio = Kept(options.keep, options.quality), Studio(options.data, FitSettings.of(options.quality))
-    prior, others = load_prior(), {n: Path(f) for n, f in (item.split("=", 1) for item in options.compare)}
+    prior = load_prior()
+    prior.reader = nets.load(options.reader) if options.reader else None  # type: ignore[assignment]
+    others = {n: Path(f) for n, f in (item.split("=", 1) for item in options.compare)}
     made: dict[str, Callable[[], Table]] = {
         "accuracy": lambda: accuracy(studio, prior, kept, options.people, options.sides),
         "simpler": lambda: simpler(studio, prior, kept, options.people, options.few),
         "priors": lambda: priors(studio, others, kept, options.few, options.figure),
+        "spread": lambda: _spread(studio, prior, kept, options.people),
         "speed": lambda: speed(studio, prior, kept),
     }
     write([make() for name, make in made.items() if options.only in (None, name)], options.out)
@@ -181,6 +186,19 @@ def _measured(studio: Studio, prior: Prior, name: str, view: str) -> dict[str, A
 def _averaged(studio: Studio, prior: Prior, kept: Kept, name: str) -> Score:
     """The average head against a person, whom photos do not change."""
     return kept.get(f"the average head: {name}", lambda: score(studio.person(name), average_head(prior)))
+
+
+def _spread(studio: Studio, prior: Prior, kept: Kept, people: int) -> Table:
+    """Ways of the first stage beside each other."""
+
+    def fit(shot: Shot, settings: FitSettings) -> Predicted:
+        fitting = begin(shot.photos, prior, settings)
+        fitting.first()
+        return head_of(fitting.result())
+
+    groups = {"avatars": _AVATARS[:people], "head model": _DRAWN[:people]}
+    average = lambda name: Score(*_averaged(studio, prior, kept, name))  # noqa: E731
+    return spread(studio, prior, kept, groups, fit=fit, average=average)
 
 
 def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Fitting:
@@ -337,7 +355,7 @@ def plot(ranks: dict[str, tuple[int | None, list[float]]], file: Path) -> None:
 
 
 def _read(file: Path | None, known: Prior) -> Prior:
-    return known if file is None else Prior(nets.load(file), known.relief)  # type: ignore[arg-type]
+    return known if file is None else Prior(nets.load(file), known.relief, known.reader)  # type: ignore[arg-type]
 
 
 def speed(studio: Studio, prior: Prior, kept: Kept) -> Table:

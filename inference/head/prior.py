@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nets.face_relief import FaceRelief
+from ..nets.head_shape import HeadShape
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 
@@ -72,10 +73,13 @@ def span_of(blocks: list[Tensor], landmarks: Tensor, size: int, *, weight: float
 
 
 class Prior:
-    """A trained net of many heads, the spans of its scenes' shapes and colours, and what reads shading."""
+    """A trained net of many heads, the spans of its scenes' shapes and colours, what reads shading and whole heads."""
 
-    def __init__(self, net: MultiNeus, relief: FaceRelief | None = None, *, shape: int = 64, color: int = 32) -> None:
-        self.net, self.relief = net, relief
+    def __init__(
+        self, net: MultiNeus, relief: FaceRelief | None = None, reader: HeadShape | None = None, *,
+        shape: int = 64, color: int = 32,
+    ) -> None:  # fmt: skip
+        self.net, self.relief, self.reader = net, relief, reader
         own = net.own_parameters()
         sdf = {id(p) for p in net.own_parameters_of(net.sdf)}
         self.shape_own = [p for p in own if id(p) in sdf]

@@ -31,6 +31,7 @@ from ..protocol.files import atomic_write
 from ..runtime import weights
 from .camera import DEPTH_M, POINT_M, Placed, place
 from .frame import RADIUS, from_sphere
+from .guess import guess
 from .prior import Prior
 from .render import picture
 from .seen import Seen
@@ -63,6 +64,7 @@ class FitSettings:
     color_weight: float = 600.0  # against the face points and the prior, in the first stage; in the unit of likelihood
     mask_weight: float = 1000.0
     shading_weight: float = 200.0
+    guess_weight: float = 100.0  # of what one look says of the face: as so many independent measurements
     held: float = 60.0  # of the first stage's surface in the second
     shaped: float = 0.05  # of what shading says, in the second stage
 
@@ -155,6 +157,7 @@ class Fitting:
         prior.to(device)
         self.views = Views(photos, placed.cameras, settings.side).to(device)
         self.shading = Shading(prior.relief, self.views) if prior.relief and settings.shading_weight else None
+        self.guess = guess(prior.reader, photos, placed.face) if prior.reader and settings.guess_weight else None
         self.z = nn.Parameter(torch.from_numpy(placed.z).float().to(device))
         self.tint = nn.Parameter(torch.zeros(prior.color.size, device=device))
         self.net: MultiNeus | None = None
@@ -191,6 +194,8 @@ class Fitting:
             loss = loss + self.z.square().sum() + self.tint.square().sum()
             if self.shading:
                 loss = loss + s.shading_weight * self.shading.misses(field, grid, 300, self.g)
+            if self.guess:
+                loss = loss + s.guess_weight * self.guess.misses(field, 500, self.g)
             optimiser.zero_grad()
             (loss / 1000).backward()
             optimiser.step()

@@ -64,12 +64,16 @@ def held_out() -> list[str]:
 
 
 def make(data: Path, name: str) -> heads.Head:
-    """The head of a scene, in the frame of heads, with what lies outside the sphere cut off."""
+    """The head of a scene, in the frame of heads, cut off at the sphere."""
     if name.startswith("ict_"):
         head = heads.make_ict(data, int(name[4:]))
     else:
         head = heads.load_valid(data, name)
-    head = head.canonical()
+    return cut_off(head.canonical())
+
+
+def cut_off(head: heads.Head) -> heads.Head:
+    """A head without what lies outside the sphere."""
     inside = np.linalg.norm(to_sphere(head.vertices), axis=1) < 0.97
     kept = inside[head.faces].all(1)
     return replace(head, faces=head.faces[kept], face_texture=head.face_texture[kept], skin=head.skin[kept])

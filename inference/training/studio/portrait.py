@@ -80,6 +80,41 @@ def _cast(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as a
         start_t = start_t + 1.0e-4
 
 
+@wp.kernel
+def _meet(  # noqa: ANN202, PLR0913, PLR0917 - a kernel takes what it reads as arguments
+    mesh: wp.uint64,
+    uv: wp.array(dtype=wp.vec2),
+    faces: wp.array(dtype=wp.int32),
+    face_texture: wp.array(dtype=wp.int32),
+    texels: wp.array(dtype=wp.vec4),
+    texture_start: wp.array(dtype=wp.int32),
+    texture_size: wp.array(dtype=wp.vec2i),
+    origins: wp.array(dtype=wp.vec3),
+    directions: wp.array(dtype=wp.vec3),
+    cutoff: float,
+    layers: int,
+    depth: wp.array(dtype=wp.float32),
+):
+    index = wp.tid()
+    start_t = float(0.0)  # noqa: UP018 - a kernel variable that changes must be made so
+    for _layer in range(layers):
+        query = wp.mesh_query_ray(mesh, origins[index] + directions[index] * start_t, directions[index], 2.0)
+        if not query.result:
+            break
+        w = 1.0 - query.u - query.v
+        a = faces[query.face * 3]
+        b = faces[query.face * 3 + 1]
+        c = faces[query.face * 3 + 2]
+        st = uv[a] * query.u + uv[b] * query.v + uv[c] * w
+        texture = face_texture[query.face]
+        start_t = start_t + query.t
+        texel = texel_at(texels, texture_start[texture], texture_size[texture], st)
+        if texel[3] >= cutoff:
+            depth[index] = start_t
+            break
+        start_t = start_t + 1.0e-4
+
+
 @dataclass(frozen=True)
 class Light:
     """harmonics (4, 3): ambient RGB and its slopes along x, y, z; key: direction and RGB of a lamp; gloss of skin."""
@@ -139,6 +174,16 @@ class Portrait:
         self._arrays[1] = wp.array(vertex_normals(points, self._faces), dtype=wp.vec3, device="cpu")
         self._mesh.points.assign(points)  # type: ignore[union-attr]
         self._mesh.refit()
+
+    def meet(self, origins: Array, directions: Array) -> Array:
+        """(N,) metres along rays of unit directions (N, 3) to what they meet first, hair included; NaN for nothing."""
+        depth = wp.array(np.full(len(origins), np.nan, np.float32), dtype=wp.float32, device="cpu")
+        rays = [wp.array(np.ascontiguousarray(part, np.float32), dtype=wp.vec3, device="cpu")
+                for part in (origins, directions)]  # fmt: skip
+        uv, _, *paint = self._arrays
+        wp.launch(_meet, dim=len(origins), inputs=[self._mesh.id, uv, *paint, *rays, CUTOFF, _LAYERS, depth],
+                  device="cpu")  # fmt: skip
+        return depth.numpy()
 
     def photograph(self, camera: Camera, light: Light, *, supersample: int = 2) -> tuple[Array, Array, Array]:
         """(H, W, 3) uint8 sRGB on black, (H, W) coverage in [0, 1], (H, W) depth in metres, 0 where nothing is."""

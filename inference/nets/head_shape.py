@@ -1,0 +1,147 @@
+"""The shape of a whole head from the face in one picture, in few numbers: where a fit begins and what pulls it.
+
+A head is how far it reaches from a point inside it along fixed directions, hair included: a mean and principal modes
+of that over many people (Blanz and Vetter 1999, of radii instead of vertices). A small convolutional network reads the
+crop of the face and the detector's points, and says the modes' coefficients and where in space the points are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NAME = "head-shape"
+SCHEMA = 1
+POINTS = 478
+RINGS, SPOKES = 72, 128
+_FINE_RINGS, _FINE_DEG, _LAST_DEG = 54, 75.0, 165.0
+
+
+@dataclass(frozen=True)
+class ShapeConfig:
+    """Shape of the network.
+
+    side: of the crop, pixels, 0 for points alone; width: channels of the first level; hidden: of what joins both;
+    modes: of the radii; point_modes: of where the detector's points are; dropout: while it learns.
+    """
+
+    side: int = 96
+    width: int = 24
+    levels: int = 4
+    hidden: int = 384
+    modes: int = 96
+    point_modes: int = 48
+    dropout: float = 0.2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the header of a weights file."""
+        return asdict(self)
+
+
+class Guess(NamedTuple):
+    """What a picture says: radii (B, V) metres, points (B, 478, 3) metres in the frame of heads."""
+
+    radii: Tensor
+    points: Tensor
+
+
+def directions() -> np.ndarray:
+    """(V, 3) unit vectors in rings about -y, where faces look, close to each other over the face."""
+    fine = (np.arange(_FINE_RINGS) + 0.5) / _FINE_RINGS * _FINE_DEG
+    coarse = np.linspace(_FINE_DEG, _LAST_DEG, RINGS - _FINE_RINGS + 1)[1:]
+    away = np.radians(np.concatenate([fine, coarse]))[:, None]
+    around = 2 * np.pi * (np.arange(SPOKES) + 0.5) / SPOKES
+    parts = np.broadcast_arrays(np.sin(away) * np.sin(around), -np.cos(away), np.sin(away) * np.cos(around))
+    return np.stack(parts, -1).reshape(-1, 3)
+
+
+def triangles() -> np.ndarray:
+    """(F, 3) of the surface through all directions, facing outwards, closed at the tip of the nose."""
+    ring, spoke = np.meshgrid(np.arange(RINGS - 1), np.arange(SPOKES), indexing="ij")
+    a, b = ring * SPOKES + spoke, ring * SPOKES + (spoke + 1) % SPOKES
+    c, d = a + SPOKES, b + SPOKES
+    quads = np.stack([np.stack([a, b, c], -1), np.stack([b, d, c], -1)], 2).reshape(-1, 3)
+    spokes = np.arange(1, SPOKES - 1)
+    return np.concatenate([quads, np.stack([np.zeros_like(spokes), spokes + 1, spokes], -1)]).astype(np.int32)
+
+
+def mirrored() -> np.ndarray:
+    """(V,) the direction that each becomes where left and right change places."""
+    return (np.arange(RINGS)[:, None] * SPOKES + np.arange(SPOKES)[::-1]).ravel()
+
+
+class HeadShape(nn.Module):
+    """Crop (B, 3, S, S) in [0, 1] and points (B, 478, 3) of the crop, in its sides, to a `Guess`."""
+
+    mean: Tensor
+    basis: Tensor
+    error: Tensor
+    point_mean: Tensor
+    point_basis: Tensor
+    seen_mean: Tensor
+    seen_size: Tensor
+
+    def __init__(self, config: ShapeConfig) -> None:
+        super().__init__()
+        self.config, count = config, RINGS * SPOKES
+        for name, shape in (
+            ("mean", (count,)), ("basis", (count, config.modes)), ("error", (count,)),
+            ("point_mean", (POINTS, 3)),
+            ("point_basis", (3 * POINTS, config.point_modes)), ("seen_mean", (POINTS, 3)), ("seen_size", (1,)),
+        ):  # fmt: skip
+            self.register_buffer(name, torch.zeros(shape))
+        widths = [config.width * 2**k for k in range(config.levels)] if config.side else []
+        self.down = (
+            nn.ModuleList(_block(a, b) for a, b in zip([3, *widths[:-1]], widths, strict=True))
+            if widths
+            else nn.ModuleList()
+        )
+        cells = (config.side // 2 ** (config.levels - 1) // 4) ** 2 * widths[-1] if widths else 0
+        self.see = nn.Linear(cells, config.hidden) if cells else None
+        self.points = nn.Linear(3 * POINTS, config.hidden)
+        self.inner = nn.ModuleList(nn.Linear(config.hidden, config.hidden) for _ in range(2))
+        self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(2))
+        self.last = nn.Linear(config.hidden, config.modes + config.point_modes)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def coefficients(self, crop: Tensor | None, points: Tensor) -> Tensor:
+        """(B, modes + point_modes), each of unit variance over people."""
+        x = self.points((points - self.seen_mean).flatten(1) / self.seen_size)
+        if self.see is not None:
+            assert crop is not None
+            y = (crop - 0.45) / 0.25
+            for index, block in enumerate(self.down):
+                y = block(functional.avg_pool2d(y, 2) if index else y)
+            x = x + self.see(functional.avg_pool2d(y, 4).flatten(1))
+        for norm, layer in zip(self.norms, self.inner, strict=True):
+            x = x + layer(functional.dropout(functional.silu(norm(x)), self.config.dropout, self.training))
+        return self.last(functional.dropout(functional.silu(x), self.config.dropout, self.training))
+
+    def shape_of(self, coefficients: Tensor) -> Guess:
+        """What coefficients mean."""
+        shape, place = coefficients.split([self.config.modes, self.config.point_modes], -1)
+        return Guess(
+            self.mean + shape @ self.basis.T, self.point_mean + (place @ self.point_basis.T).unflatten(-1, (-1, 3))
+        )
+
+    def forward(self, crop: Tensor | None, points: Tensor) -> Guess:
+        """See the class."""
+        return self.shape_of(self.coefficients(crop, points))
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for size in (inputs, outputs):
+        layers += [nn.Conv2d(size, outputs, 3, padding=1), nn.GroupNorm(4, outputs), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+def build(config: dict[str, Any]) -> HeadShape:
+    """Build the network that a header describes."""
+    return HeadShape(ShapeConfig(**config))

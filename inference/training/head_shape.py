@@ -1,0 +1,420 @@
+"""Train `nets/head_shape.py`, which reads the shape of a head from a photo of its face, on rendered people.
+
+python -m inference.training.head_shape photograph --data DIR --out DIR [--people N]
+python -m inference.training.head_shape learn --people DIR --out DIR [--recipe FILE] [--set net.side=0]
+
+`photograph` draws people in turn from the head model, from mixtures of avatars (`studio/mixed.py`) and from the avatars
+themselves, and keeps of each how far the head reaches in all directions, crops of the face with what the detector reads
+there, and where in space that is; who is there already is not drawn again. `learn` goes on from its checkpoint. Nobody
+of `portraits.held_out` is among the people, nor is an avatar of theirs in a mixture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..core.cameras import Camera
+from ..head.crop import of_points
+from ..head.frame import CENTRE, similarity
+from ..head.nearest import Meshed
+from ..head.wrap import load_template
+from ..nets import head_shape
+from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored, triangles
+from ..sight.faces import Faces
+from . import portraits
+from .algebraic import checkpoint, restore, save_weights
+from .face_response import mirror_points
+from .lifter import schedule
+from .muon import adam_and_muon, scale_rates
+from .script import LOG, Run, add_changes, read_recipe, work_as_job
+from .studio import heads, mixed
+from .studio.heads import Head
+from .studio.portrait import Light, Portrait
+from .studio.render import look_at
+
+Array = np.ndarray
+RECIPE = Path(__file__).parent / "recipes" / "head_shape.toml"
+SIDE = 112  # px of a kept crop, of which the middle 96 are read
+MARGIN = 8
+_PHOTO = 288  # px
+_OUTSIDE = 0.3  # metres from the centre, where rays begin
+_LEAST_M = 0.03  # of a radius: shorter rays come in through an open neck
+_HAIR_M = 0.02  # what lies so far from a reference is no skin to be laid on it
+_REFERENCE = 60  # people whose mean all others are laid on
+_NOSE_TIP, _FACE_M = np.array([0.0, -0.0305, -0.0031]), 0.085
+_PHOTOS = 2
+_SCALED = 0.15  # of the logarithm of the scale by which a head is laid on the reference
+_DRAWN_FROM = 3000  # seeds of the head model
+_HELD = 20  # one person in so many is not learnt from
+_NECK_M = -0.1  # height below which heads end
+_OPEN, _OPEN_M = 0.5, 0.1  # a direction in which fewer people have anything counts nothing
+_NOISE = 0.0015  # of a crop's side, added to points
+_SPREAD_M, _PLACE_M = 0.001, 0.01
+_HIDDEN_M = 0.004  # a point may be so far behind what the camera sees of it
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Somebody in photos.
+
+    radii (V,) metres, NaN where nothing is; images (P, S, S, 3) uint8, masks (P, S, S) uint8; points (P, 478, 3): x, y
+    and guessed depth, in sides of the crop, its middle 96 pixels being 0 to 1; places (P, 478, 3) metres, NaN where the
+    camera does not see what the detector shows.
+    """
+
+    radii: Array
+    images: Array
+    masks: Array
+    points: Array
+    places: Array
+
+
+def names(data: Path, people: int) -> list[str]:
+    """Whom to draw: one of two from the head model, one of two mixed; avatars themselves first."""
+    avatars = [name for name in heads.valid_names(data) if name not in portraits.HELD_OUT]
+    others = [name for k in range(people) for name in (f"ict_{_DRAWN_FROM + k}", f"mix_{k}")]
+    return [*avatars, *others][:people]
+
+
+def make(data: Path, name: str) -> Head:
+    """Somebody in the frame of heads, cut off at its sphere."""
+    if not name.startswith("mix_"):
+        return portraits.make(data, name)
+    avatars = tuple(item for item in heads.valid_names(data) if item not in portraits.HELD_OUT)
+    return portraits.cut_off(mixed.make(data, int(name[4:]), avatars))
+
+
+def reach(head: Head) -> Array:
+    """(V,) metres from the centre to the outside of a head, NaN where nothing is."""
+    return _reached(Portrait(head))
+
+
+def _reached(portrait: Portrait) -> Array:
+    rays = directions()
+    found = _OUTSIDE - portrait.meet(CENTRE + _OUTSIDE * rays, -rays)
+    return np.where(found > _LEAST_M, found, np.nan)
+
+
+def lay(head: Head, reference: Array, steps: int = 30) -> tuple[float, Array, Array]:
+    """Scale, rotation and translation that bring a head's face onto a reference's radii (V,), as faces are measured."""
+    rays, found = directions(), reach(head)
+    base = CENTRE + rays * reference[:, None]
+    face = (np.linalg.norm(base - _NOSE_TIP, axis=1) < _FACE_M) & (np.abs(found - reference) < _HAIR_M)
+    points, mesh = CENTRE + rays[face] * found[face, None], Meshed(base, triangles())
+    total = similarity(points, points)
+    for _ in range(steps):
+        moved = total[0] * points @ total[1].T + total[2]
+        total = similarity(points, mesh.nearest(moved).points)
+    return total
+
+
+def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -> Subject | None:
+    """Photos of a head from in front of it, and what the detector reads; None where it reads nothing."""
+    portrait, found = Portrait(head), []
+    radii = _reached(portrait)
+    for _ in range(count):
+        camera = _camera(rng)
+        image, mask, depth = portrait.photograph(camera, Light.drawn(rng), supersample=1)
+        shown = (image + (1 - mask[..., None]) * rng.uniform(40, 220, 3)).clip(0, 255).astype(np.uint8)
+        seen = faces.find(shown)
+        if not seen:
+            continue
+        face = max(seen, key=lambda one: one.size_px)
+        square = of_points(face.landmarks)
+        wider = replace(square, side=square.side * SIDE / (SIDE - 2 * MARGIN))
+        local = face.landmarks @ square.matrix(1)[:, :2].T + square.matrix(1)[:, 2] + 0.5
+        cover = wider.cut((mask * 255).astype(np.uint8), SIDE)
+        points = np.concatenate([local, face.depth[:, None] / square.side], 1)
+        found.append((wider.cut(image, SIDE), cover, points, _places(camera, depth, face.landmarks)))
+    if not found:
+        return None
+    images, masks, points, places = (np.stack(column) for column in zip(*found, strict=True))
+    return Subject(radii, images, masks, points.astype(np.float32), places.astype(np.float32))
+
+
+def _camera(rng: np.random.Generator) -> Camera:
+    """Half the photos are frontal; from 0.35 to 1.6 metres, as selfies and portraits are."""
+    at = np.radians(rng.normal() * 8 if rng.random() < 0.5 else rng.uniform(-52, 52))
+    up, distance = np.radians(np.clip(2 + rng.normal() * 7, -20, 20)), np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
+    face = np.array([0.0, 0.03, -0.01])
+    eye = face + distance * np.array([np.sin(at) * np.cos(up), -np.cos(at) * np.cos(up), np.sin(up)])
+    focal = _PHOTO * rng.uniform(0.85, 1.1) * distance / 0.34
+    middle = face + rng.normal(size=3) * 0.012
+    return look_at("photo", (_PHOTO, _PHOTO), focal, eye, middle, roll_rad=rng.normal() * 0.05)
+
+
+def _places(camera: Camera, depth: Array, pixels: Array) -> Array:
+    """(478, 3) metres where pixels see something, NaN elsewhere and where its depth jumps."""
+    held = np.where(depth > 0, depth, np.nan).astype(np.float32)
+    x, y = pixels[:, 0].astype(np.float32), pixels[:, 1].astype(np.float32)
+    at = cv2.remap(held, x, y, cv2.INTER_LINEAR, borderValue=[float("nan")] * 4)[:, 0].astype(float)
+    near = cv2.remap(cv2.erode(np.nan_to_num(held), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
+    far = cv2.remap(cv2.dilate(np.nan_to_num(held, nan=9.0), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
+    at[(far - near) > 3 * _HIDDEN_M] = np.nan
+    local = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(camera.matrix).T * at[:, None]
+    return (local - camera.translation) @ camera.rotation
+
+
+def mean_reach(data: Path, people: list[str]) -> Array:
+    """(V,) metres: the mean of some people, to lay others on."""
+    with np.errstate(invalid="ignore"):
+        return np.nanmean([reach(make(data, name)) for name in people], 0)
+
+
+def draw(data: Path, people: int, run: Run) -> None:
+    """Photograph everybody who is missing in the folder."""
+    run.out.mkdir(parents=True, exist_ok=True)
+    everybody = names(data, people)
+    path = run.out / "reference.npy"
+    if not path.exists():
+        spread = np.linspace(0, len(everybody) - 1, _REFERENCE).astype(int)
+        np.save(path, mean_reach(data, [everybody[k] for k in spread]))
+    reference = np.load(path, allow_pickle=False)
+    with Faces() as faces:
+        for name in run.each("photograph", everybody):
+            target = run.out / f"{name}.npz"
+            if target.exists():
+                continue
+            rng = np.random.default_rng([5, *name.encode()])
+            head = make(data, name)
+            laid = lay(head, reference)
+            count = _PHOTOS if name.startswith(("ict_", "mix_")) else 3 * _PHOTOS
+            found = photograph(head.moved(*laid), faces, count, rng) if abs(np.log(laid[0])) < _SCALED else None
+            if found is None:
+                LOG.info("%s is left out: scale %.2f, or no face is found", name, laid[0])
+                continue
+            partial = target.with_suffix(".partial.npz")
+            np.savez(partial, **vars(found))
+            partial.replace(target)
+
+
+class Bank:
+    """Photos of all people in memory, and their heads as coefficients of modes.
+
+    Everybody's photos stand in a row: rows `held` are of people who are not learnt from.
+    """
+
+    def __init__(self, folder: Path, modes: int, point_modes: int) -> None:
+        files = sorted(path for path in folder.glob("*_*.npz") if not path.stem.endswith("partial"))
+        who: list[int] = []
+        parts: list[list[Array]] = []
+        for number, path in enumerate(files):
+            with np.load(path, allow_pickle=False) as arrays:
+                parts.append([arrays[name] for name in ("radii", "images", "masks", "points", "places")])
+            who += [number] * len(parts[-1][1])
+        radii, *rest = zip(*parts, strict=True)
+        self.names = [path.stem for path in files]
+        self.who = torch.tensor(who)
+        self.images, self.masks, self.points, self.places = (torch.from_numpy(np.concatenate(part)) for part in rest)
+        held = torch.tensor([zlib.crc32(name.encode()) % _HELD == 0 for name in self.names])
+        self.held, self.learnt = (torch.nonzero(part[self.who])[:, 0] for part in (held, ~held))
+        reach = torch.from_numpy(np.stack(radii)).float()
+        other = reach[:, torch.from_numpy(mirrored())]
+        self.span = span(torch.cat([reach[~held], other[~held]]), modes)
+        self.wanted = torch.stack([self.span.coefficients(part) for part in (reach, other)], 1)[self.who]  # (P, 2, K)
+        self.radii = reach
+        self.swap = torch.from_numpy(mirror_points(load_template()))
+        places = self.places[self.learnt]
+        both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
+        self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
+
+
+class Modes(NamedTuple):
+    """mean (V,) and basis (V, K), each mode as long as its standard deviation; weight (V,) of directions."""
+
+    mean: Tensor
+    basis: Tensor
+    weight: Tensor
+
+    def coefficients(self, radii: Tensor) -> Tensor:
+        """(N, K) of radii (N, V), NaN where nothing is."""
+        off = torch.nan_to_num(radii - self.mean, nan=0.0) * self.weight
+        scaled = self.basis * self.weight[:, None]
+        return off @ scaled / scaled.square().sum(0)
+
+
+def span(radii: Tensor, modes: int) -> Modes:
+    """Principal modes of radii (N, V), each direction by its area and in its own spread; faces count three times."""
+    mean = torch.nan_to_num(radii.nanmean(0), nan=_OPEN_M)
+    off = torch.nan_to_num(radii - mean, nan=0.0)
+    rays = torch.from_numpy(directions()).float()
+    ring = (-rays[:, 1]).acos().view(RINGS, SPOKES)[:, 0]
+    area = (torch.gradient(ring)[0] * ring.sin())[:, None].expand(-1, SPOKES).flatten() * mean.square()
+    places = torch.from_numpy(CENTRE).float() + rays * mean[:, None]
+    face = ((places - torch.from_numpy(_NOSE_TIP)).norm(dim=1) < _FACE_M).float()
+    below = (places[:, 2] < _NECK_M).float()
+    share = area * (1 + 8 * face) * (1 - 0.95 * below) * (radii.isfinite().float().mean(0) > _OPEN) + 1e-9
+    weight = (share / share.sum()).sqrt() / off.square().mean(0).sqrt().clamp_min(_SPREAD_M)
+    torch.manual_seed(0)
+    _, values, right = torch.svd_lowrank(off * weight, modes + 16, niter=4)
+    return Modes(mean, right[:, :modes] * values[:modes] / len(off) ** 0.5 / weight[:, None], weight)
+
+
+def modes_with_gaps(rows: Tensor, modes: int, rounds: int = 6) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and principal modes (D, K), as long as their standard deviations, of rows (N, D) with NaN (by EM)."""
+    known = rows.isfinite()
+    mean = rows.nanmean(0)
+    off, right, values = torch.nan_to_num(rows - mean, nan=0.0), torch.zeros(0), torch.zeros(0)
+    for _ in range(rounds):
+        left, values, right = torch.svd_lowrank(off, modes, niter=2)
+        off = torch.where(known, off, (left * values) @ right.T)
+    return mean + off.mean(0), right * values / len(off) ** 0.5
+
+
+def learn(recipe: dict[str, Any], people: Path, run: Run) -> HeadShape:
+    """Learn, or go on where a run was stopped."""
+    torch.manual_seed(recipe["seed"])
+    bank = Bank(people, recipe["net"]["modes"], recipe["net"]["point_modes"])
+    net = HeadShape(ShapeConfig(**recipe["net"]))
+    prepare(net, bank)
+    optimisers = adam_and_muon(
+        net, lambda name, value: value.ndim == 2 and not name.startswith("last"),
+        lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=1e-2, muon_decay=recipe["decay"],
+    )  # fmt: skip
+    step, last = restore(run.out, net, *optimisers), recipe["steps"]
+    g = torch.Generator().manual_seed(recipe["seed"] + step)
+    began = saved = time.monotonic()
+    running = torch.zeros(2)
+    while run.goes_on(step, last):
+        scale_rates(optimisers, schedule(step, last, 50, last // 3))
+        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"],), generator=g)]
+        flip, points, wanted, places = batch(bank, some, g)
+        crop = pictures(bank, some, flip, g) if net.config.side else None
+        with torch.autocast("cpu", torch.bfloat16):
+            found = net.coefficients(crop, points)
+        found = losses(net, bank.span, found.float(), wanted, places)
+        net.zero_grad()
+        found.sum().backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+        running += found.detach()
+        step += 1
+        if step % 100 == 0:
+            pace = 1e3 * (time.monotonic() - began) / 100
+            LOG.info("step %d radii %.4f points %.4f, %.0f ms", step, *(running / 100).tolist(), pace)
+            running, began = torch.zeros(2), time.monotonic()
+        if time.monotonic() - saved > 180 or step == last:
+            checkpoint(run.out, step, net, *optimisers)
+            LOG.info("left out: %s", figures := measure(net, bank))
+            save_weights(run.out / "head_shape.safetensors", net, head_shape, recipe, {"steps": step, **figures})
+            saved = time.monotonic()
+    return net
+
+
+@torch.no_grad()
+def prepare(net: HeadShape, bank: Bank) -> None:
+    """Give a network the modes of a bank, and how points are scaled."""
+    net.mean.copy_(bank.span.mean)
+    net.basis.copy_(bank.span.basis)
+    net.point_mean.copy_(bank.point_mean.view(-1, 3))
+    net.point_basis.copy_(bank.point_basis)
+    points = bank.points[bank.learnt]
+    both = torch.cat([points, _mirrored(points, bank.swap)])
+    net.seen_mean.copy_(both.mean(0))
+    net.seen_size.copy_((both - both.mean(0)).square().mean().sqrt())
+
+
+def _mirrored(points: Tensor, swap: Tensor) -> Tensor:
+    """Points (B, 478, 3) of a crop as its mirror image has them."""
+    return points[:, swap] * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([1.0, 0.0, 0.0])
+
+
+def batch(bank: Bank, which: Tensor, g: torch.Generator, *, changed: bool = True) -> tuple[Tensor, ...]:
+    """Which are mirrored (B,), points (B, 478, 3), coefficients (B, K) and places (B, 478, 3)."""
+    points, wanted, places = bank.points[which], bank.wanted[which], bank.places[which]
+    if not changed:
+        return torch.zeros(len(which), dtype=torch.bool), points, wanted[:, 0], places
+    flip = torch.rand(len(which), generator=g) < 0.5
+    turned = flip[:, None, None]
+    points = points + _NOISE * torch.randn(points.shape, generator=g)
+    points = torch.where(turned, _mirrored(points, bank.swap), points)
+    places = torch.where(turned, places[:, bank.swap] * torch.tensor([-1.0, 1.0, 1.0]), places)
+    return flip, points, torch.where(flip[:, None], wanted[:, 1], wanted[:, 0]), places
+
+
+def pictures(bank: Bank, which: Tensor, flip: Tensor, g: torch.Generator, *, changed: bool = True) -> Tensor:
+    """Crops (B, 3, S, S) before other backgrounds, in other light and sharpness where `changed`."""
+    inner, count = slice(MARGIN, SIDE - MARGIN), len(which)
+    crop = bank.images[which][:, inner, inner].permute(0, 3, 1, 2).float() / 255
+    cover = bank.masks[which][:, None, inner, inner].float() / 255
+    tone = torch.rand(count, 3, 1, 1, generator=g)
+    other = crop[torch.randperm(count, generator=g)].flip(2)
+    crop = crop * cover + torch.where(torch.rand(count, 1, 1, 1, generator=g) < 0.5, tone, other) * (1 - cover)
+    if changed:
+        gain = 0.25 * torch.randn(count, 1, 1, 1, generator=g) + 0.12 * torch.randn(count, 3, 1, 1, generator=g)
+        crop = (crop * gain.exp()).clamp(0, 1) ** torch.exp(0.2 * torch.randn(count, 1, 1, 1, generator=g))
+        if torch.rand(1, generator=g) < 0.4:
+            crop = functional.interpolate(functional.avg_pool2d(crop, 2), scale_factor=2.0, mode="bilinear")
+        crop = (crop + 0.02 * torch.randn(crop.shape, generator=g)).clamp(0, 1)
+    return torch.where(flip[:, None, None, None], crop.flip(3), crop)
+
+
+def losses(net: HeadShape, modes: Modes, found: Tensor, wanted: Tensor, places: Tensor) -> Tensor:
+    """(2,) mean squares: of radii in their spread, of places in centimetres."""
+    shape, place = found.split([net.config.modes, net.config.point_modes], -1)
+    size = (modes.basis * modes.weight[:, None]).square().sum(0)
+    off = ((shape - wanted).square() * size).sum(1).mean()
+    known = places.isfinite()
+    miss = (net.point_mean + (place @ net.point_basis.T).unflatten(-1, (-1, 3)) - torch.nan_to_num(places)) * known
+    return torch.stack([off, miss.square().sum() / known.sum().clamp_min(1) / _PLACE_M**2])
+
+
+@torch.no_grad()
+def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
+    """Mean radial errors over the face, mm, of people left out and of the mean head; fills in the expected ones."""
+    net.eval()
+    g, parts = torch.Generator().manual_seed(0), []
+    flip, points, _, places = batch(bank, bank.held, g, changed=False)
+    for rows in torch.arange(len(points)).split(64):
+        crop = pictures(bank, bank.held[rows], flip[rows], g, changed=False) if net.config.side else None
+        parts.append(net.coefficients(crop, points[rows]))
+    net.train()
+    seen = net.shape_of(torch.cat(parts))
+    truth = bank.radii[bank.who[bank.held]]
+    off = (seen.radii - truth).abs()
+    net.error.copy_(off.nanmean(0))
+    figures = {}
+    base = torch.from_numpy(CENTRE).float() + torch.from_numpy(directions()).float() * net.mean[:, None]
+    face = (base - torch.from_numpy(_NOSE_TIP)).norm(dim=1) < _FACE_M
+    for kind in ("ict", "mix"):
+        mine = torch.tensor([bank.names[k].startswith(kind) for k in bank.who[bank.held]])
+        figures[f"{kind}_mm"] = round(1e3 * float(off[mine][:, face].nanmean()), 3)
+        figures[f"{kind}_mean_mm"] = round(1e3 * float((truth[mine] - net.mean).abs()[:, face].nanmean()), 3)
+    miss = (seen.points - places).norm(dim=-1)
+    figures["points_mm"] = round(1e3 * float(miss.nanmean()), 2)
+    return figures
+
+
+def main() -> None:
+    """Photograph or learn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("photograph", "learn"))
+    parser.add_argument("--out", type=Path, required=True, help="what comes out; also where the job folder is")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--people", help="how many to photograph; the folder of those to learn from")
+    parser.add_argument("--recipe", type=Path, default=RECIPE)
+    add_changes(parser)
+    work_as_job(parser, _work)
+
+
+def _work(options: argparse.Namespace, run: Run) -> None:
+    if options.what == "photograph":
+        draw(options.data, int(options.people), run)
+    else:
+        learn(read_recipe(options.recipe, options.set), Path(options.people), run)
+
+
+if __name__ == "__main__":
+    main()

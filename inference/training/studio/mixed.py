@@ -1,0 +1,101 @@
+"""People mixed of avatars, some with the shapes of the head model: as many as training wants, hair and skin included.
+
+All avatars are one mesh with one layout of UVs, cut differently, so that vertices meet by their UVs. Names: `mix_N`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial import KDTree
+
+from . import heads
+from .heads import Head
+
+Array = np.ndarray
+_EDGE_M = 0.02  # half width of where one mixture passes over into another
+_NEAR = 4  # vertices of the skin that hair, eyes and teeth follow
+
+
+def make(data: Path, seed: int, names: tuple[str, ...]) -> Head:
+    """Draw somebody mixed of avatars `names`, in the frame of heads.
+
+    Half of them change from one mixture of three to another across a plane; half have a person of the head model's
+    differences from its mean, as well.
+    """
+    rng = np.random.default_rng([17, seed])
+    base = _read(data, names[rng.integers(len(names))])
+    skin = np.unique(base.faces[base.skin])
+    moved = _mixture(data, base, skin, names, rng)
+    if rng.random() < 0.5:
+        normal = rng.normal(size=3) * [1.0, 0.5, 1.0]
+        across = (base.vertices[skin] - base.landmarks[2] - rng.normal(size=3) * 0.02) @ (
+            normal / np.linalg.norm(normal)
+        )
+        share = 1 / (1 + np.exp(-across / _EDGE_M))[:, None]
+        moved = share * moved + (1 - share) * _mixture(data, base, skin, names, rng)
+    if rng.random() < 0.5:
+        moved = moved + rng.uniform(0.4, 1.0) * _drawn(data, base.vertices[skin], rng)
+    vertices = base.vertices.copy()
+    vertices[skin] += moved
+    others = np.setdiff1d(np.unique(base.faces), skin)
+    if len(others):
+        away, near = KDTree(base.vertices[skin]).query(base.vertices[others], k=_NEAR)
+        weight = 1 / (away + 1e-4)
+        vertices[others] += np.einsum("nk,nkc->nc", weight / weight.sum(1, keepdims=True), moved[near])
+    marks = base.landmarks + moved[KDTree(base.vertices[skin]).query(base.landmarks, k=_NEAR)[1]].mean(1)
+    return replace(base, name=f"mix_{seed}", vertices=vertices, landmarks=marks).canonical()
+
+
+def shares(count: int, rng: np.random.Generator) -> Array:
+    """(K,) that sum to 1, as do their squares: mixed people differ from each other as much as single ones do."""
+    away = rng.normal(size=count)
+    away -= away.mean()
+    return 1 / count + away / np.linalg.norm(away) * np.sqrt(1 - 1 / count)
+
+
+@cache
+def _read(data: Path, name: str) -> Head:
+    return heads.load_valid(data, name).canonical()
+
+
+@cache
+def _tree(data: Path, name: str) -> tuple[KDTree, Array]:
+    head = _read(data, name)
+    skin = np.unique(head.faces[head.skin])
+    return KDTree(head.uv[skin]), head.vertices[skin]
+
+
+def _mixture(data: Path, base: Head, skin: Array, names: tuple[str, ...], rng: np.random.Generator) -> Array:
+    """(S, 3) metres that vertices of the skin move to where three avatars' mean is."""
+    total = -base.vertices[skin]
+    for share, name in zip(shares(3, rng), rng.choice(names, 3, replace=False), strict=True):
+        tree, places = _tree(data, str(name))
+        total = total + share * places[tree.query(base.uv[skin])[1]]
+    return total
+
+
+@cache
+def _model(data: Path) -> tuple[KDTree, float, Array]:
+    """The head model's mean in the frame of heads, its scale there, and its rotation."""
+    model = heads.load_ict(data)
+    eyes = np.stack([heads.find_eye(model.neutral, model, side) for side in "LR"])
+    face = np.isin(
+        model.face_material, [k for k, name in enumerate(model.materials) if name in ("M_Face", "M_BackHead")]
+    )
+    plain = heads.trimesh.Trimesh(model.neutral, model.faces[face], process=False).process()
+    scale, rotation, move = heads.similarity(heads.find_landmarks(plain, eyes), heads.MEAN_LANDMARKS)
+    return KDTree(scale * model.neutral @ rotation.T + move), scale, rotation
+
+
+def _drawn(data: Path, points: Array, rng: np.random.Generator) -> Array:
+    """(N, 3) metres by which somebody drawn from the head model differs from its mean, near points of a head."""
+    tree, scale, rotation = _model(data)
+    weights = rng.normal(size=100).clip(-2.2, 2.2).astype(np.float32)
+    moved = scale * np.tensordot(weights, heads.load_ict(data).identities, 1) @ rotation.T
+    away, near = tree.query(points, k=_NEAR)
+    weight = 1 / (away + 1e-3)
+    return np.einsum("nk,nkc->nc", weight / weight.sum(1, keepdims=True), moved[near])

@@ -1,0 +1,71 @@
+"""Heads as radii: the directions, their mirror image, the network's numbers, and people mixed of avatars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+
+from inference.head.frame import MEAN_LANDMARKS
+from inference.nets.head_shape import HeadShape, ShapeConfig, build, directions, mirrored, triangles
+from inference.training import head_shape as training
+from inference.training.studio import heads, mixed
+
+SMALL = ShapeConfig(side=32, width=4, levels=2, hidden=16, modes=5, point_modes=3)
+
+
+def test_directions_are_closed_towards_the_face_and_turned_outwards() -> None:
+    mesh = trimesh.Trimesh(0.1 * directions(), triangles(), process=False)
+    assert mesh.is_winding_consistent
+    assert (mesh.face_normals * mesh.triangles_center).sum(1).min() > 0
+    edges, count = np.unique(mesh.edges_sorted, axis=0, return_counts=True)
+    assert (mesh.vertices[np.unique(edges[count == 1]), 1] > 0.09).all()  # open at the back of the neck alone
+
+
+def test_a_mirrored_head_has_its_left_on_the_right() -> None:
+    swapped = directions()[mirrored()]
+    assert np.abs(swapped * [-1, 1, 1] - directions()).max() < 1e-12
+
+
+@pytest.mark.parametrize("side", [0, 32])
+def test_an_untrained_network_says_the_mean_and_comes_back_from_its_config(side: int) -> None:
+    net = HeadShape(ShapeConfig(**{**SMALL.to_dict(), "side": side})).eval()
+    net.mean += 0.1
+    crop = torch.rand(2, 3, 32, 32) if side else None
+    found = net(crop, torch.rand(2, 478, 3) + net.seen_size)
+    assert found.radii.shape == (2, len(directions())) and found.points.shape == (2, 478, 3)
+    again = build(net.config.to_dict())
+    again.load_state_dict(net.state_dict())
+
+
+def test_modes_are_found_where_some_numbers_are_missing() -> None:
+    g = torch.Generator().manual_seed(0)
+    rows = torch.randn(200, 2, generator=g) @ torch.randn(2, 30, generator=g) + 5.0
+    gaps = rows.clone()
+    gaps[torch.rand(rows.shape, generator=g) < 0.2] = float("nan")
+    mean, basis = training.modes_with_gaps(gaps, 2, rounds=30)
+    fitted = torch.linalg.lstsq(basis, (rows - mean).T).solution
+    assert (basis @ fitted - (rows - mean).T).abs().mean() < 0.1
+
+
+@pytest.mark.data
+def test_somebody_mixed_is_a_head_in_the_frame_of_heads(data_dir: Path) -> None:
+    names = tuple(heads.valid_names(data_dir)[:4])
+    head = mixed.make(data_dir, 3, names)
+    assert np.abs(head.vertices - mixed.make(data_dir, 3, names).vertices).max() == 0
+    assert np.linalg.norm(head.landmarks - MEAN_LANDMARKS, axis=1).max() < 0.02
+    radii = training.reach(head)
+    nose = np.argmin(directions()[:, 1])
+    assert 0.09 < radii[nose] < 0.14
+    assert np.isfinite(radii).mean() > 0.9
+    scale, rotation, move = training.lay(head.moved(1.03, np.eye(3), np.array([0.003, 0.0, 0.002])), radii)
+    assert scale == pytest.approx(1 / 1.03, abs=0.01)
+    assert np.abs(rotation - np.eye(3)).max() < 0.02 and np.abs(move).max() < 0.01
+
+
+def test_shares_of_a_mixture_sum_to_one_as_do_their_squares() -> None:
+    found = mixed.shares(3, np.random.default_rng(0))
+    assert found.sum() == pytest.approx(1) and np.square(found).sum() == pytest.approx(1)
