@@ -56,7 +56,7 @@ class FaceExpression(nn.Module):
         self.convolutions = nn.Sequential(*layers)
         cells = -(-config.width // 2 ** len(config.channels)) * -(-config.height // 2 ** len(config.channels))
         self.face = nn.Sequential(
-            nn.Flatten(), nn.Dropout(0.1), nn.Linear(cells * levels[-1], config.inner), nn.LayerNorm(config.inner)
+            nn.Flatten(), nn.Dropout(0.25), nn.Linear(cells * levels[-1], config.inner), nn.LayerNorm(config.inner)
         )
         self.nothing = nn.Parameter(torch.zeros(config.inner))
         self.points = nn.Sequential(

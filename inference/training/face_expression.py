@@ -56,7 +56,7 @@ CLIP = 16  # frames that are learnt from together
 _SPARE = 5  # frames of a clip in which no face may be found
 _SECONDS, _FACE_PX, _DISTANCE_M = (2.0, 12.0), (80.0, 200.0), (0.4, 1.2)  # of clips
 _MOVES = 0.05  # standard deviation of a shape that moves
-_SEEN_ONCE = 0.25  # odds of learning from CLIP frames of a film that is no clip, of a clip's
+_SEEN_ONCE = 0.4  # odds of learning from CLIP frames of a film that is no clip, of a clip's
 _TURNS = 2.0  # of squared rad, beside squared weights
 _OUTSIDE = ("convolutions.0.weight", "points.1.weight", "weights.weight")
 _FACE_M, _FRAME_M = 0.17, 0.36  # what a face's size is, and what a clip's frame shows
@@ -209,13 +209,23 @@ def read_films(folders: Sequence[Path], pictures: Sequence[Path], response: Resp
             whole = len(film["f"])
             if whole not in (CLIP, FRAMES):
                 continue
-            found = _read(dict(film), crops["crops"], fitter, unfold, mirror)
-        for first in range(0, whole, CLIP):
-            parts.append([column[first : first + CLIP] for column in found])
+            rows = [np.arange(CLIP)] if whole == CLIP else _alike(film["weights"])
+            columns = {name: film[name] for name in film.files}
+            for some in rows:
+                part = {name: value[some] if value.ndim else value for name, value in columns.items()}
+                parts.append(_read(part, crops["crops"][some], fitter, unfold, mirror))
+        for _ in rows:
             names.append(path.stem)
             odds.append(1.0 if whole == CLIP else _SEEN_ONCE)
     pictures_of, points, mirrored, truth, turns = (np.stack(column) for column in zip(*parts, strict=True))
     return Films(pictures_of, points, mirrored, truth, turns, tuple(names), np.array(odds))
+
+
+def _alike(weights: Array) -> list[Array]:
+    """Rows of frames, CLIP each, that show more of one thing than others: halves along the largest component."""
+    off = weights - weights.mean(0)
+    order = np.argsort(off @ np.linalg.svd(off, full_matrices=False)[2][0])
+    return [np.sort(part) for part in np.split(order, len(order) // CLIP)]
 
 
 class Mirror:
@@ -259,6 +269,7 @@ class Batches:
 
     def __init__(self, films: Films, recipe: dict[str, Any], g: torch.Generator) -> None:
         self.films, self.recipe, self.g = films, recipe, g
+        self.who = torch.from_numpy(np.ptp(films.points[0], axis=0) == 0)  # numbers that say who it is do not change
         self.swap, self.odds = torch.from_numpy(filming.swapped_sides()), torch.from_numpy(films.odds)
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -275,7 +286,10 @@ class Batches:
         pictures = torch.where(flip[..., None], pictures.flip(-1), pictures).float()
         shown = torch.rand(points.shape[:2], generator=g) < 0.97
         shown &= torch.rand(many, 1, generator=g) < 0.94
-        return changed(pictures, g), points + 0.1 * _normal(points.shape, g), shown, truth, turns
+        known = torch.rand(many, 1, 1, generator=g) < 0.7
+        blurred = known * (points + 0.3 * _normal((many, 1, points.shape[-1]), g))  # lest films be known by people
+        points = torch.where(self.who, blurred, points + 0.1 * _normal(points.shape, g))
+        return changed(pictures, g), points, shown, truth, turns
 
 
 def changed(pictures: Tensor, g: torch.Generator) -> Tensor:
@@ -343,10 +357,10 @@ def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
     net = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimisers, unseen = optimisers_of(net, recipe), left_out(films)
     first = restore(run.out, net, *optimisers)
-    train(net, optimisers, films[~unseen], recipe, run, steps=range(first, recipe["steps"]))
+    train(net, optimisers, films[np.flatnonzero(~unseen)], recipe, run, steps=range(first, recipe["steps"]))
     if not run.is_cancelled:
-        LOG.info("left out: %s", measure(net, films[unseen]))
-        net.information.copy_(information_of(net, films[unseen], recipe["least_error"]))
+        LOG.info("left out: %s", measure(net, films[np.flatnonzero(unseen)]))
+        net.information.copy_(information_of(net, films[np.flatnonzero(unseen)], recipe["least_error"]))
         checkpoint(run.out, recipe["steps"], net, *optimisers)
     return net.eval()
 

@@ -13,9 +13,12 @@ import torch
 
 from inference import nets
 from inference.core.artifacts import FacePoints
+from inference.core.rotations import rotvec_from_matrix
 from inference.face.capture import CaptureSettings, capture
 from inference.face.crop import ABOVE_EYES_M, HEIGHT, PIXEL_M, SIDE, WIDTH, Unfold, carried, cut
-from inference.face.pictures import PictureReader, load_pictures
+from inference.face.fit import Fitter
+from inference.face.pictures import Film, PictureReader, load_pictures
+from inference.face.reader import Reader
 from inference.face.response import load_response
 from inference.nets.face_expression import ExpressionConfig, FaceExpression
 from inference.protocol.errors import InputError, WeightsError
@@ -118,6 +121,24 @@ def test_pictures_of_small_faces_are_not_looked_at() -> None:
         first = capture(film, response(), settings, SilentReporter(), reader)
         other = capture(replace(film, crops=255 - film.crops[::-1]), response(), settings, SilentReporter(), reader)
         assert np.allclose(first.weights, other.weights, atol=1e-9) != counts
+
+
+def test_pictures_turn_the_head_about_the_middle_of_the_face() -> None:
+    film, r = filmed(), response()
+    middle = (np.array(film.image_size) - 1) / 2
+    rays, depth = (film.positions[:9, :, :2] - middle) / FOCAL, film.positions[:9, :, 2] / FOCAL
+    fitter, who, poses = Fitter(r), np.zeros(len(r.modes)), []
+    for turn in (0.0, 0.1):
+        net = a_net()
+        with torch.no_grad():
+            net.weights.weight.zero_()
+            net.weights.bias.copy_(torch.tensor([0.0] * 54 + [turn]))
+        shown = Film(film.crops[:9], np.ones(9, bool), PictureReader(net, r))  # type: ignore[index]
+        poses.append(Reader(r).express(fitter, rays, depth, who, np.zeros(52), film=shown).poses)
+    apart = rotvec_from_matrix(np.swapaxes(poses[0].rotations, 1, 2) @ poses[1].rotations)
+    assert np.allclose(apart, [0.0, 0.0, 0.1], atol=1e-5)
+    before, after = (one.rotations @ r.mean.mean(0) + one.translations for one in poses)
+    assert np.allclose(before, after, atol=1e-9)
 
 
 def test_crops_of_another_size_are_refused() -> None:
