@@ -23,7 +23,7 @@ from inference.training.motions import Motions
 from inference.training.script import Run
 
 RECIPES = Path(gc_ssn.__file__).parent / "recipes"
-SMALL = {"steps": 2, "batch": 2, "joint_batch": 6, "points": 60, "save_s": 0}
+SMALL = {"mask_every": 2, "steps": 2, "batch": 2, "joint_batch": 6, "points": 60, "save_s": 0}
 
 
 @pytest.fixture(scope="module")
