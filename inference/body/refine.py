@@ -52,8 +52,8 @@ class Evidence:
     """What is known of T frames: crops of each view; joints in space (T, K, 3), NaN where not, with their confidence.
 
     height_m: of the person, if known; distance_m (T,): of the pelvis from the first view's camera, NaN where not known;
-    gender: of the shape, 0 to 1, if known.
-    wide: whether masks show clothes that are wider than the body. step_s: time from frame to frame.
+    gender: of the shape, 0 to 1, if known; wide: whether masks show clothes that are wider than the body. step_s: time
+    from frame to frame.
     """
 
     crops: Sequence[Crops]

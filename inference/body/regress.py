@@ -134,8 +134,9 @@ def regress(
     alone = keypoints_3d is None or keypoints_3d.header.get("frame") == "camera"  # nothing tells how large things are
     distances = _distances(settings, seen) if alone else None
     space, sure = _space(keypoints_3d, level)
-    told = (settings.height_m, distances, _GENDERS[settings.sex], settings.loose_clothes)
-    evidence = Evidence(crops, space, sure, *told, step_s).part(at)
+    evidence = Evidence(
+        crops, space, sure, settings.height_m, distances, _GENDERS[settings.sex], settings.loose_clothes, step_s
+    ).part(at)
     report.progress("regress", 0, 1)
     start = _read(evidence, known, settings)
     body = _fitted(start, evidence, known, settings, report)

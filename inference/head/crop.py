@@ -26,6 +26,11 @@ class Square:
         turn = size / self.side * np.array([[c, s], [-s, c]])
         return np.concatenate([turn, ((size - 1) / 2 - turn @ self.centre)[:, None]], 1)
 
+    def place(self, points: Array, depth: Array) -> Array:
+        """(N, 3) of points (N, 2) px with depth (N,) px, in sides of the crop: 0 to 1 across it."""
+        matrix = self.matrix(1)
+        return np.concatenate([points @ matrix[:, :2].T + matrix[:, 2] + 0.5, depth[:, None] / self.side], 1)
+
     def cut(self, image: Array, size: int) -> Array:
         """(size, size, 3) crop of a picture, smoothed as far as it shrinks."""
         shrink = self.side / size

@@ -37,8 +37,7 @@ class Guessed:
 def read(net: HeadShape, photo: Seen) -> tuple[Array, Array]:
     """Radii (V,) and places of the detector's points (478, 3), metres, that a photo speaks of."""
     square = of_points(photo.landmarks)
-    local = photo.landmarks @ square.matrix(1)[:, :2].T + square.matrix(1)[:, 2] + 0.5
-    points = torch.from_numpy(np.concatenate([local, photo.depth[:, None] / square.side], 1)).float()[None]
+    points = torch.from_numpy(square.place(photo.landmarks, photo.depth)).float()[None]
     crop = None
     if net.config.side:
         cut = square.cut(photo.image, net.config.side)

@@ -158,9 +158,7 @@ def _clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Arr
     ):
         camera = acting.a_camera((side, side), focal, rotation, translation)
         stage.pose(actor.posed(weights).vertices)
-        image, there = stage.photograph(camera, light)
-        image = np.where(there[..., None], image, backdrop)
-        image = (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
+        image = filming.shot(stage.photograph(camera, light), backdrop, noise, rng)
         points = filming.points_near(image, faces, camera, actor.head.landmarks, rng)
         if points is not None and len(seen) < CLIP:
             seen.append((weights, rotation, translation, focal, points.astype(np.float32), cut(image, points)))

@@ -192,12 +192,16 @@ def _filmed(actor: actors.Actor, faces: Faces, side: int, rng: np.random.Generat
         rotation, translation = (value[0] for value in acting.place(turned[k : k + 1], at))
         stage.pose(actor.posed(weights[k]).vertices)
         camera = acting.a_camera((side, side), focal, rotation, translation)
-        image, there = stage.photograph(camera, light)
-        image = np.where(there[..., None], image, acting.a_background((side, side), rng))
-        image = (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
+        image = shot(stage.photograph(camera, light), acting.a_background((side, side), rng), noise, rng)
         points = points_near(image, faces, camera, actor.head.landmarks, rng)
         if points is not None:
             yield weights[k], rotation, translation, focal, points.astype(np.float32)
+
+
+def shot(seen: tuple[Array, Array], behind: Array, noise: float, rng: np.random.Generator) -> Array:
+    """(H, W, 3) uint8: what `Raster.photograph` gave, before a background (H, W, 3), with a sensor's noise."""
+    image = np.where(seen[1][..., None], seen[0], behind)
+    return (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
 
 
 def _square(camera: Camera, landmarks: Array) -> Square:

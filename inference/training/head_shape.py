@@ -133,9 +133,8 @@ def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -
         face = max(seen, key=lambda one: one.size_px)
         square = of_points(face.landmarks)
         wider = replace(square, side=square.side * SIDE / (SIDE - 2 * MARGIN))
-        local = face.landmarks @ square.matrix(1)[:, :2].T + square.matrix(1)[:, 2] + 0.5
         cover = wider.cut((mask * 255).astype(np.uint8), SIDE)
-        points = np.concatenate([local, face.depth[:, None] / square.side], 1)
+        points = square.place(face.landmarks, face.depth)
         found.append((wider.cut(image, SIDE), cover, points, _places(camera, depth, face.landmarks)))
     if not found:
         return None

@@ -29,6 +29,7 @@ from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
 from .reenactment import (
     COEFFICIENTS,
+    LOOKED_AT,
     Bank,
     Batch,
     Drawing,
@@ -45,7 +46,6 @@ from .reenactment import (
 from .script import LOG
 
 _PLACE = 3  # middle and size of the face in the crop
-_LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
 
 
 class Poses(nn.Module):
@@ -141,7 +141,7 @@ def finish(
     net = LatentPose(LatentPoseConfig(**recipe["net"])).eval()
     net.embedder.pose_encoder.load_state_dict(poses.average["encoder"].state_dict())
     net.reader.load_state_dict(poses.average["reader"].state_dict())
-    drivers = draw(bank, _LOOKED_AT // 2, Drawing(0), np.random.default_rng(3)).driver
+    drivers = draw(bank, LOOKED_AT // 2, Drawing(0), np.random.default_rng(3)).driver
     take_over(net, learnt, drivers, drivers)
     LOG.info("left out: %s", json.dumps(figures := r2_of_poses(net, held)))
     save(out / "reenactment.safetensors", net, recipe, figures)

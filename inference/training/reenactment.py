@@ -59,7 +59,7 @@ _WARM_BATCH = 64
 _CONVOLUTION = 4  # dimensions of its weight
 _LOOKED_FOR = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "mouthPucker", "browInnerUp", "browDownLeft")
 _MOVES = 0.02  # deviation of a weight that moves
-_LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
+LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
 READERS = ("generator.affine_params_projector.0.", "generator.start.", "generator.later.0.")  # of the descriptors
 
 
@@ -320,7 +320,7 @@ def train(
         if learnt is not None and keeps_poses:
             run.net.load_state_dict(learnt.state_dict())
         elif learnt is not None:
-            seen = draw(bank, _LOOKED_AT // 2, pose_alone, rng)
+            seen = draw(bank, LOOKED_AT // 2, pose_alone, rng)
             take_over(run.net, learnt, seen.driver, seen.told(run.net))
         run.average.load_state_dict(run.net.state_dict())
     began = saved = time.monotonic()
