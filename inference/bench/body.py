@@ -8,7 +8,6 @@ python -m inference bench body --data DIR [--only networks resolution clips foot
 
 from __future__ import annotations
 
-import argparse
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +32,6 @@ from ..core.skeletons import OPENPOSE_137
 from ..motion.triangulate import TriangulateSettings, triangulate
 from ..nets.gc_body import EVALUATED, KEYPOINTS, PARTS, GcBody
 from ..nets.gc_ssn import Generator, Seen
-from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from ..runtime import weights
 from ..runtime.device import set_threads
@@ -45,6 +43,7 @@ from ..training.gc_bank import Bank, draw_shapes, film, local_rotations, rest_di
 from ..training.gc_ssn import align, look, measure
 from ..training.script import Run
 from .motion import footage
+from .sections import check_data, parser_of
 from .table import Table, each, write
 
 Array = np.ndarray
@@ -366,20 +365,16 @@ PARTS_OF_BENCH: dict[str, Callable[[Path, dict[str, Path]], list[Table]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the tables."""
-    parser = argparse.ArgumentParser(prog="bench body", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--only", nargs="+", choices=tuple(PARTS_OF_BENCH), default=tuple(PARTS_OF_BENCH))
+    parser = parser_of("body", __doc__, list(PARTS_OF_BENCH))
     parser.add_argument("--compare", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
-    if not options.data.is_dir():
-        raise RequestError(f"{options.data} is no folder", "Name the folder of the data sets.", field="data")
+    data = check_data(options.data)
     set_threads(1)
     others = {"self-supervised": weights.locate("gc-ssn")}
     others |= {
         path.stem.removeprefix("gc_").replace("_", " "): path for path in sorted(BESIDE.glob("gc_*.safetensors"))
     }
     others |= {name: Path(path) for name, _, path in (text.partition("=") for text in options.compare)}
-    tables = [table for name in each(options.only) for table in PARTS_OF_BENCH[name](options.data, others)]
+    tables = [table for name in each(options.only) for table in PARTS_OF_BENCH[name](data, others)]
     write(tables, options.out)
     return 0

@@ -8,8 +8,6 @@ truth: cam03 of it disagrees with the others by about (+21, +17) px.
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -30,9 +28,9 @@ from ..core.skeletons import BODY, BODY_25
 from ..motion.sides import agree_on_sides
 from ..motion.triangulate import TriangulateSettings, triangulate
 from ..motion.views import Scene, assemble
-from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from . import motion
+from .sections import check_data, parser_of
 from .table import Table, each, write
 from .views import JOINTS
 
@@ -161,17 +159,10 @@ SECTIONS: dict[str, Callable[[Sequence[Keypoints2D], CameraSet], list[Table]]] =
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen sections and print their tables."""
-    parser = argparse.ArgumentParser(prog="python -m inference bench calibration", description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"),
-                        help="the folder of free motions and footage (default: UNDERSTUDY_DATA)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
+    parser = parser_of("calibration", __doc__, list(SECTIONS))
     parser.add_argument("--keypoints", type=Path, help="a folder of keypoints_2d files in place of detection")
-    parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
     args = parser.parse_args(arguments)
-    if args.data is None or not args.data.is_dir():
-        found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
-        raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
-    clips, given = motion.footage(args.data)
+    clips, given = motion.footage(check_data(args.data))
     if args.keypoints is not None:
         views = [Keypoints2D.load(next(args.keypoints.glob(f"*{clip.stem}*.npz"))) for clip in clips]
     else:

@@ -5,7 +5,6 @@ python -m inference bench motion [--data DIR] [--only lifter views one-camera sp
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,13 +23,13 @@ from ..core.formats.calibration import write_calibration
 from ..core.metrics import pa_mpjpe
 from ..core.skeletons import BODY
 from ..motion.triangulate import TriangulateSettings, triangulate
-from ..protocol.errors import RequestError
 from ..protocol.events import SilentReporter
 from ..protocol.requests import MotionRequest
 from ..runtime.video import read_frames
 from ..sight.detect import DetectSettings, detect
 from ..sight.lift import LiftSettings, lift
-from .table import Table, each, write
+from .sections import run_sections
+from .table import Table
 
 ROOT = Path(__file__).resolve().parents[2]
 VIEWS = ("cam01", "cam02", "cam03", "cam04")
@@ -169,20 +168,7 @@ SECTIONS: dict[str, Callable[[Path], list[Table]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen sections and print their tables."""
-    parser = argparse.ArgumentParser(prog="python -m inference bench motion", description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"),
-                        help="the folder of free motions and footage (default: UNDERSTUDY_DATA)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
-    args = parser.parse_args(arguments)
-    if args.data is None or not args.data.is_dir():
-        found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
-        raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
-    tables = []
-    for name in each(args.only):
-        tables += SECTIONS[name](args.data)
-    write(tables, args.out)
-    return 0
+    return run_sections("motion", __doc__, SECTIONS, arguments)
 
 
 if __name__ == "__main__":

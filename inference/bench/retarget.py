@@ -8,10 +8,8 @@ turn, which the recordings do not have. The rigs are those of tests/rigs.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import time
@@ -30,10 +28,11 @@ from ..core.retarget import Retargeter, feet
 from ..core.retarget.body import Body
 from ..core.rig import FINGERS, HUMANOID_MAPPING, SIDES, Mapping, Performance, Rig, RigMotion, performance_of
 from ..core.rotations import matrix_from_quaternion, quaternion_from_rotvec, rotvec_from_matrix, unit
-from ..protocol.errors import InputError, RequestError
+from ..protocol.errors import InputError
 from ..protocol.retarget import RetargetSettings
 from ..training import motions, surface
-from .table import Table, each, write
+from .sections import run_sections
+from .table import Table
 
 Array = np.ndarray
 ROOT = Path(__file__).resolve().parents[2]
@@ -395,20 +394,7 @@ SECTIONS: dict[str, Callable[[Path], list[Table]]] = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen sections and print their tables."""
-    parser = argparse.ArgumentParser(prog="python -m inference bench retarget", description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"),
-                        help="the folder of free motions (default: UNDERSTUDY_DATA)")  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=sorted(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
-    args = parser.parse_args(arguments)
-    if args.data is None or not args.data.is_dir():
-        found = "no folder is named" if args.data is None else f"there is no folder {args.data}"
-        raise RequestError(found, "Name the data: --data DIR, or UNDERSTUDY_DATA.", field="data")
-    tables = []
-    for name in each(args.only):
-        tables += SECTIONS[name](args.data)
-    write(tables, args.out)
-    return 0
+    return run_sections("retarget", __doc__, SECTIONS, arguments)
 
 
 if __name__ == "__main__":

@@ -33,10 +33,10 @@ from ..nets import joint_volume, motion_prior
 from ..nets.joint_volume import JointVolume
 from ..nets.motion_prior import MotionPrior
 from ..nets.view_trust import Views, ViewTrust
-from ..protocol.errors import RequestError
 from ..runtime.weights import locate
 from ..training import captures, motions, rigs, surface
 from . import triangulation_peers as peers
+from .sections import check_data, parser_of
 from .table import Table, write
 
 COUNTS = (2, 3, 4, 6, 8, 10, 12)
@@ -128,23 +128,19 @@ def _scene(views: Views) -> Seen:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and write."""
-    parser = argparse.ArgumentParser(prog="python -m inference bench triangulation", description=__doc__)
-    parser.add_argument("--data", type=Path, default=os.environ.get("UNDERSTUDY_DATA"))
-    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser = parser_of("triangulation", __doc__, list(SECTIONS))
     parser.add_argument("--clips", type=int, default=CLIPS)
-    parser.add_argument("--out", type=Path, help="also write FILE.json and FILE.md")
     parser.add_argument("--plot", type=Path, help="draw the error against the number of cameras")
     parser.add_argument("--take", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.take:
         sys.stdout.write(f"{solve_take():.1f}\n")
         return 0
-    if options.data is None:
-        raise RequestError("Name the folder of the data sets.", "Give --data DIR or set UNDERSTUDY_DATA.", field="data")
+    data = check_data(options.data)
     tables: list[Table] = []
     learned = load()
     if {"accuracy", "peers"} & set(options.only):
-        bank = held_out(Path(options.data))
+        bank = held_out(data)
         filmed = {count: film(bank, count, options.clips) for count in COUNTS}
         if "accuracy" in options.only:
             results = {count: measure(capture, learned) for count, capture in filmed.items()}

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-
 import bpy
 import numpy as np
 from mathutils import Matrix
@@ -18,18 +14,7 @@ from understudy.tests import rigs
 from understudy.tests.rigs import made
 
 from .armatures import armature
-
-
-def generated() -> bpy.types.Object:
-    """Rigify's human, generated."""
-    addons = importlib.import_module("addon_utils")
-    if not addons.check("rigify")[1]:
-        addons.enable("rigify", default_set=True)
-    bpy.ops.object.armature_human_metarig_add()
-    meta = bpy.context.object
-    with contextlib.redirect_stdout(io.StringIO()):
-        bpy.ops.pose.rigify_generate()
-    return meta.data.rigify_target_rig
+from .rigify_human import generated
 
 
 def test_a_rig_without_helpers_hangs_as_its_hierarchy_says() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import io
-
 import bpy
 import numpy as np
 from mathutils import Matrix, Vector
@@ -13,20 +9,10 @@ from understudy.inference.core.mapping.mapper import map_rig, mappings
 from understudy.inference.core.rig import SIDES, Rig
 from understudy.tests import rigs
 
+from .rigify_human import generated
+
 MAPPING = mappings()["Rigify"]
 DEFORMING = mappings()["Rigify deforming bones"]
-
-
-def generated() -> bpy.types.Object:
-    """Rigify's human, generated."""
-    addons = importlib.import_module("addon_utils")
-    if not addons.check("rigify")[1]:
-        addons.enable("rigify", default_set=True)
-    bpy.ops.object.armature_human_metarig_add()
-    meta = bpy.context.object
-    with contextlib.redirect_stdout(io.StringIO()):
-        bpy.ops.pose.rigify_generate()
-    return meta.data.rigify_target_rig
 
 
 def read(rig: bpy.types.Object) -> Rig:
