@@ -37,6 +37,7 @@ _TRACED = 12  # of the steps of a stretch, at masks' edges
 _LOOKS = 12  # frames that the shape is found from
 _SKIN = 600  # points of the skin while the shape is not fitted
 _ENLARGING, _PLACING = 80, 20  # steps by which a body is made as tall as a distance says, and is then moved
+_FLAT = 1.01  # readings lie flatter than people do, so that these are taller at a distance; of training people
 _ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
@@ -291,7 +292,7 @@ def _fitted(start: Body, evidence: Evidence, known: Networks, settings: Settings
         return body
     # What is seen fixes distance over height, and so a distance gives the height.
     ratio = evidence.distance_m / Sight.of(evidence.crops[0]).view(body.place[:, None])[:, 0].norm(dim=-1)
-    tall = float(ratio[ratio.isfinite()].mean() * height(known.bare, body.shape))
+    tall = float(_FLAT * ratio[ratio.isfinite()].mean() * height(known.bare, body.shape))
     move = replace(pose, steps=_PLACING, traced=_PLACING // 2, pose=False)
     return _in_stretches(_enlarged(body, tall, evidence, known), evidence, known, move, report)
 

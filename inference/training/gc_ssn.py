@@ -165,7 +165,7 @@ def terms(trainer: Trainer, body: GcBody, looked: tuple[Seen, Seen, Estimate], d
     if recipe["regime"] == "paired":
         with torch.no_grad():
             wanted = body(truth.shape, truth.rotations)
-        return {"truth": difference(body, estimate, truth, wanted)}
+        return {"truth": difference(body, estimate, truth, wanted, recipe["aligned"])}
     posed = body(estimate.shape, estimate.rotations)
     miss = robust(project(posed.keypoints, estimate.camera, seen.half) - clean.joints) * seen.confidence
     found = {"joint": miss.sum() / seen.confidence.sum()}
@@ -221,7 +221,7 @@ def cycle_loss(trainer: Trainer, body: GcBody, estimate: Estimate, half: Tensor)
         mask, joints = render(posed, keypoints, virtual.camera, half, net.config.side)
         known = (mask > 0.5).float() if body.config.points else None
         seen = degrade(Seen(known, joints, torch.ones(joints.shape[:2]), half), g)
-    return difference(body, estimated(trainer, seen), virtual, posed)
+    return difference(body, estimated(trainer, seen), virtual, posed, trainer.recipe["aligned"])
 
 
 def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
@@ -250,15 +250,27 @@ def varied(trainer: Trainer, estimate: Estimate, half: Tensor) -> Estimate:
     return Estimate(shape, rotations, camera)
 
 
-def difference(body: GcBody, found: Estimate, wanted: Estimate, wanted_posed: Posed) -> Tensor:
-    """How far bodies are from wanted ones: rotations, joints in metres, shapes, cameras."""
+def difference(body: GcBody, found: Estimate, wanted: Estimate, wanted_posed: Posed, aligned: float) -> Tensor:
+    """How far bodies are from wanted ones: rotations, joints in metres, shapes, cameras.
+
+    aligned: weight of joints laid over the wanted ones, beside 5 for joints as they are.
+    """
     posed = body(found.shape, found.rotations)
     rotation = ((found.rotations - wanted.rotations) ** 2).sum((2, 3)).mean()
     rotation = (rotation + ((posed.rotations - wanted_posed.rotations) ** 2).sum((2, 3)).mean()) / 2
     off = (posed.joints - wanted_posed.joints).norm(dim=-1).mean()
     shape = ((found.shape - wanted.shape) ** 2).mean()
     camera = (found.camera - wanted.camera).abs().mean()
+    if aligned:
+        rotation = rotation + aligned * aligned_miss(posed.joints[:, EVALUATED], wanted_posed.joints[:, EVALUATED])
     return rotation + 5 * off + 0.5 * shape + camera
+
+
+def aligned_miss(points: Tensor, wanted: Tensor) -> Tensor:
+    """Mean distance of points (B, J, 3) from wanted ones that they are laid over; the laying is held (at its best)."""
+    with torch.no_grad():
+        _, carry = align(points, wanted)
+    return (carry(points) - wanted).norm(dim=-1).mean()
 
 
 def mixed(skin: Tensor, centres: Tensor, g: torch.Generator) -> Tensor:

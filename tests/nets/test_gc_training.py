@@ -102,3 +102,16 @@ def test_a_clavicle_rises_with_its_arm(side: str) -> None:
     pose[:, arm] = up
     lifted = shrugged(pose, np.random.default_rng(0))[:, clavicle] @ outwards
     assert lifted[:, 2].min() >= 0.0 and 0.1 < lifted[:, 2].mean() < 0.3
+
+
+def test_joints_laid_over_others_do_not_say_how_large_or_which_way_they_are() -> None:
+    g = torch.Generator().manual_seed(0)
+    wanted = torch.randn(3, 14, 3, generator=g)
+    turn = torch.from_numpy(matrix_from_rotvec(np.array([0.5, -1.0, 2.0]))).float()
+    points = (1.7 * wanted @ turn.T + 4.0).requires_grad_()
+    assert gc_ssn.aligned_miss(points, wanted) < 1e-5
+    bent = (points.detach() + 0.1 * torch.randn(3, 14, 3, generator=g)).requires_grad_()
+    miss = gc_ssn.aligned_miss(bent, wanted)
+    miss.backward()
+    assert bent.grad is not None
+    assert gc_ssn.aligned_miss(bent.detach() - 0.1 * bent.grad, wanted) < miss
