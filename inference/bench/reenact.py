@@ -3,8 +3,9 @@
 python -m inference bench reenact --data DIR [--films DIR] [--weights FILE] [--compare NAME=FILE ...] [--out FILE]
 
 `--films` keeps the films between runs (`training.face_films` shoots those of people left out, and `films.npz`, on
-which the linear probes learn); `--compare` adds networks that were trained another way. Beside `--out` a picture shows
-errors of identity and of pose against each other, one point a network.
+which the linear probes learn), of 128 px, of which networks of smaller pictures see means; `--compare` adds networks
+that were trained another way. Beside `--out` a picture shows errors of identity and of pose against each other, one
+point a network.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from scipy.stats import rankdata
@@ -39,6 +41,7 @@ LOG = logging.getLogger("understudy.bench")
 Array = np.ndarray
 IDENTITY = Path(__file__).with_name("face_identity.safetensors")  # a network of our own that no training has seen
 _SHOWN = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "mouthPucker", "browInnerUp")
+_FILMED_PX = 128  # side of films where they are shot here
 _SOURCES = 8  # frames that say who somebody is
 _STEPS = 9  # between two descriptors
 _FPS = 25.0  # of the motion without jumps
@@ -49,8 +52,8 @@ _SMOOTHED_S = 0.04
 class Seen:
     """Films of people left out: images (people, shots, T, S, S, 3) in [0, 1] times masks (people, shots, T, S, S).
 
-    drivers: before some background; coefficients (people, shots, T, 58); landmarks (people, shots,
-    T, 478, 2) true, px.
+    drivers (people, shots, T, P, P, 3): before some background, as large as they were filmed; coefficients (people,
+    shots, T, 58); landmarks (people, shots, T, 478, 2) true, px of drivers.
     """
 
     images: Array
@@ -60,8 +63,8 @@ class Seen:
     landmarks: Array
 
 
-def read(path: Path, shots: int) -> Seen:
-    """Read films of people left out."""
+def read(path: Path, shots: int, size: int) -> Seen:
+    """Read films of people left out, to judge pictures of (size, size) px by."""
     with np.load(path, allow_pickle=False) as arrays:
         images, masks = arrays["images"] / np.float32(255), arrays["masks"] / np.float32(255)
         coefficients = coefficients_of(arrays["weights"], arrays["rotations"])
@@ -70,8 +73,18 @@ def read(path: Path, shots: int) -> Seen:
     drivers = np.empty_like(images)
     for film, (image, mask) in enumerate(zip(images, masks, strict=True)):  # one background a film
         drivers[film] = image + (background(image.shape[1], rng) / np.float32(255)) * (1 - mask[..., None])
+    images, masks = _smaller(images, size), _smaller(masks, size)
     parts = [part.reshape(-1, shots, *part.shape[1:]) for part in (images, masks, drivers, coefficients, landmarks)]
     return Seen(parts[0], parts[1], parts[2], parts[3], parts[4])
+
+
+def _smaller(pictures: Array, size: int) -> Array:
+    """(N, T, S, S, ...) in (size, size) px, each the mean of what it covers."""
+    if pictures.shape[2] == size:
+        return pictures
+    flat = pictures.reshape(-1, *pictures.shape[2:])
+    means = [cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in flat]
+    return np.stack(means).reshape(*pictures.shape[:2], *means[0].shape)
 
 
 def descriptors(net: Network, images: Array) -> Array:
@@ -80,7 +93,7 @@ def descriptors(net: Network, images: Array) -> Array:
     return net.pose(flat).reshape(*images.shape[:-3], -1)
 
 
-def disentanglement(named: dict[str, Network], seen: Seen, films: Path, detected: Array) -> list[Table]:
+def disentanglement(named: dict[str, Network], seen: Seen, films: Path, detected: dict[str, Array]) -> list[Table]:
     """What linear probes read from descriptors, and whether the same pose is found on other people."""
     people, shots, poses = seen.images.shape[:3]
     who = np.broadcast_to(np.arange(people)[:, None, None], (people, shots, poses)).ravel()
@@ -120,9 +133,9 @@ def disentanglement(named: dict[str, Network], seen: Seen, films: Path, detected
             *(float(scores[SHAPES.index(n)]) for n in _SHOWN), f"{lips[0]:.2f}, {lips[1]:.2f}", 100 * same,
         )  # fmt: skip
     blanks: list[None] = [None] * (len(_SHOWN) + 6)
-    table.add(
-        "landmarks, detected and normalised", *blanks, 100 * measures.retrieval(measures.normalised(detected[:, 0]))
-    )
+    for size, marks in detected.items():
+        found = 100 * measures.retrieval(measures.normalised(marks))
+        table.add(f"landmarks, detected in {size} and normalised", *blanks, found)
     table.add(
         "landmarks, true and normalised", *blanks, 100 * measures.retrieval(measures.normalised(seen.landmarks[:, 0]))
     )
@@ -144,7 +157,7 @@ def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector
     table = Table(
         "Driving by another person: errors of identity (1 - cosine), of pose (landmarks over the eyes' distance), and "
         "of the turn (degrees)",
-        ["what", "identity", "pose, aligned", "pose", "turn", "identity, own frames", "pose, own frames",
+        ["what", "identity", "pose, aligned", "pose", "turn", "lips", "identity, own frames", "pose, own frames",
          "no face found, %"],
     )  # fmt: skip
     targets = np.stack([detector.landmarks(seen.images[a, 1, every]) for a in range(people)])
@@ -160,16 +173,18 @@ def driving(named: dict[str, Network], seen: Seen, judge: FaceFeatures, detector
                 missing.append(np.isnan(marks[:, 0, 0]).mean())
                 pose = [measures.landmark_error(marks, targets[a], aligned=way) for way in (True, False)]
                 unlike = float(1 - (_who(judge, rgb) @ average[a]).mean())
-                rows.append([unlike, *pose, _apart_deg(_turns(eyes, rgb), turns[a][known])])
-        (c, ca, cp, ct), (o, oa, _, _) = _means(cross), _means(own)
-        table.add(name, c, ca, cp, ct, o, oa, 100 * float(np.mean(missing)))
+                lips = measures.follows(measures.openings(marks)[:, 0], measures.openings(targets[a])[:, 0])
+                rows.append([unlike, *pose, _apart_deg(_turns(eyes, rgb), turns[a][known]), lips])
+        (c, ca, cp, ct, cl), (o, oa, _, _, _) = _means(cross), _means(own)
+        table.add(name, c, ca, cp, ct, cl, o, oa, 100 * float(np.mean(missing)))
     _add_bounds(table, seen, targets, turns, (judge, detector, eyes))
     others = average @ average.T
     far = float(1 - others[~np.eye(people, dtype=bool)].mean())
     table.note = (
         f"Two different people are {far:.2f} apart by the same measure. The turn is read by the first "
         "network's own pose encoder and head, in made frames and in true ones, so that it is known where no landmarks "
-        "are found. Of frames of a network without a mask, what lies outside the true person is erased."
+        "are found. Lips: how far landmarks of made frames open them for each unit that those of the true person do. "
+        "Of frames of a network without a mask, what lies outside the true person is erased."
     )
     return table
 
@@ -196,8 +211,8 @@ def _add_bounds(
         errors = [measures.landmark_error(marks, wanted, aligned=way) for way in (True, False)]
         copied.append([float(1 - true_who[a, 0] @ average[a]), *errors, _apart_deg(still, turns[a])])
         truth.append(1 - (_who(judge, seen.images[a, 1:]) @ average[a]).mean())
-    table.add("copying the source", *_means(copied), None, None, None)
-    table.add("the true person in another film", float(np.mean(truth)), 0.0, 0.0, 0.0, None, None, None)
+    table.add("copying the source", *_means(copied), 0.0, None, None, None)
+    table.add("the true person in another film", float(np.mean(truth)), 0.0, 0.0, 0.0, 1.0, None, None, None)
 
 
 def draw_front(table: Table, path: Path) -> None:
@@ -355,13 +370,18 @@ def main(arguments: Sequence[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with tempfile.TemporaryDirectory() as temporary:
         films = options.films or Path(temporary)
-        face_films.shoot_all(options.data, Run(films), films=120, size=64)
+        face_films.shoot_all(options.data, Run(films), films=120, size=_FILMED_PX, rays=1)
         named = {"ours": network.load(options.weights)}
         named |= {name: network.load(Path(file)) for name, file in (text.split("=", 1) for text in options.compare)}
         judge = nets.load(IDENTITY)
         assert isinstance(judge, FaceFeatures)
-        seen, moving, detector = read(films / "held_out.npz", 2), read(films / "smooth.npz", 1), Detector()
-        detected = np.stack([[detector.landmarks(shot) for shot in one[:1]] for one in seen.drivers])
+        size, detector = named["ours"].size, Detector()
+        seen, moving = read(films / "held_out.npz", 2, size), read(films / "smooth.npz", 1, size)
+        first = seen.drivers[:, 0]
+        detected = {
+            f"{shown.shape[2]} px": np.stack([detector.landmarks(one) for one in shown])
+            for shown in (_smaller(first, size), first)
+        }
         driven = driving(named, seen, judge, detector)
         tables = [*disentanglement(named, seen, films / "films.npz", detected), driven]
         tables += [between(named["ours"], moving), smoothness(named, moving, detector), speed(named["ours"])]

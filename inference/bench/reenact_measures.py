@@ -11,6 +11,7 @@ Array = np.ndarray
 _OUTER = (33, 263)  # outer corners of the eyes
 _LIPS, _LIDS = (0, 17), ((159, 145), (386, 374))  # outer rims of the lips; of the lids
 _FACE = np.r_[0:468]
+_FEW = 4  # values that make no line
 
 
 def identity_probe(descriptors: Array, people: Array, rows: Array) -> float:
@@ -98,6 +99,15 @@ def openings(landmarks: Array) -> Array:
     mouth = np.linalg.norm(landmarks[..., _LIPS[0], :] - landmarks[..., _LIPS[1], :], axis=-1)
     eyes = sum(np.linalg.norm(landmarks[..., a, :] - landmarks[..., b, :], axis=-1) for a, b in _LIDS) / 2
     return np.stack([mouth / height, eyes / height], -1)
+
+
+def follows(found: Array, truth: Array) -> float:
+    """How much of a change in truth (T,) is found (T,): the slope of a line through both, where both are known."""
+    known = np.isfinite(found) & np.isfinite(truth)
+    if known.sum() < _FEW:
+        return float("nan")
+    found, truth = found[known] - found[known].mean(), truth[known] - truth[known].mean()
+    return float((found * truth).sum() / max(np.square(truth).sum(), 1e-9))
 
 
 def turned(landmarks: Array) -> Array:

@@ -37,13 +37,13 @@ class LatentPoseConfig:
     channels at the output and at most, doubling with each halving of the size; identity, pose: numbers of the
     descriptors; encoder, encoder_width, pose_encoder, pose_width, fine: kind and width of the encoders
     (`nets/resnext.py`, `nets/mobilenet.py`; `nets/plain_encoder.py` and fine for small pictures; "landmarks": there is
-    none, the descriptor is where the driver's landmarks are); pool: how the
-    descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal: the generator
-    has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it is not 1 the
-    generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the constant
-    itself, and with 16 what has grown from it at 16 px, which the original's do not; spectral: whether the generator's
-    layers are divided by their largest singular value; hidden: numbers between descriptors and normalisations, 0 for
-    the original's; coefficients: numbers that a head reads from the pose descriptor, 0 for no head.
+    none, the descriptor is where the driver's landmarks are); pose_fold: of a plain pose encoder (`PlainEncoder`);
+    pool: how the descriptors of several pictures of a person meet; mask: whether a foreground is predicted; personal:
+    the generator has an identity of its own; gain: of the descriptors on their way to the normalisations, and where it
+    is not 1 the generator begins as a short training wants it (`Generator.begin`); dense: descriptors also move the
+    constant itself, and with 16 what has grown from it at 16 px, which the original's do not; spectral: whether the
+    generator's layers are divided by their largest singular value; hidden: numbers between descriptors and
+    normalisations, 0 for the original's; coefficients: numbers that a head reads from the pose descriptor, 0 for none.
     """
 
     size: int = 256
@@ -57,6 +57,7 @@ class LatentPoseConfig:
     encoder_width: int = 64
     pose_encoder: str = "mobilenet"
     pose_width: float = 1.0
+    pose_fold: int = 1
     fine: bool = False
     pool: str = "mean"
     mask: bool = True
@@ -119,7 +120,9 @@ class Embedder(nn.Module):
         if config.pose_encoder == "mobilenet":
             self.pose_encoder = MobileNetV2(config.pose, width=config.pose_width, stride=1 if config.fine else 2)
         elif config.pose_encoder == "plain":
-            self.pose_encoder = PlainEncoder(config.pose, size=config.pose_size, width=int(64 * config.pose_width))
+            self.pose_encoder = PlainEncoder(
+                config.pose, size=config.pose_size, width=int(64 * config.pose_width), fold=config.pose_fold
+            )
         elif config.pose_encoder == "landmarks":
             self.pose_encoder = Landmarks()
         else:  # as large as an identity encoder: what the original advises against

@@ -7,26 +7,32 @@ picture, and its head sees where in the picture things are.
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 _GROUPS = 8
 
 
 class PlainEncoder(nn.Module):
-    """Pictures (N, 3, S, S) in [0, 1] to descriptors (N, outputs); width: channels of the first level."""
+    """Pictures (N, 3, S, S) in [0, 1] to descriptors (N, outputs); width: channels of the first level.
 
-    def __init__(self, outputs: int, *, size: int, width: int = 32) -> None:
+    fold: pixels of a side that become channels before the first convolution, so that larger pictures cost hardly more.
+    """
+
+    def __init__(self, outputs: int, *, size: int, width: int = 32, fold: int = 1) -> None:
         super().__init__()
+        self.fold = fold
         widths = (width, 2 * width, 4 * width, 4 * width)
         self.features = nn.Sequential(
-            _unit(3, widths[0], 2), _unit(widths[0], widths[1], 2), _unit(widths[1], widths[1], 1),
+            _unit(3 * fold**2, widths[0], 2), _unit(widths[0], widths[1], 2), _unit(widths[1], widths[1], 1),
             _unit(widths[1], widths[2], 2), _unit(widths[2], widths[2], 1), _unit(widths[2], widths[3], 2),
         )  # fmt: skip
-        cells = size // 16
+        cells = size // fold // 16
         self.head = nn.Sequential(nn.Linear(widths[3] * cells**2, 8 * width), nn.SiLU(), nn.Linear(8 * width, outputs))
 
     def forward(self, images: Tensor) -> Tensor:
         """See the class."""
-        return self.head(self.features(2 * images - 1).flatten(1))
+        folded = functional.pixel_unshuffle(2 * images - 1, self.fold)
+        return self.head(self.features(folded).flatten(1))
 
 
 def _unit(inputs: int, outputs: int, stride: int) -> nn.Sequential:

@@ -67,7 +67,8 @@ def personalise(  # noqa: PLR0913 - what a person is made of, and how
     truth = prepared(images, network.size, network.device)
     cover = prepared(np.repeat(np.asarray(masks)[..., None], 3, -1), network.size, network.device)[:, :1]
     # the driver's augmentations work on bytes
-    seen = (truth.permute(0, 2, 3, 1).cpu().numpy() * 255 + 0.5).astype(np.uint8)
+    drivers = prepared(images, network.pose_size, "cpu").permute(0, 2, 3, 1).numpy()
+    seen = (drivers * 255 + 0.5).astype(np.uint8)
     while step < iterations:
         report.progress("personalise", step, iterations)
         rng = np.random.default_rng([seed, step])

@@ -56,7 +56,7 @@ def run(request: ReenactRequest, folder: JobFolder, report: Reporter) -> dict[st
     network = load(request.network, device.name)
     if not request.threads and network.size <= _ONE_THREAD_PX:
         device = choose(request.device, 1)  # more wait for each other longer than they work
-    shown = job.timed("see", lambda: see_sources(request, job, network.size))
+    shown = job.timed("see", lambda: see_sources(request, job, max(network.size, network.pose_size)))
     job.show(sheet(shown))
     person = make_person(job, shown, network, base)
     if request.camera:

@@ -1,18 +1,21 @@
 """Films of rendered heads for reenactment: who, how they look, masks and truth.
 
-python -m inference.training.face_films --data DIR --out DIR [--films N] [--strong N] [--size PX]
+python -m inference.training.face_films --data DIR --out DIR [--films N] [--strong N] [--size PX] [--rays N]
+    [--cast NAME ...]
 
 A film is one person under one light, in a number of frames that need not follow each other. Each half of its frames
 holds poses that one other person performs as well, in another film, so that every frame has a twin: the same
 expression, gaze and turn of the head on another person. People left out all perform the same poses (`held_out.npz`),
 and some of them a motion without jumps (`smooth.npz`). `strong.npz` holds films of other mixed people in strong
-expressions of few shapes, with smaller turns.
+expressions of few shapes, with smaller turns. With `--size 128 --rays 1` a film to train on takes no longer than one of
+64 px, whose rays are then its pixels.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -108,16 +111,18 @@ class Film:
     landmarks: Array
 
 
-def film(who: Performer, template: Template, takes: list[Take], size: int, rng: np.random.Generator) -> Film:
-    """Photograph somebody in some takes under one light."""
+def film(  # noqa: PLR0917 - what a film is made of
+    who: Performer, template: Template, takes: list[Take], size: int, rng: np.random.Generator, rays: int = 2
+) -> Film:  # fmt: skip
+    """Photograph somebody in some takes under one light, with rays squared for a pixel."""
     portrait, light = Portrait(who.head), Light.drawn(rng)
-    parts = [_shot(who, portrait, light, template, take, size, rng) for take in takes]
+    parts = [_shot(who, portrait, light, template, take, size, rng, rays) for take in takes]
     return Film(*(np.concatenate([getattr(part, name) for part in parts]) for name in Film.__dataclass_fields__))
 
 
-def _shot(  # noqa: PLR0917 - what a shot is made of
+def _shot(  # noqa: PLR0913, PLR0917 - what a shot is made of
     who: Performer, portrait: Portrait, light: Light, template: Template, take: Take, size: int,
-    rng: np.random.Generator,
+    rng: np.random.Generator, rays: int,
 ) -> Film:  # fmt: skip
     camera = look_at("film", (2, 2), 1000.0, take.eye, np.array([0.0, 0.03, -0.01]), roll_rad=take.roll_rad)
     poses = list(zip(take.poses.weights, take.poses.turns, strict=True))
@@ -126,7 +131,7 @@ def _shot(  # noqa: PLR0917 - what a shot is made of
     images, masks, landmarks = [], [], []
     for pose, points, crop in zip(poses, seen, crops, strict=True):
         portrait.pose(who.posed(*pose))
-        image, cover, _ = portrait.photograph(_onto(camera, crop, size), _drifted(light, rng))
+        image, cover, _ = portrait.photograph(_onto(camera, crop, size), _drifted(light, rng), supersample=rays)
         # its average over a pixel is linear; a picture times its mask is not
         lit = (image / 255.0) ** 2.2 / np.maximum(cover, 1e-3)[..., None]
         images.append((255 * lit.clip(0, 1) ** (1 / 2.2) * cover[..., None]).round().astype(np.uint8))
@@ -200,10 +205,11 @@ def _drifted(light: Light, rng: np.random.Generator) -> Light:
     return replace(light, harmonics=light.harmonics * np.exp(rng.normal() * 0.03), key=key / np.linalg.norm(key))
 
 
-def cast_all(data: Path, out: Path, run: Run) -> tuple[list[Cast], list[Cast]]:
-    """Cast everybody who is missing; gives those to train on and those left out."""
+def cast_all(data: Path, out: Path, run: Run, some: Sequence[str] = ()) -> tuple[list[Cast], list[Cast]]:
+    """Cast everybody who is missing; gives those to train on, all or `some`, and those left out."""
     out.mkdir(parents=True, exist_ok=True)
-    template, groups = load_template(), (performers.training_names(data), list(performers.HELD_OUT))
+    names = [name for name in performers.training_names(data) if not some or name in some]
+    template, groups = load_template(), (names, list(performers.HELD_OUT))
     with mediapipe.solutions.face_mesh.FaceMesh(  # type: ignore[attr-defined]
         static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.3
     ) as finder:
@@ -215,8 +221,8 @@ def cast_all(data: Path, out: Path, run: Run) -> tuple[list[Cast], list[Cast]]:
     return tuple([performers.load_cast(out / f"{name}.npz") for name in group] for group in groups)  # type: ignore[return-value]
 
 
-def shoot(
-    casts: list[Cast], layout: Layout, films: int, size: int, run: Run, *, strong: bool = False
+def shoot(  # noqa: PLR0917 - what films are made of
+    casts: list[Cast], layout: Layout, films: int, size: int, run: Run, rays: int = 2, *, strong: bool = False
 ) -> dict[str, Array]:
     """Films in a ring: film k holds takes k and k + 1, so it shares a half with each neighbour."""
     takes, seeds, drawn = [], (12, 13) if strong else (5, 6), Poses.strong if strong else Poses.drawn
@@ -227,13 +233,15 @@ def shoot(
     for k in run.each("film", range(films)):
         rng = np.random.default_rng([seeds[1], k])
         who = performers.perform(casts, layout, rng)
-        taken.append(film(who, layout.template, [takes[k], takes[(k + 1) % films]], size, rng))
+        taken.append(film(who, layout.template, [takes[k], takes[(k + 1) % films]], size, rng, rays))
         if k % 50 == 49:
             LOG.info("%d films", k + 1)
     return packed(taken)
 
 
-def shoot_held_out(casts: list[Cast], layout: Layout, size: int, poses: Poses, shots: int) -> dict[str, Array]:
+def shoot_held_out(  # noqa: PLR0917 - what films are made of
+    casts: list[Cast], layout: Layout, size: int, poses: Poses, shots: int, rays: int = 2
+) -> dict[str, Array]:
     """Everybody performs the same poses, in each shot under another light and camera: films by people, then shots."""
     taken = []
     for index, one in enumerate(casts):
@@ -242,7 +250,7 @@ def shoot_held_out(casts: list[Cast], layout: Layout, size: int, poses: Poses, s
         for shot in range(shots):
             rng = np.random.default_rng([9, index, shot])
             take = replace(Take.drawn(poses, np.random.default_rng([10, shot])), crops=int(rng.integers(1 << 30)))
-            taken.append(film(who, layout.template, [take], size, rng))
+            taken.append(film(who, layout.template, [take], size, rng, rays))
         LOG.info("left out: %s", one.name)
     return packed(taken)
 
@@ -253,18 +261,23 @@ def packed(films: list[Film]) -> dict[str, Array]:
     return {name: a if a.dtype == np.uint8 else a.astype(np.float16) for name, a in arrays.items()}
 
 
-def shoot_all(data: Path, run: Run, *, films: int, size: int, strong: int = 0) -> None:
+def shoot_all(
+    data: Path, run: Run, *, films: int, size: int, strong: int = 0, rays: int = 2, some: Sequence[str] = ()
+) -> None:
     """Cast, and shoot what is missing."""
-    trained, left_out = cast_all(data, run.out / "casts", run)
+    names = ("held_out", "smooth", "films", *(["strong"] if strong else []))
+    if all((run.out / f"{name}.npz").exists() for name in names):
+        return
+    trained, left_out = cast_all(data, run.out / "casts", run, some)
     layout = Layout(load_template())
     drawn, moving = Poses.drawn(32, np.random.default_rng(10)), Poses.smooth(75, np.random.default_rng(11))
     work = {
-        "held_out": lambda: shoot_held_out(left_out, layout, size, drawn, 2),
-        "smooth": lambda: shoot_held_out(left_out[::4], layout, size, moving, 1),
-        "films": lambda: shoot(trained, layout, films, size, run),
+        "held_out": lambda: shoot_held_out(left_out, layout, size, drawn, 2, rays),
+        "smooth": lambda: shoot_held_out(left_out[::4], layout, size, moving, 1, rays),
+        "films": lambda: shoot(trained, layout, films, size, run, rays),
     }
     if strong:
-        work["strong"] = lambda: shoot(trained, layout, strong, size, run, strong=True)
+        work["strong"] = lambda: shoot(trained, layout, strong, size, run, rays, strong=True)
     for name, make in work.items():
         path = run.out / f"{name}.npz"
         if not path.exists():
@@ -280,11 +293,16 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=360)
     parser.add_argument("--strong", type=int, default=0, metavar="N", help="films of strong expressions")
     parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--rays", type=int, default=2, help="squared for a pixel")
+    parser.add_argument("--cast", nargs="*", default=[], metavar="NAME", help="whom to train on, of those there are")
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    shoot_all(options.data, run, films=options.films, size=options.size, strong=options.strong)
+    shoot_all(
+        options.data, run, films=options.films, size=options.size, strong=options.strong, rays=options.rays,
+        some=options.cast,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

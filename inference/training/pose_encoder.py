@@ -4,7 +4,9 @@ python -m inference.training.pose_encoder RECIPE.toml --films DIR --begin FILE -
 
 A picture costs the encoder a small part of what it costs to make one, and expressions want many. The descriptor learns
 to say linearly what the pose is and where in the crop the face lies, the same of twins (see `training.reenactment`).
-What makes pictures is taken over from `--begin`. It resumes from the checkpoint in `--out`; `weigh_pose` and
+What makes pictures is taken over from `--begin`, and with `goes_on` the encoder, too, begins as that network's. With
+`contrast` twins are to be found among all other samples by their descriptors, wherever they lie in their crops, without
+the last few numbers, which say that. It resumes from the checkpoint in `--out`; `weigh_pose` and
 `training.reenactment` follow.
 """
 
@@ -46,6 +48,7 @@ from .reenactment import (
 from .script import LOG
 
 _PLACE = 3  # middle and size of the face in the crop
+_OF_PLACE = 8  # last numbers of the descriptor, by which twins are not compared where they lie at places of their own
 
 
 class Poses(nn.Module):
@@ -57,7 +60,27 @@ class Poses(nn.Module):
         self.encoder = net.embedder.pose_encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.reader = net.reader
         self.linear = nn.Linear(config.pose, COEFFICIENTS + _PLACE)
+        self.sharpness = nn.Parameter(torch.tensor(3.0))  # log of what multiplies distances over spread
         self.average = copy.deepcopy(nn.ModuleDict({"encoder": self.encoder, "reader": self.reader}))
+
+    @torch.no_grad()
+    def begin(self, learnt: LatentPose) -> None:
+        """Begin with another network's encoder and head; of fewer, larger pixels where it reads smaller pictures."""
+        theirs = {f"encoder.{name}": value for name, value in learnt.embedder.pose_encoder.state_dict().items()}
+        theirs |= {f"reader.{name}": value for name, value in learnt.reader.state_dict().items()}
+        mine = {name: value for name, value in self.state_dict().items() if name in theirs}
+        first, last = "encoder.features.0.0.weight", "encoder.head.2."
+        times = mine[first].shape[1] // theirs[first].shape[1]
+        theirs[first] = theirs[first].repeat_interleave(times, 1) / times
+        read = theirs["reader.0.weight"]
+        mine["reader.0.weight"].zero_()[:, : read.shape[1]] = read
+        for name, value in theirs.items():
+            if name.startswith(last):
+                mine[name][: len(value)] = value
+            elif name != "reader.0.weight":
+                mine[name].copy_(value)
+        self.linear.weight.zero_()
+        self.average.load_state_dict(_followed(self).state_dict())
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, D) of drivers (B, 3, S, S)."""
@@ -76,17 +99,20 @@ def train(recipe: dict[str, Any], films: Path, learnt: LatentPose, job: script.R
         muon_decay=recipe["decay"],
     )  # fmt: skip
     step, steps = restore(job.out, poses, *optimisers), recipe["steps"]
-    rng, how = np.random.default_rng([recipe["seed"], step]), Drawing(0, stretched=recipe["stretched"])
-    began, saved, running = time.process_time(), time.monotonic(), np.zeros(3)
+    if step == 0 and recipe.get("goes_on"):
+        poses.begin(learnt)
+    rng, how = np.random.default_rng([recipe["seed"], step]), Drawing.of(recipe)
+    began, saved, running = time.process_time(), time.monotonic(), np.zeros(4)
     while job.goes_on(step, steps):
         scale_rates(optimisers, schedule(step, steps, recipe["warmup"], recipe["cooldown"]))
-        running += _step(poses.train(), draw(bank, recipe["batch"] // 2, how, rng), recipe["twins"], optimisers)
+        running += _step(poses.train(), draw(bank, recipe["batch"] // 2, how, rng), recipe, optimisers)
         follow(poses.average, _followed(poses), min(recipe["average"], (1 + step) / (10 + step)))
         step += 1
         if step % 100 == 0:
             pace = 10 * (time.process_time() - began)
-            LOG.info("step %d linear %.3f, reader %.3f, twins %.4f, %.0f ms", step, *running / 100, pace)
-            began, running = time.process_time(), np.zeros(3)
+            text = "step %d linear %.3f, reader %.3f, twins %.4f, contrast %.3f, %.0f ms"
+            LOG.info(text, step, *running / 100, pace)
+            began, running = time.process_time(), np.zeros(4)
         if time.monotonic() - saved > 60 * recipe["checkpoint_minutes"]:
             checkpoint(job.out, step, poses, *optimisers)
             saved = time.monotonic()
@@ -109,20 +135,31 @@ def _followed(poses: Poses) -> nn.Module:
     return nn.ModuleDict({"encoder": poses.encoder, "reader": poses.reader})
 
 
-def _step(poses: Poses, batch: Batch, twins: float, optimisers: tuple[torch.optim.Optimizer, ...]) -> np.ndarray:
+def _step(
+    poses: Poses, batch: Batch, recipe: dict[str, Any], optimisers: tuple[torch.optim.Optimizer, ...]
+) -> np.ndarray:  # fmt: skip
     """Make one step; gives the losses."""
     found, weight = poses(batch.driver), importance().clamp_min(1.0)
     truth = torch.cat([batch.coefficients, place_of(batch.landmarks)], 1)
     weights = torch.cat([weight, torch.ones(_PLACE)])
     linear = ((poses.linear(found) - truth) * weights).square().sum(1).mean()
     read = ((poses.reader(found) - batch.coefficients) * weight).square().sum(1).mean()
-    unlike = apart(found)
+    told = found[:, :-_OF_PLACE] if recipe.get("apart") else found
+    unlike, lost = apart(told), missed(told, poses.sharpness)
     poses.zero_grad()
-    (linear + read + twins * unlike).backward()
+    (linear + read + recipe["twins"] * unlike + recipe.get("contrast", 0.0) * lost).backward()
     nn.utils.clip_grad_norm_(poses.parameters(), 5.0)
     for optimiser in optimisers:
         optimiser.step()
-    return np.array([float(value.detach()) for value in (linear, read, unlike)])
+    return np.array([float(value.detach()) for value in (linear, read, unlike, lost)])
+
+
+def missed(poses: Tensor, sharpness: Tensor) -> Tensor:
+    """Cross-entropy of finding each one's twin among all, by distance: people (B, D), then their twins."""
+    spread = poses.var(0).sum().detach().clamp_min(1e-9)
+    near = -sharpness.clamp(0.0, 5.0).exp() * torch.cdist(poses, poses).square() / spread
+    near = near.masked_fill(torch.eye(len(poses), dtype=torch.bool), -torch.inf)
+    return nn.functional.cross_entropy(near, torch.arange(len(poses)).roll(len(poses) // 2))
 
 
 def place_of(landmarks: Tensor) -> Tensor:
@@ -141,8 +178,8 @@ def finish(
     net = LatentPose(LatentPoseConfig(**recipe["net"])).eval()
     net.embedder.pose_encoder.load_state_dict(poses.average["encoder"].state_dict())
     net.reader.load_state_dict(poses.average["reader"].state_dict())
-    drivers = draw(bank, LOOKED_AT // 2, Drawing(0), np.random.default_rng(3)).driver
-    take_over(net, learnt, drivers, drivers)
+    drawn = draw(bank, LOOKED_AT // 2, Drawing(0), np.random.default_rng(3))
+    take_over(net, learnt, drawn.driver, drawn.told(net))
     LOG.info("left out: %s", json.dumps(figures := r2_of_poses(net, held)))
     save(out / "reenactment.safetensors", net, recipe, figures)
     return net

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .. import nets
 from ..core.face_shapes import SHAPES
@@ -59,6 +60,7 @@ _WARM_BATCH = 64
 _CONVOLUTION = 4  # dimensions of its weight
 _LOOKED_FOR = ("jawOpen", "eyeBlinkLeft", "mouthSmileLeft", "mouthPucker", "browInnerUp", "browDownLeft")
 _MOVES = 0.02  # deviation of a weight that moves
+_MOVED = 4  # px by which pictures are moved at most before their poses are compared
 LOOKED_AT = 768  # pictures that say what a new descriptor tells of a former one
 READERS = ("generator.affine_params_projector.0.", "generator.start.", "generator.later.0.")  # of the descriptors
 
@@ -88,9 +90,9 @@ class Bank:
 class Batch(NamedTuple):
     """Samples: P people, then their P twins in the same order, who hold the same poses.
 
-    identity (B, K, 3, S, S); driver (B, 3, S, S): the target's own frame, changed; truth (B, 3, S, S) times mask
+    identity (B, K, 3, S, S); driver (B, 3, P, P): the target's own frame, changed; truth (B, 3, S, S) times mask
     (B, 1, S, S), or before its background where there are no masks to learn; coefficients (B, 58); landmarks
-    (B, 70, 2) of the target; film (B,).
+    (B, 70, 2) of the target; film (B,). P is the side of the films' pictures, S of those that are made.
     """
 
     identity: Tensor
@@ -105,7 +107,7 @@ class Batch(NamedTuple):
         """What tells a network the pose: the driver's picture, or its landmarks."""
         if net.config.pose_encoder == "landmarks":
             return self.landmarks
-        return self.driver.contiguous(memory_format=torch.channels_last)
+        return resized(self.driver, net.config.pose_size).contiguous(memory_format=torch.channels_last)
 
 
 class Training(nn.Module):
@@ -170,19 +172,24 @@ def background(size: int, rng: np.random.Generator) -> Array:
 class Drawing:
     """How samples are drawn: `sources` frames say who it is; drivers are changed, some of them stretched.
 
-    masked: targets are cut out; otherwise all pictures of a sample have one background, which targets keep.
+    masked: targets are cut out; otherwise all pictures of a sample have one background, which targets keep. size: of
+    all pictures but drivers, px, 0 for that of the films; coarse: share of drivers with no more pixels than that;
+    apart: twins lie at places of their own in their crops.
     """
 
     sources: int
     augmented: bool = True
     stretched: float = 0.5
     masked: bool = True
+    size: int = 0
+    coarse: float = 0.0
+    apart: bool = False
 
     @staticmethod
     def of(recipe: dict[str, Any], sources: int | None = None) -> Drawing:
         """What a recipe asks for."""
-        plain = Drawing(recipe["sources"] if sources is None else sources)
-        changes = {name: recipe[name] for name in ("augmented", "stretched") if name in recipe}
+        plain = Drawing(recipe.get("sources", 0) if sources is None else sources, size=recipe["net"].get("size", 256))
+        changes = {name: recipe[name] for name in ("augmented", "stretched", "coarse", "apart") if name in recipe}
         return replace(plain, **changes, masked=recipe["net"].get("mask", True))
 
 
@@ -193,6 +200,7 @@ def draw(bank: Bank, pairs: int, how: Drawing, rng: np.random.Generator) -> Batc
         place = int(rng.integers(len(bank.images))), int(rng.integers(bank.images.shape[1]))
         shift, flip = _shift(rng), rng.random() < 0.5
         for side, where in enumerate((place, bank.twin(*place))):
+            shift = _shift(rng) if how.apart and side else shift
             sample = _sample(bank, where, how, shift, rng)
             samples[side].append(_mirrored_sample(sample) if flip else sample)
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*samples[0], *samples[1], strict=True)]
@@ -203,7 +211,8 @@ def draw(bank: Bank, pairs: int, how: Drawing, rng: np.random.Generator) -> Batc
 def _sample(bank: Bank, place: tuple[int, int], how: Drawing, shift: Array, rng: np.random.Generator) -> list[Any]:
     film, frame = place
     others = [k for k in range(bank.images.shape[1]) if k != frame]
-    nobody = np.zeros((0, *bank.images.shape[2:]), np.uint8)
+    size = how.size or bank.images.shape[2]
+    nobody = np.zeros((0, size, size, 3), np.uint8)
     tone, mask = _tone(rng), _moved(bank.masks[place], shift)
     truth = _toned(_moved(bank.images[place], shift), mask, tone)
     backgrounds = [_behind(bank, rng) for _ in range(1 + how.sources)]
@@ -212,10 +221,12 @@ def _sample(bank: Bank, place: tuple[int, int], how: Drawing, shift: Array, rng:
     driver = _before(truth, mask, backgrounds[0])
     who = []
     for k, behind in zip(rng.choice(others, how.sources, replace=False), backgrounds[1:], strict=True):
-        seen = bank.masks[film, k]
-        who.append(_before(_toned(bank.images[film, k], seen, tone), seen, behind))
-    truth = truth if how.masked else driver
+        seen, image, around = (_reduced(part, size) for part in (bank.masks[film, k], bank.images[film, k], behind))
+        who.append(_before(_toned(image, seen, tone), seen, around))
+    truth, mask = (_reduced(part, size) for part in (truth if how.masked else driver, mask))
     changing = rng.spawn(1)[0]  # so that the same samples are drawn whether drivers are changed or not
+    if how.coarse and changing.random() < how.coarse:
+        driver = cv2.resize(_reduced(driver, size), driver.shape[:2], interpolation=cv2.INTER_CUBIC)
     driver = augment(driver, changing, stretched=how.stretched) if how.augmented else driver
     points = (bank.landmarks[place] + shift).astype(np.float32)
     return [np.stack(who) if who else nobody, driver, truth, mask[..., None], bank.coefficients[place], points, film]
@@ -243,10 +254,9 @@ def _tone(rng: np.random.Generator) -> Array:
 
 def _toned(image: Array, mask: Array, tone: Array) -> Array:
     """A picture that was multiplied by its mask, in another tone."""
-    straight = np.minimum(image.astype(np.float32) * (np.float32(255) / np.maximum(mask, 1))[..., None], 255).astype(
-        np.uint8
-    )
-    return (cv2.LUT(straight, tone[None]) * (mask[..., None] / np.float32(255))).astype(np.uint8)
+    cover = cv2.merge([mask] * 3)
+    straight = cv2.divide(image, cover, scale=255)
+    return cv2.multiply(cv2.LUT(straight, tone[None]), cover, scale=1 / 255)
 
 
 def _shift(rng: np.random.Generator) -> Array:
@@ -261,14 +271,28 @@ def _moved(picture: Array, shift: Array) -> Array:
     return cv2.warpAffine(picture, matrix, picture.shape[:2], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
+def _reduced(picture: Array, size: int) -> Array:
+    """A picture of fewer pixels, each the mean of those it covers; as it is where it has no more."""
+    return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA) if len(picture) > size else picture
+
+
+def resized(images: Tensor, size: int) -> Tensor:
+    """(B, 3, size, size) of pictures (B, 3, S, S)."""
+    if images.shape[-1] == size:
+        return images
+    if images.shape[-1] > size:
+        return functional.interpolate(images, size=(size, size), mode="area")
+    return functional.interpolate(images, size=(size, size), mode="bicubic", align_corners=False).clamp(0, 1)
+
+
 def _behind(bank: Bank, rng: np.random.Generator) -> Array:
     behind = bank.backgrounds[rng.integers(len(bank.backgrounds))]
-    return np.rot90(behind, rng.integers(4)) if rng.random() < 0.8 else np.zeros_like(behind)
+    return np.ascontiguousarray(np.rot90(behind, rng.integers(4))) if rng.random() < 0.8 else np.zeros_like(behind)
 
 
 def _before(image: Array, mask: Array, behind: Array) -> Array:
     """A picture that was multiplied by its mask, before a background."""
-    return (image + behind * (1 - mask[..., None] / np.float32(255))).astype(np.uint8)
+    return cv2.add(image, cv2.multiply(behind, cv2.merge([255 - mask] * 3), scale=1 / 255))
 
 
 @torch.no_grad()
@@ -278,9 +302,10 @@ def take_over(net: LatentPose, learnt: LatentPose, drivers: Tensor, told: Tensor
     The generator is told of the new descriptor what of the former one it explains linearly.
 
     Args:
-        drivers: (B, 3, S, S) pictures that the other network reads; told: what `net` reads of the same (`Batch.told`).
+        drivers: (B, 3, P, P) pictures that the other network reads; told: what `net` reads of the same (`Batch.told`).
     """
     own, identity = net.state_dict(), net.config.identity
+    drivers = resized(drivers, learnt.config.pose_size)
     new, old = net.eval().embedder.pose(told), learnt.eval().embedder.pose(drivers)
     rows = torch.cat([new, torch.ones(len(new), 1)], 1)
     limit = 1e-3 * len(new) * new.var(0).mean() * torch.eye(rows.shape[1])
@@ -420,6 +445,8 @@ def _step(
         found |= losses.reconstruction(rgb, batch.truth, batch.mask, features)
     if weights.get("parts"):
         found["parts"] = losses.parts(rgb.rgb, batch.truth, batch.landmarks)
+    if weights.get("reads"):
+        found["reads"] = misread(net, rgb.rgb, batch.truth, bfloat16=recipe["bfloat16"])
     if not net.config.mask:
         del found["mask"]
     row = run.discriminator.embed(batch.film) if against else None
@@ -452,6 +479,21 @@ def _step(
     return {name: float(value.detach()) for name, value in found.items()}
 
 
+def misread(net: LatentPose, made: Tensor, truth: Tensor, *, bfloat16: bool) -> Tensor:
+    """How far what the network's own pose encoder reads from made pictures is from what it reads from true ones.
+
+    Both are moved by a few pixels and partly blurred first, so that nothing can be written for this reader alone.
+    """
+    both = resized(torch.cat([made, truth]).clamp(0, 1), net.config.pose_size)
+    shift = torch.randint(-_MOVED, _MOVED + 1, (2,)).tolist()
+    both = both.roll(shift, (-2, -1))
+    both = functional.avg_pool2d(both, 3, 1, 1) if torch.rand(()) < 0.5 else both
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        poses = net.embedder.pose(both.contiguous(memory_format=torch.channels_last))
+    read = (net.reader(poses.float()) * importance().clamp_min(1.0)).chunk(2)
+    return (read[0] - read[1].detach()).square().sum(1).mean()
+
+
 def importance() -> Tensor:
     """(58,) of coefficients: turns of the head and what is seen best in a face count more, gaze and tongue less."""
     values = [next((value for start, value in _IMPORTANCE if name.startswith(start)), 1.0) for name in SHAPES]
@@ -466,12 +508,12 @@ def follow(average: nn.Module, net: nn.Module, keep: float) -> None:
         mine.copy_(theirs)
 
 
-def _left_out(held: Bank, count: int, rng: np.random.Generator, *, masked: bool) -> Batch:
+def _left_out(held: Bank, count: int, rng: np.random.Generator, *, masked: bool, size: int) -> Batch:
     """Frames of people left out, each driven by itself."""
     films, frames = (rng.integers(most, size=count) for most in held.images.shape[:2])
     still = np.zeros(2)
     places = zip(films.tolist(), frames.tolist(), strict=True)
-    how = Drawing(4, augmented=False, masked=masked)
+    how = Drawing(4, augmented=False, masked=masked, size=size)
     rows = [_sample(held, place, how, still, rng) for place in places]
     arrays = [torch.from_numpy(np.stack(part)) for part in zip(*rows, strict=True)]
     return Batch._make([*(a.movedim(-1, -3).float().div(255) for a in arrays[:4]), *arrays[4:]])
@@ -484,7 +526,7 @@ def measure(net: LatentPose, held: Bank) -> dict[str, float]:
     Sharpness is over the truth's; jaws are read from what was made, over what is read from the driver.
     """
     rng, net = np.random.default_rng(1), net.eval()
-    batch = _left_out(held, 64, rng, masked=net.config.mask)
+    batch = _left_out(held, 64, rng, masked=net.config.mask, size=net.config.size)
     found = net(batch.identity, batch.told(net))
     read = net.reader(net.embedder.pose(batch.told(net))) if net.config.coefficients else batch.coefficients
     off, spread = (read - batch.coefficients).square().mean(0), batch.coefficients.var(0)
@@ -494,7 +536,7 @@ def measure(net: LatentPose, held: Bank) -> dict[str, float]:
     values = {"l1": (found.rgb - batch.truth).abs().mean(), "r2_turn": turn, **scores}
     values["sharpness"] = losses.steepness(found.rgb) / losses.steepness(batch.truth)
     if net.config.coefficients and net.config.pose_encoder != "landmarks":
-        again = net.reader(net.embedder.pose(found.rgb.clamp(0, 1)))
+        again = net.reader(net.embedder.pose(resized(found.rgb.clamp(0, 1), net.config.pose_size)))
         jaws = torch.stack([part[:, SHAPES.index("jawOpen")] for part in (again, read)])
         jaws = jaws - jaws.mean(1, keepdim=True)
         values["jaw_slope"] = (jaws[0] * jaws[1]).sum() / jaws[1].square().sum().clamp_min(1e-9)
@@ -508,7 +550,7 @@ def r2_of_poses(net: LatentPose, held: Bank) -> dict[str, float]:
     for images, masks in zip(held.images, held.masks, strict=True):
         seen = np.stack([_before(*pair, _behind(held, rng)) for pair in zip(images, masks, strict=True)])
         pictures = torch.from_numpy(seen).permute(0, 3, 1, 2).float().div(255)
-        found.append(net.reader(net.embedder.pose(pictures)).numpy())
+        found.append(net.reader(net.embedder.pose(resized(pictures, net.config.pose_size))).numpy())
     truth = held.coefficients.reshape(-1, COEFFICIENTS)
     off, spread = np.square(np.concatenate(found) - truth).mean(0), truth.var(0)
     moving = np.flatnonzero(truth[:, :52].std(0) > _MOVES)
@@ -521,10 +563,11 @@ def r2_of_poses(net: LatentPose, held: Bank) -> dict[str, float]:
 def _show(path: Path, net: LatentPose, held: Bank) -> None:
     """Write a picture: who, driver, made, true, of people left out; and driven by others."""
     rng, net = np.random.default_rng(2), net.eval()
-    batch = _left_out(held, 10, rng, masked=net.config.mask)
+    batch = _left_out(held, 10, rng, masked=net.config.mask, size=net.config.size)
     made = net(batch.identity, batch.told(net)).rgb
     crossed = net(batch.identity, batch.told(net).roll(1, 0)).rgb
-    rows = [batch.identity[:, 0], batch.driver, made, batch.truth, batch.driver.roll(1, 0), crossed]
+    driver = resized(batch.driver, net.config.size)
+    rows = [batch.identity[:, 0], driver, made, batch.truth, driver.roll(1, 0), crossed]
     sheet = torch.cat([torch.cat(list(row), -1) for row in rows], -2).clamp(0, 1).permute(1, 2, 0).numpy()
     cv2.imwrite(str(path), (sheet[..., ::-1] * 255).astype(np.uint8))
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from understudy.tests.motion.roads import Road
 from understudy.tests.reenact import clips
 
-from inference.bench.reenact_measures import retrieval
+from inference.bench.reenact_measures import follows, retrieval
 from inference.core.artifacts import PoseDescriptors
 from inference.core.face_shapes import SHAPES
 from inference.nets.face_features import FaceFeatures, FeaturesConfig
@@ -97,6 +97,54 @@ def test_twins_stay_within_the_ring_of_their_file(folder: Path) -> None:
             other, there = two.twin(film, frame)
             assert (other < 6) == (film < 6) and two.twin(other, there) == (film, frame)
             assert np.array_equal(two.coefficients[film, frame], two.coefficients[other, there])
+
+
+def test_drivers_may_have_more_pixels_than_what_is_made(bank: Bank) -> None:
+    how = Drawing(2, augmented=False, size=16, coarse=0.5)
+    batch = draw(bank, 8, how, np.random.default_rng(1))
+    assert batch.identity.shape == (16, 2, 3, 16, 16) and batch.truth.shape == (16, 3, 16, 16)
+    assert batch.driver.shape == (16, 3, 32, 32) and batch.mask.shape == (16, 1, 16, 16)
+    full = draw(bank, 8, Drawing(2, augmented=False), np.random.default_rng(1))
+    assert (functional.avg_pool2d(full.truth, 2) - batch.truth).abs().max() < 0.02
+    off = (batch.driver - full.driver).abs().amax((1, 2, 3))
+    assert (off == 0).any() and (off > 0.05).any(), "some of them are shown in no more pixels"
+
+
+def test_twins_may_lie_at_places_of_their_own(folder: Path) -> None:
+    bank = reenactment.load(folder / "films.npz")
+    together, own = (draw(bank, 20, Drawing(0, apart=way), np.random.default_rng(2)).landmarks for way in (False, True))
+    assert torch.equal(together[:20], together[20:]) and not torch.equal(own[:20], own[20:])
+
+
+def test_an_encoder_goes_on_from_one_of_smaller_pictures_and_says_the_same_of_their_means() -> None:
+    config = LatentPoseConfig(**RECIPE["net"])  # type: ignore[arg-type]
+    torch.manual_seed(2)
+    learnt, images = LatentPose(config).eval(), torch.rand(5, 3, 64, 64)
+    poses = pose_encoder.Poses(replace(config, pose_size=64, pose_fold=2, pose=20))
+    poses.begin(learnt)
+    with torch.no_grad():
+        wanted, found = learnt.embedder.pose(functional.avg_pool2d(images, 2)), poses.encoder(images)
+        assert torch.allclose(found[:, :12], wanted, atol=1e-4)
+        assert torch.allclose(poses.reader(found), learnt.reader(wanted), atol=1e-4)
+        assert torch.equal(poses.average["encoder"](images), found)
+
+
+def test_twins_are_missed_least_where_they_are_nearest() -> None:
+    g = torch.Generator().manual_seed(3)
+    people, sharpness = torch.randn(10, 6, generator=g), torch.tensor(3.0, requires_grad=True)
+    twins, strangers = people + 0.1 * torch.randn(10, 6, generator=g), torch.randn(10, 6, generator=g)
+    found, lost = (pose_encoder.missed(torch.cat([people, other]), sharpness) for other in (twins, strangers))
+    assert found < 0.1 and lost > 1
+    lost.backward()
+    assert sharpness.grad is not None and sharpness.grad.isfinite()
+
+
+def test_poses_are_read_alike_from_pictures_that_are_alike() -> None:
+    torch.manual_seed(4)
+    net = LatentPose(LatentPoseConfig(**{**RECIPE["net"], "size": 16})).eval()  # type: ignore[arg-type]
+    truth, other = torch.rand(2, 4, 3, 16, 16)
+    assert reenactment.misread(net, truth, truth, bfloat16=False) < 1e-9
+    assert reenactment.misread(net, other, truth, bfloat16=False) > 1e-6
 
 
 def test_strong_expressions_are_of_few_shapes_and_none_is_weak() -> None:
@@ -347,3 +395,9 @@ def test_directions_that_poses_explain_come_before_those_of_people() -> None:
     assert abs(np.corrcoef(read.T, who.T)[:2, 2:]).max() < 0.3
     back = np.linalg.lstsq(read, ring.reshape(-1, 2), rcond=None)[0]
     assert np.abs(read @ back - ring.reshape(-1, 2)).mean() < 0.15
+
+
+def test_how_far_lips_follow_is_the_slope_of_what_is_found() -> None:
+    truth = np.array([0.0, 0.1, 0.3, np.nan, 0.2])
+    assert follows(0.2 + 0.5 * truth, truth) == pytest.approx(0.5)
+    assert np.isnan(follows(truth[:3], truth[:3])), "three are too few"
