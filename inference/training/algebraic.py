@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +26,7 @@ from ..nets import view_trust
 from ..nets.view_trust import ViewTrust, ViewTrustConfig
 from . import captures, motions, observed, rigs
 from .lifter import load_bodies, schedule
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 INSIDE = 0.6827  # share of errors within one sigma
 CALIBRATED = (2, 3, 4, 6, 8)  # cameras of the captures on which expected errors are scaled, of people left out
@@ -37,14 +36,14 @@ _FAR = 0.2  # metres; errors beyond count little more
 def main() -> None:
     """Read the recipe and train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    train(tomllib.loads(options.recipe.read_text(encoding="utf-8")), options.data, run, options.detections)
+    train(read_recipe(options.recipe, options.set), options.data, run, options.detections)
 
 
 def train(recipe: dict[str, Any], data: Path, run: Run, detections: Path | None = None) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,7 @@ from ..nets.v2v import V2VConfig
 from ..protocol.errors import InputError
 from .algebraic import checkpoint, restore, save_weights
 from .multiview import Batch, Human36M, Panoptic, Rendered, Source, collate
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 Net = AlgebraicNet | VolumetricNet
 _CM = 0.1  # of a millimetre
@@ -51,7 +50,7 @@ _ROOT = 6  # Human3.6M's pelvis
 def main() -> None:
     """Read the recipe and train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, default=Path())
     parser.add_argument("--backbone", type=Path)
     parser.add_argument("--algebraic", type=Path)
@@ -59,7 +58,7 @@ def main() -> None:
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe, options.set)
     source, test = (open_source(recipe[name], options.data) if name in recipe else None for name in ("train", "test"))
     assert source is not None, "a recipe names its pictures under [train]"
     net = build(recipe)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from ..nets.face_features import FaceFeatures, FeaturesConfig
 from .algebraic import save_weights
 from .lifter import schedule
 from .reenactment import Bank, load, mirrored
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 Array = np.ndarray
 _SCALE, _MARGIN = 20.0, 0.2
@@ -85,13 +84,13 @@ def measure(net: FaceFeatures, held: Bank) -> dict[str, float]:
 def main() -> None:
     """Train and write."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--films", type=Path, required=True)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe, options.set)
     net, figures = train(recipe, options.films, run)
     LOG.info("left out: %s", figures)
     save_weights(options.out, net, face_features, recipe, {**figures, "steps": recipe["steps"]})

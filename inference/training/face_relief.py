@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ from ..nets.face_relief import FaceRelief, Relief, ReliefConfig
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 from .studio import heads
 from .studio.portrait import Light, Portrait
 from .studio.render import look_at
@@ -110,13 +109,13 @@ def film(name: str, views: int, data: Path, side: int) -> dict[str, Array]:
 def main() -> None:
     """Photograph, then train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe, options.set)
     for name, views in run.each("photograph", people(recipe, options.data)):
         path = options.out / f"faces_{name}.npz"
         if not path.exists():

@@ -34,7 +34,7 @@ from .gc_bank import MARGIN, Bank, film, rest_directions
 from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
 from .pose_prior import load, load_body
-from .script import LOG, Run, add_changes, make_parser, read_recipe, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 
 @dataclass
@@ -61,12 +61,11 @@ class Trainer:
 def main() -> None:
     """Film, then train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--prior", type=Path, required=True)
     parser.add_argument("--body", type=Path, required=True)
     parser.add_argument("--bank", type=Path, help="folder of filmed bodies; --out where it is not given")
-    add_changes(parser)
     work_as_job(parser, _work)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ from ..nets.mixer import Mixer
 from ..protocol.errors import RequestError
 from . import captures, motions, observed, surface
 from .muon import Muon
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 ICT = Path("heads/ict_facekit_linear.npz")
 
@@ -39,7 +38,7 @@ ICT = Path("heads/ict_facekit_linear.npz")
 def main() -> None:
     """Read the arguments, train, write the weights."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True, help="folder that holds motion/ and heads/")
     parser.add_argument("--start", type=Path, help="weights of the recipe that this one follows")
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
@@ -48,7 +47,7 @@ def main() -> None:
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text())
+    recipe = read_recipe(options.recipe, options.set)
     if "after" in recipe and options.start is None:
         message = f"{options.recipe.name} goes on from the weights of {recipe['after']}"
         raise RequestError(message, "Name them with --start.", field="start")

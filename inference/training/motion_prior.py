@@ -30,7 +30,7 @@ from . import captures, rigs
 from .algebraic import CALIBRATED, Sources, checkpoint, make_bank, rate, restore, save_weights
 from .lifter import load_bodies, schedule
 from .muon import adam_and_muon, scale_rates
-from .script import LOG, Run, make_parser, read_recipe, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 from .volumetric import settled_terms, tilted
 
 _CHUNK = 16  # clips of an evaluation at once
@@ -41,7 +41,7 @@ _FAR = 0.5  # metres; errors beyond count little more: whoever is hidden can be 
 def main() -> None:
     """Read the recipe and train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trust", type=Path, required=True)
     parser.add_argument("--volume", type=Path, required=True)
@@ -52,7 +52,7 @@ def main() -> None:
 def _work(options: argparse.Namespace, run: Run) -> None:
     trust, volume = nets.load(options.trust), nets.load(options.volume)
     assert isinstance(trust, ViewTrust) and isinstance(volume, JointVolume)
-    recipe = read_recipe(options.recipe)
+    recipe = read_recipe(options.recipe, options.set)
     train(recipe, options.data, run, trust, volume, options.detections)
 
 

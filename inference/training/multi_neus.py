@@ -27,7 +27,7 @@ from ..nets.neus_render import Grid, look
 from . import portraits
 from .algebraic import checkpoint, restore, save_weights
 from .lifter import schedule
-from .script import LOG, Run, add_changes, make_parser, read_recipe, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 _CLAMPED = 0.1  # of the sphere: how far away distances still matter
 _REFRESHED = 25  # steps of a scene between two looks at where its surface is
@@ -87,12 +87,11 @@ def face_points(path: Path, names: list[str]) -> Tensor:
 def main() -> None:
     """Read the recipe and train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--portraits", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--points", type=Path)
     parser.add_argument("--device", default="cpu")
-    add_changes(parser)
     work_as_job(parser, _work)
 
 

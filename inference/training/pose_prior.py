@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -24,19 +23,19 @@ from .algebraic import checkpoint, restore, save_weights
 from .gc_bank import draw_poses, rest_directions, tilted
 from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 
 def main() -> None:
     """Train, or go on where a run was stopped."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     work_as_job(parser, _work)
 
 
 def _work(options: argparse.Namespace, run: Run) -> None:
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe, options.set)
     directions = rest_directions()
     bank = poses(options.data, "train", recipe["train"], directions, 0)
     train(recipe, bank, poses(options.data, "val", recipe["val"], directions, 1), run)

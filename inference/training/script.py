@@ -74,6 +74,12 @@ def make_parser(text: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Take a recipe, and values in place of its own."""
+    parser.add_argument("recipe", type=Path)
+    add_changes(parser)
+
+
 def add_changes(parser: argparse.ArgumentParser) -> None:
     """Let values be given in place of a recipe's: see `read_recipe`."""
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="net.pose=16, in place of ...")

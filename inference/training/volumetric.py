@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from .algebraic import (
 )
 from .lifter import load_bodies, schedule
 from .muon import adam_and_muon, scale_rates
-from .script import LOG, Run, make_parser, work_as_job
+from .script import LOG, Run, add_recipe, make_parser, read_recipe, work_as_job
 
 _JOINTS = 25
 _TILT = math.radians(2.5)  # standard deviation of the world's vertical
@@ -52,7 +51,7 @@ _TILT = math.radians(2.5)  # standard deviation of the world's vertical
 def main() -> None:
     """Read the recipe and train."""
     parser = make_parser(__doc__)
-    parser.add_argument("recipe", type=Path)
+    add_recipe(parser)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trust", type=Path, required=True)
     parser.add_argument("--detections", type=Path, help="what a detector saw of rendered people")
@@ -62,7 +61,7 @@ def main() -> None:
 def _work(options: argparse.Namespace, run: Run) -> None:
     trust = nets.load(options.trust)
     assert isinstance(trust, ViewTrust)
-    recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
+    recipe = read_recipe(options.recipe, options.set)
     train(recipe, options.data, run, trust, options.detections)
 
 
