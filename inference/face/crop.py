@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from scipy.sparse import csr_array
 from scipy.spatial import Delaunay, KDTree
 
 from ..core.artifacts import FacePoints
@@ -70,14 +71,16 @@ class Unfold:
         z = eyes[1] + ABOVE_EYES_M - (np.arange(height) - margin) * PIXEL_M
         places = np.stack(np.meshgrid(x, z), -1).reshape(-1, 2)
         self.shape = (height, width)
-        self.corners, self.shares = _triangles(face, places)
+        corners, shares = _triangles(face, places)
+        rows = np.repeat(np.arange(len(places)), 3)
+        self._blend = csr_array((shares.ravel(), (rows, corners.ravel())), shape=(len(places), len(face)))
 
     def __call__(self, crops: Array, places: Array) -> Array:
         """Give (T, H, W) uint8 from crops (T, SIDE, SIDE) in which points at rest lie at places (T, 478, 2) px."""
         out = np.empty((len(crops), *self.shape), np.uint8)
-        for k, (crop, seen) in enumerate(zip(crops, places.astype(np.float32), strict=True)):
-            at = sum(share[:, None] * seen[corner] for corner, share in zip(self.corners.T, self.shares.T, strict=True))
-            across, down = np.moveaxis(np.asarray(at, np.float32).reshape(*self.shape, 2), 2, 0)
+        skin = places[:, :OUTLINE_END].astype(np.float32)
+        for k, crop in enumerate(crops):
+            across, down = (self._blend @ skin[k]).T.reshape(2, *self.shape)
             out[k] = cv2.remap(crop, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return out
 

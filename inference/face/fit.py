@@ -7,7 +7,7 @@ which their products with the noise's inverse covariance are computed once; resi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -36,6 +36,10 @@ class Poses:
 
     def __getitem__(self, rows: Array) -> Poses:
         return Poses(self.rotations[rows], self.translations[rows])
+
+    def moved(self, steps: Array) -> Poses:
+        """Poses after turns and shifts (T, 6), rad and metres in the camera's frame."""
+        return Poses(matrix_from_rotvec(steps[:, :3]) @ self.rotations, self.translations + steps[:, 3:])
 
 
 @dataclass(frozen=True)
@@ -134,11 +138,12 @@ class Fitter:
     def posed(self, rays: Array, weights: Array, who: Array, poses: Poses, steps: int) -> Poses:
         """Poses of a face whose weights are known, from poses nearby."""
         for _ in range(steps):
-            systems = [
-                (self._system(rays[rows], weights[rows], poses[rows], who), weights[rows])
-                for rows in np.array_split(np.arange(len(rays)), -(-len(rays) // _CHUNK))
-            ]
-            poses = _joined([system.moved(known, None) for system, known in systems])
+            parts = []
+            for rows in np.array_split(np.arange(len(rays)), -(-len(rays) // _CHUNK)):
+                before = poses[rows]
+                line = self._linearised(rays[rows], weights[rows], before, who)
+                parts.append(before.moved(np.linalg.solve(line.hessian, line.gradient[..., None])[..., 0]))
+            poses = _joined(parts)
         return poses
 
     def residuals(self, rays: Array, weights: Array, poses: Poses, who: Array) -> Array:
@@ -163,6 +168,25 @@ class Fitter:
 
     def _system(self, rays: Array, weights: Array, poses: Poses, who: Array, *, whole: bool = False) -> _System:
         """Linearise frames about weights and poses; `whole`: in the identity, too."""
+        line = self._linearised(rays, weights, poses, who)
+        level = np.matmul(line.upright, _level(poses.translations)) @ poses.rotations  # (T, 2, 3)
+        size = len(self._basis) if whole else _SHAPES
+        # B' Q' W [J r]
+        carried = np.einsum("tik,tpin->tpkn", level, line.white.reshape(*rays.shape[:2], 2, 7), optimize=True)
+        mixed = self._basis[:size].reshape(size, -1) @ carried.reshape(len(rays), -1, 7)
+        pairs = np.einsum("tik,tjl->tikjl", level, level).reshape(len(rays), 36)
+        products = self._products.reshape(36, -1) if whole else self._few
+        hessian = (pairs @ products).reshape(len(rays), size, size)
+        both = np.concatenate([np.swapaxes(mixed[..., :6], 1, 2), line.gradient[..., None]], 2)
+        solved = np.linalg.solve(line.hessian, both)
+        hessian = hessian - mixed[..., :6] @ solved[..., :-1]
+        gradient = mixed[..., 6] - (mixed[..., :6] @ solved[..., -1:])[..., 0]
+        point = weights if not whole else np.concatenate([weights, np.broadcast_to(who, (len(rays), len(who)))], 1)
+        gradient = gradient + np.matmul(hessian, point[..., None])[..., 0]  # about zero, not about the guess
+        return _System(hessian, gradient, poses, point, solved, line.misfit)
+
+    def _linearised(self, rays: Array, weights: Array, poses: Poses, who: Array) -> _Line:
+        """Linearise frames in their poses."""
         response = self.response
         placed, turned = self.placed(weights, poses, who)
         upright = upright_of(poses.rotations)  # (T, 2, 2)
@@ -183,22 +207,19 @@ class Fitter:
         both = np.concatenate([jacobian, residual[..., None]], -1).reshape(len(rays), -1, 7)
         white = both * self._diagonal[:, None] - self._low @ (self._low.T @ both)
         posed = np.swapaxes(both, 1, 2) @ white  # (T, 7, 7)
-        level = np.matmul(upright, _level(poses.translations)) @ poses.rotations  # (T, 2, 3)
-        size = len(self._basis) if whole else _SHAPES
-        # B' Q' W [J r]
-        carried = np.einsum("tik,tpin->tpkn", level, white.reshape(*rays.shape[:2], 2, 7), optimize=True)
-        mixed = self._basis[:size].reshape(size, -1) @ carried.reshape(len(rays), -1, 7)
-        pairs = np.einsum("tik,tjl->tikjl", level, level).reshape(len(rays), 36)
-        products = self._products.reshape(36, -1) if whole else self._few
-        hessian = (pairs @ products).reshape(len(rays), size, size)
-        pose_hessian = posed[:, :6, :6] + np.diag(_POSE_TRUST)
-        solved = np.linalg.solve(pose_hessian, np.concatenate([np.swapaxes(mixed[..., :6], 1, 2), posed[:, :6, 6:]], 2))
-        hessian = hessian - mixed[..., :6] @ solved[..., :-1]
-        gradient = mixed[..., 6] - (mixed[..., :6] @ solved[..., -1:])[..., 0]
-        point = weights if not whole else np.concatenate([weights, np.broadcast_to(who, (len(rays), len(who)))], 1)
-        gradient = gradient + np.matmul(hessian, point[..., None])[..., 0]  # about zero, not about the guess
         misfit = np.sqrt((posed[:, 6, 6] / both.shape[1]).clip(0))
-        return _System(hessian, gradient, poses, point, solved, misfit)
+        return _Line(upright, white, posed[:, :6, :6] + np.diag(_POSE_TRUST), posed[:, :6, 6], misfit)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """Of frames: the whitened Jacobian in poses and residual (T, 956, 7), and normal equations in poses."""
+
+    upright: Array
+    white: Array
+    hessian: Array
+    gradient: Array
+    misfit: Array
 
 
 @dataclass(frozen=True)
@@ -215,10 +236,8 @@ class _System:
     def moved(self, weights: Array, who: Array | None) -> Poses:
         """Poses that belong to weights (and an identity)."""
         now = weights if who is None else np.concatenate([weights, np.broadcast_to(who, (len(weights), len(who)))], 1)
-        step = self.solved[..., -1] - np.matmul(self.solved[..., :-1], (now - self.point)[..., None])[..., 0]
-        turn = matrix_from_rotvec(step[:, :3])
-        return replace(
-            self.poses, rotations=turn @ self.poses.rotations, translations=self.poses.translations + step[:, 3:]
+        return self.poses.moved(
+            self.solved[..., -1] - np.matmul(self.solved[..., :-1], (now - self.point)[..., None])[..., 0]
         )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from .crop import Unfold, carried
 from .fit import Fitted, Fitter
+from .mirror import TURN, Mirror
 from .response import Response
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 LEAST_PX = 60.0  # of a face whose picture says something
-_CHUNK = 64  # frames that are held as numbers
+_CHUNK = 32  # frames that are held as numbers
 _SHAPES = 52
 
 
@@ -41,6 +42,7 @@ class PictureReader:
 
     def __init__(self, net: FaceExpression, response: Response) -> None:
         self.net = net
+        self.mirror = Mirror(response)
         self._unfold = Unfold(response.mean)
 
     @property
@@ -48,26 +50,35 @@ class PictureReader:
         """(52, 52) inverse of the covariance of errors."""
         return self.net.information.double().numpy()
 
-    def read(self, fitter: Fitter, rays: Array, fitted: Fitted, seen: Array, film: Film) -> tuple[Array, Array]:
+    def read(
+        self, fitter: Fitter, rays: Array, fitted: Fitted, sides: tuple[Array, Array], film: Film
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Guess weights (T, 52), and turns (T, 3) rad that follow the fitted rotations, for one film.
 
-        rays (T, 478, 2), what was fitted to them, `reader.features` (T, N).
+        The mean of what is seen in the pictures and in their mirror images. rays (T, 478, 2), what was fitted to them,
+        `reader.both_sides` (T, N).
         """
+        who = fitted.identity
+        pictures = self._unfold(film.crops, carried(rays, fitter.rest(fitted.poses, who)))
+        people = who, self.mirror.who(who)
+        points = np.stack([features(one, seen) for one, seen in zip(people, sides, strict=True)])
+        plain, other = self._found(np.stack([pictures, pictures[..., ::-1]]), points, film.shown)
+        weights = plain[:, :_SHAPES] + other[:, :_SHAPES][:, self.mirror.weights]
+        return weights / 2, (plain[:, _SHAPES:] + other[:, _SHAPES:] * TURN) / 2
+
+    def _found(self, pictures: Array, points: Array, shown: Array) -> Array:
+        """(F, T, 52 + 3) what the network says of films' pictures (F, T, H, W) uint8, points (F, T, N), shown (T,)."""
         import torch
 
-        places = carried(rays, fitter.rest(fitted.poses, fitted.identity))
-        pictures = torch.from_numpy(self._unfold(film.crops, places))[None]
-        points = torch.from_numpy(features(fitted.identity, seen))[None]
-        there = torch.from_numpy(film.shown)[None]
-        chunks = list(zip(*(part.split(_CHUNK, 1) for part in (pictures, points, there)), strict=True))
+        parts = (pictures, points, np.stack([shown] * len(points)))
+        chunks = list(zip(*(torch.from_numpy(part).split(_CHUNK, 1) for part in parts), strict=True))
         with torch.inference_mode():
             usual = self._usual(chunks)
-            parts = [self.net.see(some.float(), beside, which, usual) for some, beside, which in chunks]
-            found = self.net.read(torch.cat(parts, 1))[0].double().numpy()
-        return found[:, :_SHAPES], found[:, _SHAPES:]
+            seen = [self.net.see(some.float(), beside, which, usual) for some, beside, which in chunks]
+            return self.net.read(torch.cat(seen, 1)).double().numpy()
 
     def _usual(self, chunks: Sequence[tuple[Tensor, ...]]) -> Tensor:
-        """(1, 1, H, W) what a film mostly shows."""
+        """(F, 1, H, W) what films mostly show."""
         import torch
 
         from ..nets.face_expression import usual_picture
@@ -76,9 +87,10 @@ class PictureReader:
         for some, beside, which in chunks:
             share = self.net.calm(beside)
             found.append(usual_picture(some.float(), which, share))
-            weights.append(float((share * which).sum()))
-        share = torch.tensor(weights) / max(sum(weights), 1e-6)
-        return torch.tensordot(share, torch.stack(found), 1)
+            weights.append((share * which).sum(1))
+        share = torch.stack(weights)
+        share = share / share.sum(0).clamp_min(1e-6)
+        return (share[..., None, None, None] * torch.stack(found)).sum(0)
 
 
 def features(who: Array, seen: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..core.rotations import matrix_from_rotvec
 from .fit import Fitted, Fitter, Poses
+from .mirror import Mirror
 from .pictures import Film
 from .response import Response, view_features
 from .solve import bounded
@@ -38,9 +39,13 @@ class Reader:
         parts: rows of frames that follow each other, all by default; film: pictures, where there are some.
         """
         first = fitter.express(rays, depth, who, np.zeros(_SHAPES))
-        seen = features(fitter, rays, first, who, self.response)
-        known = self.response.information if film is None else film.reader.information
-        guess, turn = (self.read(seen), None) if film is None else film.reader.read(fitter, rays, first, seen, film)
+        if film is None:
+            known, turn = self.response.information, None
+            guess = self.read(features(fitter, rays, first, who, self.response))
+        else:
+            known = film.reader.information
+            sides = both_sides(fitter, rays, first, who, film.reader.mirror)
+            guess, turn = film.reader.read(fitter, rays, first, sides, film)
         information = np.broadcast_to(known, (len(rays), *known.shape)).copy()
         wanted = guess @ known
         raw = bounded(information, wanted, np.zeros(_SHAPES))
@@ -70,6 +75,14 @@ def features(fitter: Fitter, rays: Array, fitted: Fitted, who: Array, response: 
     """(T, N) what the network sees: the points against the person's neutral face, the fit's own weights, the view."""
     left = fitter.residuals(rays, np.zeros((len(rays), _SHAPES)), fitted.poses, who)
     return join_features(left, fitted.weights, views_of(fitted.poses), response)
+
+
+def both_sides(fitter: Fitter, rays: Array, fitted: Fitted, who: Array, mirror: Mirror) -> tuple[Array, Array]:
+    """`features`, and those of the mirror image."""
+    left = fitter.residuals(rays, np.zeros((len(rays), _SHAPES)), fitted.poses, who)
+    views, response = views_of(fitted.poses), fitter.response
+    other = mirror.left(left), fitted.weights[:, mirror.weights], mirror.views(views)
+    return join_features(left, fitted.weights, views, response), join_features(*other, response)
 
 
 def join_features(left: Array, weights: Array, views: Array, response: Response) -> Array:

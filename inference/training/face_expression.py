@@ -5,7 +5,7 @@ python -m inference.training.face_expression shoot --actors DIR --frames DIR --p
 python -m inference.training.face_expression learn --frames DIR --pictures DIR --out DIR [--recipe FILE]
 
 `photograph` draws the faces of films anew that `face_response film` made, in which everything is seen once. `shoot`
-films clips: seconds of a performance, in which a face need not come to rest. `learn` learns from both; it writes a
+films clips (`face_clips.py`). `learn` learns from both, beginning with the weights that `--begin` names; it writes a
 checkpoint now and then and goes on from it.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,15 +31,15 @@ from ..core.face_shapes import SHAPES
 from ..core.rotations import nearest_rotation, rotvec_from_matrix
 from ..face.crop import HEIGHT, SIDE, WIDTH, Unfold, carried, cut
 from ..face.fit import Fitter
+from ..face.mirror import TURN, Mirror, swapped_sides
 from ..face.pictures import features
-from ..face.reader import join_features, views_of
+from ..face.reader import both_sides
 from ..face.response import Response, load_response
-from ..head.wrap import load_template
 from ..nets import face_expression
 from ..nets.face_expression import ExpressionConfig, FaceExpression, build
-from ..sight.faces import Faces
 from . import face_response as filming
 from .algebraic import checkpoint, restore, save_weights
+from .face_clips import CLIP, shoot
 from .lifter import schedule
 from .muon import Muon, adam_and_muon, scale_rates
 from .script import LOG, Run, read_recipe, work_as_job
@@ -52,14 +53,10 @@ FRAMES = filming.FRAMES  # of a film; those with fewer are left out
 RECIPE = Path(__file__).parent / "recipes" / "face_expression.toml"
 MARGIN = 6  # px around unfolded faces, for shifts
 _EDGE = 0.06  # of a face's size that is drawn around it
-CLIP = 16  # frames that are learnt from together
-_SPARE = 5  # frames of a clip in which no face may be found
-_SECONDS, _FACE_PX, _DISTANCE_M = (2.0, 12.0), (80.0, 200.0), (0.4, 1.2)  # of clips
 _MOVES = 0.05  # standard deviation of a shape that moves
 _SEEN_ONCE = 0.4  # odds of learning from CLIP frames of a film that is no clip, of a clip's
 _TURNS = 2.0  # of squared rad, beside squared weights
 _OUTSIDE = ("convolutions.0.weight", "points.1.weight", "weights.weight")
-_FACE_M, _FRAME_M = 0.17, 0.36  # what a face's size is, and what a clip's frame shows
 
 
 def photograph(cast_folder: Path, films: Path, run: Run) -> None:
@@ -116,57 +113,6 @@ def _close_up(camera: Camera, points: Array, detail: float) -> tuple[Camera, Arr
     matrix[:2, 2] -= corner
     matrix[:2] *= detail
     return replace(camera, matrix=matrix, size=(int(size[0]), int(size[1]))), (points - corner) * detail
-
-
-def shoot(cast_folder: Path, films: Path, pictures: Path, numbers: tuple[int, int], run: Run) -> None:
-    """Film clips of people mixed of actors who are not held out; what is there is not made again.
-
-    numbers: how many, and a seed.
-    """
-    people, seed = numbers
-    for folder in (films, pictures):
-        folder.mkdir(parents=True, exist_ok=True)
-    files, load = filming.extras(cast_folder)
-    with Faces() as faces:
-        for number in run.each("shoot", range(people)):
-            rng = np.random.default_rng([seed, number])
-            chosen = filming.met(files, rng)
-            name = f"{chosen[0].stem}{filming.MIXED}{number}_{seed}.npz"
-            if (pictures / name).exists():
-                continue
-            seen = _clip(filming.somebody([load(file) for file in chosen], rng), faces, rng)
-            if seen is not None:
-                for folder, arrays in ((films, seen), (pictures, {"crops": seen.pop("crops")})):
-                    temporary = (folder / name).with_suffix(".partial")
-                    with temporary.open("wb") as stream:
-                        np.savez(stream, **arrays)
-                    os.replace(temporary, folder / name)
-            LOG.info("%s: %s", name, "filmed" if seen else "not found")
-
-
-def _clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Array] | None:
-    """CLIP frames of seconds of a performance, in one light; None if the detector does not see enough of them."""
-    seconds = np.exp(rng.uniform(*np.log(_SECONDS)))
-    busy, distance = rng.uniform(0.7, 3.4), rng.uniform(*_DISTANCE_M)
-    face = np.exp(rng.uniform(*np.log(_FACE_PX)))
-    focal, side = face * distance / _FACE_M, round(face * _FRAME_M / _FACE_M)
-    played = acting.perform(seconds, (CLIP + _SPARE) / seconds, rng, distance_m=distance, busy=busy)
-    light, noise, stage = Light.drawn(rng), rng.uniform(0, 5), Raster(actor.head)
-    backdrop, seen = acting.a_background((side, side), rng), []
-    for weights, rotation, translation in zip(
-        played.weights * actor.moves, played.rotations, played.translations, strict=True
-    ):
-        camera = acting.a_camera((side, side), focal, rotation, translation)
-        stage.pose(actor.posed(weights).vertices)
-        image = filming.shot(stage.photograph(camera, light), backdrop, noise, rng)
-        points = filming.points_near(image, faces, camera, actor.head.landmarks, rng)
-        if points is not None and len(seen) < CLIP:
-            seen.append((weights, rotation, translation, focal, points.astype(np.float32), cut(image, points)))
-    if len(seen) < CLIP:
-        return None
-    names = ("weights", "R", "t", "f", "points", "crops")
-    columns = {name: np.array(value) for name, value in zip(names, zip(*seen, strict=True), strict=True)}
-    return {"side": np.array(side), **columns}
 
 
 @dataclass(frozen=True)
@@ -226,36 +172,14 @@ def _alike(weights: Array) -> list[Array]:
     return [np.sort(part) for part in np.split(order, len(order) // CLIP)]
 
 
-class Mirror:
-    """What points, weights and people become in a mirror."""
-
-    def __init__(self, response: Response) -> None:
-        self.points, self.weights = filming.mirror_points(load_template()), filming.swapped_sides()
-        modes = response.modes.reshape(len(response.modes), -1)
-        flip = np.array([-1.0, 1.0, 1.0])
-        moved = (response.modes[:, self.points] * flip).reshape(len(modes), -1)
-        off = (response.mean[self.points] * flip - response.mean).ravel()
-        solve = np.linalg.inv(modes @ modes.T + 1e-6 * np.eye(len(modes))) @ modes
-        self._who, self._off = moved @ solve.T, solve @ off
-
-    def who(self, who: Array) -> Array:
-        """(K,) somebody in a mirror, as near as the response's people come."""
-        return who @ self._who + self._off
-
-
 def _read(film: dict[str, Array], crops: Array, fitter: Fitter, unfold: Unfold, mirror: Mirror) -> tuple[Array, ...]:
     """Unfolded pictures of a film, its features, those of its mirror image, truth, turns."""
     middle, focal, points = (float(film["side"]) - 1) / 2, film["f"][:, None, None], film["points"]
     rays, depth = (points[..., :2] - middle) / focal, points[..., 2] / focal[..., 0]
     who = fitter.identity(rays, depth)
     fitted = fitter.express(rays, depth, who, np.zeros(len(SHAPES)))
-    views = views_of(fitted.poses)
-    left = fitter.residuals(rays, np.zeros_like(film["weights"]), fitted.poses, who)
     pictures = unfold(crops, carried(rays, fitter.rest(fitted.poses, who)))
-    plain = join_features(left, fitted.weights, views, fitter.response)
-    other = join_features(
-        left[:, mirror.points] * [-1.0, 1.0], fitted.weights[:, mirror.weights], views * [-1.0, 1.0], fitter.response
-    )  # fmt: skip
+    plain, other = both_sides(fitter, rays, fitted, who, mirror)
     apart = np.swapaxes(fitted.poses.rotations, 1, 2) @ film["R"]
     turns = rotvec_from_matrix(apart @ nearest_rotation(apart.mean(0)).T)
     shown = features(who, plain), features(mirror.who(who), other)
@@ -268,7 +192,7 @@ class Batches:
     def __init__(self, films: Films, recipe: dict[str, Any], g: torch.Generator) -> None:
         self.films, self.recipe, self.g = films, recipe, g
         self.who = torch.from_numpy(np.ptp(films.points[0], axis=0) == 0)  # numbers that say who it is do not change
-        self.swap, self.odds = torch.from_numpy(filming.swapped_sides()), torch.from_numpy(films.odds)
+        self.swap, self.odds = torch.from_numpy(swapped_sides()), torch.from_numpy(films.odds)
 
     def draw(self) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Pictures (F, T, H, W), points (F, T, N), shown (F, T), truth (F, T, 52), turns (F, T, 3)."""
@@ -345,14 +269,16 @@ def _normal(shape: Sequence[int], g: torch.Generator) -> Tensor:
     return torch.randn(*shape, generator=g)
 
 
-def learn(films: Films, recipe: dict[str, Any], run: Run) -> FaceExpression:
+def learn(films: Films, recipe: dict[str, Any], run: Run, begin: Path | None = None) -> FaceExpression:
     """Learn from most films, or go on; see how wrong the clips that are left out are read.
 
-    Who is in those is mixed of the same actors: strangers are read no worse.
+    begin: weights to begin with. Who is in the clips left out is mixed of the same actors: strangers are read no worse.
     """
     torch.manual_seed(recipe["seed"])
     config = {**ExpressionConfig().to_dict(), **recipe["net"], "points": films.points.shape[-1]}
     net = build(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if begin is not None:
+        net.load_state_dict(load_file(begin))
     optimisers, unseen = optimisers_of(net, recipe), left_out(films)
     first = restore(run.out, net, *optimisers)
     train(net, optimisers, films[np.flatnonzero(~unseen)], recipe, run, steps=range(first, recipe["steps"]))
@@ -418,14 +344,17 @@ def _step(net: FaceExpression, optimisers: Sequence[torch.optim.Optimizer], batc
 
 @torch.no_grad()
 def guesses(net: FaceExpression, films: Films, *, shown: bool = True) -> Array:
-    """(F, T, 52 + 3) weights and turns read from unchanged films, with their pictures or without."""
-    out = []
+    """(F, T, 52 + 3) weights and turns read from unchanged films and their mirror images, with pictures or without."""
+    swap, out, net = swapped_sides(), [], net.eval()
     for row in range(len(films.truth)):
-        picture = films.pictures[row : row + 1, :, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        seen = torch.full(picture.shape[:2], shown)
-        points = torch.from_numpy(films.points[row : row + 1])
-        out.append(net.eval()(torch.from_numpy(picture).float(), points, seen)[0])
-    return torch.stack(out).numpy()
+        picture = torch.from_numpy(films.pictures[row, :, MARGIN:-MARGIN, MARGIN:-MARGIN]).float()
+        points = torch.from_numpy(np.stack([films.points[row], films.mirrored[row]]))
+        plain, other = net(
+            torch.stack([picture, picture.flip(-1)]), points, torch.full(points.shape[:2], shown)
+        ).numpy()
+        other = np.concatenate([other[:, : len(SHAPES)][:, swap], other[:, len(SHAPES) :] * TURN], 1)
+        out.append((plain + other) / 2)
+    return np.stack(out)
 
 
 def information_of(net: FaceExpression, films: Films, least: float) -> Tensor:
@@ -461,6 +390,7 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=1000, help="of whom clips are shot")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--begin", type=Path, help="weights to begin with")
     parser.add_argument("--out", type=Path)
     work_as_job(parser, _work, lambda options: options.out or options.pictures[0])
 
@@ -476,7 +406,7 @@ def _work(options: argparse.Namespace, run: Run) -> None:
     torch.set_num_threads(1)
     recipe = read_recipe(options.recipe)
     films = read_films(options.frames, options.pictures, load_response())
-    net = learn(films, recipe, run)
+    net = learn(films, recipe, run, options.begin)
     figures = {"films": float(len(films.names))}
     save_weights(run.out / "face_expression.safetensors", net.half(), face_expression, recipe, figures)
 

@@ -22,13 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
 
 from ..core.cameras import Camera, project
 from ..core.face_shapes import SHAPES
 from ..core.rotations import nearest_rotation
 from ..face.fit import Fitter, spread, upright_of
+from ..face.mirror import mirrored_points, swapped_sides
 from ..face.reader import features
 from ..face.response import VIEWS, Response, save_response, view_features
 from ..head.frame import similarity
@@ -48,10 +47,10 @@ _SQUARE_M, _ABOVE_M = 0.24, 0.0175  # the detector's square, and its middle abov
 _POINTS, _SHAPES = 478, 52
 FOREIGN = "foreign_"
 _FOREIGN_SHARE = 0.4  # of people filmed
+_MORE = 2000  # seeds from which on people have no other rig than the head model's
 MIXED = "+"  # between the name of the first of whom somebody is mixed and a number
 _REMEMBERED = 60  # actors
 FRAMES = 32  # of a person
-_MIRRORED = np.array([-1.0, 1.0, 1.0])
 
 
 def is_held_out(name: str) -> bool:
@@ -61,10 +60,9 @@ def is_held_out(name: str) -> bool:
 
 
 def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False) -> None:
-    """Make all actors: avatars, and people of the head model in the template's rig and in the model's own.
+    """Make all actors: avatars and people of the head model, in the template's rig and in their own.
 
-    Avatars in their own rig are there to measure with, so only those who are left out are made. Who is there is not
-    made again.
+    Who is there is not made again.
     """
     import mediapipe
 
@@ -83,8 +81,8 @@ def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False)
                 actors.wrapped(one, template).save(path)
                 LOG.info("%s", name)
             textures[is_held_out(name)].append(actors.load_actor(path).head.textures[0])
-            if is_held_out(name):
-                actors.avatar(data, name).save(out / f"{FOREIGN}{name}.npz")
+            if not (own := out / f"{FOREIGN}{name}.npz").exists():
+                actors.avatar(data, name).save(own)
         for seed in run.each("draw", (*range(people), *list(portraits.HELD_OUT_MODEL)[:5])):
             path, rng = out / f"ict_{seed}.npz", np.random.default_rng([0, seed])
             if path.exists():
@@ -99,6 +97,20 @@ def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False)
             actors.foreign(data, bald, one, other).save(out / f"{FOREIGN}{path.name}")
             actors.wrapped(shown, template, texture=texture, hair=has_hair).save(path)
             LOG.info("ict_%d", seed)
+
+
+def cast_more(data: Path, run: Run, people: int) -> None:
+    """Make more people of the head model, in its own rig alone: a second each, where `cast` needs ten and more."""
+    first = actors.load_actor(next(run.out.glob(f"{FOREIGN}ict_*.npz")))
+    known = [file for file in _known(run.out) if not file.stem.startswith((FOREIGN, "ict_"))]
+    textures = [actors.load_actor(file).head.textures[0] for file in known]
+    for seed in run.each("draw", range(_MORE, _MORE + people)):
+        path = run.out / f"{FOREIGN}ict_{seed}.npz"
+        if not path.exists():
+            person = heads.make_ict(data, seed, expression=0.0, hair=False).canonical()
+            texture = textures[int(np.random.default_rng([1, seed]).integers(len(textures)))]
+            actors.akin(data, person, first, texture).save(path)
+            LOG.info("%s", path.stem)
 
 
 def film(cast_folder: Path, run: Run, people: int, seed: int, side: int = 272) -> None:
@@ -125,9 +137,23 @@ def film(cast_folder: Path, run: Run, people: int, seed: int, side: int = 272) -
 
 
 def extras(cast_folder: Path) -> tuple[list[Path], Callable[[Path], actors.Actor]]:
-    """Files of actors who are not held out, and what reads them, bald."""
-    files = [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
+    """Files of actors who are not held out and can be mixed, and what reads them, bald."""
+    files = [file for file in _known(cast_folder) if not is_avatar(file.stem)]
     return files, lru_cache(_REMEMBERED)(lambda file: _bald(actors.load_actor(file), file.stem))
+
+
+def avatars(cast_folder: Path) -> list[Path]:
+    """Files of avatars in their own rigs who are not held out: each has a mesh of its own, so they cannot be mixed."""
+    return [file for file in _known(cast_folder) if is_avatar(file.stem)]
+
+
+def is_avatar(name: str) -> bool:
+    """Whether an actor is an avatar in its own rig."""
+    return name.startswith(FOREIGN) and not name.startswith(f"{FOREIGN}ict_")
+
+
+def _known(cast_folder: Path) -> list[Path]:
+    return [file for file in sorted(cast_folder.glob("*.npz")) if not is_held_out(file.stem)]
 
 
 def half_of(name: str) -> int:
@@ -160,6 +186,12 @@ def _bald(actor: actors.Actor, name: str) -> actors.Actor:
 
 def _dressed(actor: actors.Actor, rng: np.random.Generator) -> actors.Actor:
     """The same with another tone of skin, and mostly with hair."""
+    actor = toned(actor, rng)
+    return actors.with_hair(actor, rng) if rng.random() < 0.6 else actor
+
+
+def toned(actor: actors.Actor, rng: np.random.Generator) -> actors.Actor:
+    """The same with another tone of skin."""
     gain, bend = np.exp(rng.normal() * 0.15 + rng.normal(size=3) * 0.05), np.exp(rng.normal() * 0.12)
     tones = np.linspace(0, 1, 256)[:, None]
     tones = (255 * np.clip(tones * gain, 0, 1) ** bend).astype(np.uint8)
@@ -167,8 +199,7 @@ def _dressed(actor: actors.Actor, rng: np.random.Generator) -> actors.Actor:
     sheet = int(np.argmax([texture.size for texture in textures]))
     color = [tones[textures[sheet][..., k], k] for k in range(3)]
     textures[sheet] = np.stack([*color, textures[sheet][..., 3]], -1)
-    actor = replace(actor, head=replace(actor.head, textures=tuple(textures)))
-    return actors.with_hair(actor, rng) if rng.random() < 0.6 else actor
+    return replace(actor, head=replace(actor.head, textures=tuple(textures)))
 
 
 def _acted(rng: np.random.Generator) -> Array:
@@ -204,7 +235,7 @@ def shot(seen: tuple[Array, Array], behind: Array, noise: float, rng: np.random.
     return (image + noise * rng.standard_normal(image.shape, np.float32)).clip(0, 255).astype(np.uint8)
 
 
-def _square(camera: Camera, landmarks: Array) -> Square:
+def expected_square(camera: Camera, landmarks: Array) -> Square:
     """About where a face is in the picture, by its landmarks (6, 3)."""
     marks = project(camera, landmarks)
     across = marks[0] - marks[1]
@@ -217,7 +248,7 @@ def points_near(
     image: Array, faces: Faces, camera: Camera, landmarks: Array, rng: np.random.Generator
 ) -> Array | None:  # fmt: skip
     """(478, 3) points that the detector sees near landmarks (6, 3), in a square as the frame before would give it."""
-    first = faces.read_square(image, _square(camera, landmarks))
+    first = faces.read_square(image, expected_square(camera, landmarks))
     if first is None or first[1] < 0.5:
         return None
     x, y, size, turn = square_of(first[0])
@@ -368,22 +399,9 @@ def _solve_people(
     return both[..., -1] - both[..., :-1] @ shared, shared.reshape(size, 3)
 
 
-def swapped_sides() -> Array:
-    """(52,) the shape that each becomes in a mirror."""
-
-    def other(name: str) -> str:
-        for a, b in (("Left", "Right"), ("Right", "Left")):
-            if name.endswith(a):
-                return name.removesuffix(a) + b
-        return name
-
-    return np.array([SHAPES.index(other(name)) for name in SHAPES])
-
-
 def mirror_points(template: Template) -> Array:
     """(478,) the point that each becomes in a mirror."""
-    points = template.landmarks(template.vertices)
-    return linear_sum_assignment(cdist(points * _MIRRORED, points))[1]
+    return mirrored_points(template.landmarks(template.vertices))
 
 
 def response_of(frames: Frames, found: Linear, template: Template, recipe: dict[str, Any]) -> Response:

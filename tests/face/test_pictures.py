@@ -17,6 +17,7 @@ from inference.core.rotations import rotvec_from_matrix
 from inference.face.capture import CaptureSettings, capture
 from inference.face.crop import ABOVE_EYES_M, HEIGHT, PIXEL_M, SIDE, WIDTH, Unfold, carried, cut
 from inference.face.fit import Fitter
+from inference.face.mirror import Mirror
 from inference.face.pictures import Film, PictureReader, load_pictures
 from inference.face.reader import Reader
 from inference.face.response import load_response
@@ -132,13 +133,30 @@ def test_pictures_turn_the_head_about_the_middle_of_the_face() -> None:
         net = a_net()
         with torch.no_grad():
             net.weights.weight.zero_()
-            net.weights.bias.copy_(torch.tensor([0.0] * 54 + [turn]))
+            net.weights.bias.copy_(torch.tensor([0.0] * 52 + [turn, 0.0, 0.0]))
         shown = Film(film.crops[:9], np.ones(9, bool), PictureReader(net, r))  # type: ignore[index]
         poses.append(Reader(r).express(fitter, rays, depth, who, np.zeros(52), film=shown).poses)
     apart = rotvec_from_matrix(np.swapaxes(poses[0].rotations, 1, 2) @ poses[1].rotations)
-    assert np.allclose(apart, [0.0, 0.0, 0.1], atol=1e-5)
+    assert np.allclose(apart, [0.1, 0.0, 0.0], atol=1e-5)
     before, after = (one.rotations @ r.mean.mean(0) + one.translations for one in poses)
     assert np.allclose(before, after, atol=1e-9)
+
+
+def test_a_face_and_its_mirror_image_are_read_alike() -> None:
+    net, mirror, frames = a_net(), Mirror(response()), 40
+    reader, rng = PictureReader(net, response()), np.random.default_rng(3)
+    assert np.array_equal(mirror.points[mirror.points], np.arange(478))
+    assert mirror.points[78] == 308 and mirror.points[33] == 263 and mirror.points[1] == 1
+    pictures = rng.integers(0, 255, (2, frames, HEIGHT, WIDTH)).astype(np.uint8)
+    points, shown = rng.normal(size=(2, frames, CONFIG.points)).astype(np.float32), np.ones(frames, bool)
+    plain = reader._found(pictures, points, shown)
+    swapped = reader._found(pictures[::-1].copy(), points[::-1].copy(), shown)
+    assert np.allclose(plain, swapped[::-1], atol=1e-5) and not np.allclose(plain[0], plain[1], atol=1e-3)
+    with torch.no_grad():
+        whole = net(
+            torch.from_numpy(pictures).float(), torch.from_numpy(points), torch.ones(2, frames, dtype=torch.bool)
+        )
+    assert np.allclose(plain, whole.numpy(), atol=1e-5)
 
 
 def test_crops_of_another_size_are_refused() -> None:

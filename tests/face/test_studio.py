@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.core.cameras import project
 from inference.core.face_shapes import SHAPES
-from inference.training import face_response
+from inference.training import face_clips, face_response
 from inference.training.studio import acting, actors, heads
 from inference.training.studio.portrait import Light, Portrait
 from inference.training.studio.raster import Raster
@@ -60,6 +61,28 @@ def test_whoever_is_mixed_of_actors_of_one_half_belongs_to_that_half() -> None:
         assert len({face_response.half_of(file.stem) for file in chosen}) == 1 == len({f.stem[0] for f in chosen})
         halves.add(face_response.half_of(f"{chosen[0].stem}+{number}"))
     assert halves == {0, 1}
+
+
+def test_what_is_held_before_a_face_covers_its_mouth_for_a_while_and_moves_with_the_camera() -> None:
+    held = face_clips.Held(np.array([0.2, 0.6]), np.zeros(2), np.zeros(2), np.pi / 2, 3, 0.016, np.ones(3))
+    marks = np.array(
+        [[0.03, 0, 0.03], [-0.03, 0, 0.03], [0, -0.02, 0], [0, 0, -0.08], [0.02, 0, -0.04], [-0.02, 0, -0.04]]
+    )
+    picture = np.random.default_rng(0).uniform(100, 120, (160, 160, 3))
+    rotation, translation = acting.place(np.zeros((1, 3)), np.array([[0.0, 0.0, 0.6]]))
+    camera = acting.a_camera((160, 160), 400.0, rotation[0], translation[0])
+    changed = [np.abs(held.before(picture, camera, marks, share) - picture).max(2) > 1 for share in (0.1, 0.4, 0.7)]
+    assert not changed[0].any() and not changed[2].any()
+    x, y = np.round(project(camera, marks[4:6].mean(0, keepdims=True))[0]).astype(int)
+    assert changed[1][y + 5 : y + 20, x].all() and not changed[1][: y - 30].any()
+
+
+def test_clips_show_more_than_faces_that_rest_and_stay_within_what_faces_can_do() -> None:
+    played = [face_clips.performed(0.7, np.random.default_rng(seed)) for seed in range(30)]
+    weights = np.stack([one.weights for one in played])
+    assert weights.min() >= 0 and weights.max() <= 1 and all(len(one.rotations) >= face_clips.CLIP for one in played)
+    assert (weights[..., SHAPES.index("mouthClose")] <= weights[..., SHAPES.index("jawOpen")] + 1e-9).all()
+    assert (weights.std(1) > 0.05).any(0).sum() > 45
 
 
 @pytest.mark.data

@@ -153,6 +153,21 @@ def foreign(data: Path, person: Head, one: Wrapped, texture: Array) -> Actor:
     person: drawn by `heads.make_ict` without expression and hair, in the frame of heads; one: the template on that
     very person, by which a `texture` in the template's layout comes onto the model's.
     """
+    return _own_rig(data, person, _textured(person, one, texture))
+
+
+def akin(data: Path, person: Head, other: Actor, texture: Array) -> Actor:
+    """The same where the template was not laid over the person: its mesh is that of `other`, a `foreign` actor.
+
+    Places in the texture are the other's, which is quick, and nearly right.
+    """
+    like = other.head
+    textures = (*person.textures, texture, like.textures[-1])
+    return _own_rig(data, person, replace(person, uv=like.uv, face_texture=like.face_texture, textures=textures))
+
+
+def _own_rig(data: Path, person: Head, shown: Head) -> Actor:
+    """An actor of the head model's shapes who looks as `shown`; person: as for `foreign`."""
     model = heads.load_ict(data)
     bare = heads.make_ict(data, int(person.name.removeprefix("ict_")), expression=0.0, hair=False)
     scale, rotation, _ = heads.similarity(bare.landmarks, person.landmarks)
@@ -166,7 +181,7 @@ def foreign(data: Path, person: Head, one: Wrapped, texture: Array) -> Actor:
                 keys[index] += scale * model.expressions[part] @ rotation.T.astype(np.float32)
                 moves[index] = True
     balls = np.stack([heads.find_eye(person.vertices, model, side) for side in "LR"])
-    return Actor(_textured(person, one, texture), keys, moves, balls)
+    return Actor(shown, keys, moves, balls)
 
 
 def avatar(data: Path, name: str) -> Actor:
