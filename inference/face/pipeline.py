@@ -29,7 +29,7 @@ _MIN_FPS = 8.0  # below, blinks and words fall between frames
 class FaceJob(Stages):
     """One run."""
 
-    algorithm: ClassVar[int] = 2
+    algorithm: ClassVar[int] = 3
     request: FaceRequest
 
 
