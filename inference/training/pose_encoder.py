@@ -4,7 +4,8 @@ python -m inference.training.pose_encoder RECIPE.toml --films DIR --begin FILE -
 
 A picture costs the encoder a small part of what it costs to make one, and expressions want many. The descriptor learns
 to say linearly what the pose is and where in the crop the face lies, the same of twins (see `training.reenactment`).
-What makes pictures is taken over from `--begin`, and with `goes_on` the encoder, too, begins as that network's. With
+What makes pictures is taken over from `--begin`, and with `goes_on` the encoder, too, begins as that network's;
+`begun` is its share in the mean of what it was and what it became, which is what is saved. With
 `contrast` twins are to be found among all other samples by their descriptors, wherever they lie in their crops, without
 the last few numbers, which say that. It resumes from the checkpoint in `--out`; `weigh_pose` and
 `training.reenactment` follow.
@@ -98,9 +99,10 @@ def train(recipe: dict[str, Any], films: Path, learnt: LatentPose, job: script.R
         poses, _is_inside, lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=recipe["decay"],
         muon_decay=recipe["decay"],
     )  # fmt: skip
-    step, steps = restore(job.out, poses, *optimisers), recipe["steps"]
-    if step == 0 and recipe.get("goes_on"):
+    if recipe.get("goes_on"):
         poses.begin(learnt)
+    began_as = copy.deepcopy(poses.average)
+    step, steps = restore(job.out, poses, *optimisers), recipe["steps"]
     rng, how = np.random.default_rng([recipe["seed"], step]), Drawing.of(recipe)
     began, saved, running = time.process_time(), time.monotonic(), np.zeros(4)
     while job.goes_on(step, steps):
@@ -117,9 +119,9 @@ def train(recipe: dict[str, Any], films: Path, learnt: LatentPose, job: script.R
             checkpoint(job.out, step, poses, *optimisers)
             saved = time.monotonic()
         if step % recipe["measured_every"] == 0:
-            finish(poses, recipe, (bank, held), learnt, job.out)
+            finish(between(began_as, poses.average, recipe), recipe, (bank, held), learnt, job.out)
     checkpoint(job.out, step, poses, *optimisers)
-    return finish(poses, recipe, (bank, held), learnt, job.out)
+    return finish(between(began_as, poses.average, recipe), recipe, (bank, held), learnt, job.out)
 
 
 def _is_inside(name: str, value: Tensor) -> bool:
@@ -170,16 +172,42 @@ def place_of(landmarks: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+def between(first: nn.ModuleDict, last: nn.ModuleDict, recipe: dict[str, Any]) -> nn.ModuleDict:
+    """The mean of what an encoder and its reader began as and what they are."""
+    mean = copy.deepcopy(last)
+    torch._foreach_lerp_(list(mean.parameters()), list(first.parameters()), recipe.get("begun", 0.0))
+    return mean
+
+
+def read_again(net: LatentPose, bank: Bank, recipe: dict[str, Any]) -> None:
+    """Let the reader alone go on for some steps: a mean of two does not read what the mean of two encoders says."""
+    rng, steps = np.random.default_rng([recipe["seed"], 1]), recipe.get("read_again", 0)
+    optimiser = torch.optim.Adam(net.reader.parameters(), recipe["lr"])
+    for step in range(steps):
+        batch = draw(bank, recipe["batch"] // 2, Drawing.of(recipe), rng)
+        with torch.no_grad():
+            found = net.embedder.pose(batch.told(net))
+        for group in optimiser.param_groups:
+            group["lr"] = recipe["lr"] * (steps - step) / steps
+        optimiser.zero_grad()
+        with torch.enable_grad():
+            off = (net.reader(found) - batch.coefficients) * importance().clamp_min(1.0)
+            off.square().sum(1).mean().backward()
+        optimiser.step()
+
+
+@torch.no_grad()
 def finish(
-    poses: Poses, recipe: dict[str, Any], banks: tuple[Bank, Bank], learnt: LatentPose, out: Path
+    learnt_poses: nn.ModuleDict, recipe: dict[str, Any], banks: tuple[Bank, Bank], learnt: LatentPose, out: Path
 ) -> LatentPose:  # fmt: skip
-    """Put the average into a network, tell the generator of it, measure and save it."""
+    """Put encoder and reader into a network, tell the generator of it, measure and save it."""
     bank, held = banks
     net = LatentPose(LatentPoseConfig(**recipe["net"])).eval()
-    net.embedder.pose_encoder.load_state_dict(poses.average["encoder"].state_dict())
-    net.reader.load_state_dict(poses.average["reader"].state_dict())
+    net.embedder.pose_encoder.load_state_dict(learnt_poses["encoder"].state_dict())
+    net.reader.load_state_dict(learnt_poses["reader"].state_dict())
     drawn = draw(bank, LOOKED_AT // 2, Drawing(0), np.random.default_rng(3))
     take_over(net, learnt, drawn.driver, drawn.told(net))
+    read_again(net, bank, recipe)
     LOG.info("left out: %s", json.dumps(figures := r2_of_poses(net, held)))
     save(out / "reenactment.safetensors", net, recipe, figures)
     return net

@@ -1,6 +1,6 @@
 """Keep of a finished network's pose descriptor what poses explain, in units of what is not pose.
 
-python -m inference.training.weigh_pose --weights FILE --films DIR --out FILE [--keep N]
+python -m inference.training.weigh_pose --weights FILE --films DIR --out FILE [--keep N] [--plain]
 
 The descriptor is turned, scaled and, with `--keep`, narrowed; all that reads it is linear in it first, so it is told,
 and makes the same pictures but for what was dropped, of which it is told the mean.
@@ -8,7 +8,8 @@ Kept are the directions whose spread between poses (as far as weights, turn, and
 is largest against their spread between twins, as linear discriminant analysis has it. Among these, place and size in
 the crop, which another film of the same pose has otherwise, count as what twins make of it: against the pose, not for
 it. Each direction is divided by the spread of that, and weighed by the share of its variance that is pose, as Wiener's
-filter does, so that near descriptors hold the same pose.
+filter does, so that near descriptors hold the same pose. With `--plain` the directions of the largest spread are kept
+and neither scaled nor weighed: for descriptors that have learnt to be near (`contrast` of `training.pose_encoder`).
 """
 
 from __future__ import annotations
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--films", type=Path, required=True)
     parser.add_argument("--keep", type=int, metavar="N", help="numbers of the descriptor that are kept; else all")
+    parser.add_argument("--plain", action="store_true", help="keep distances as they are")
     script.work_as_job(parser, _work)
 
 
@@ -139,12 +141,16 @@ def _work(options: Namespace, job: script.Run) -> None:
         found.append(Network(net).pose((image + one * (1 - mask)).astype(np.uint8)))
     descriptors = np.stack(found)
     flat = descriptors.reshape(-1, descriptors.shape[-1]).astype(float)
-    kept = explained(descriptors, np.concatenate([poses, places], 1))[:, : options.keep]
-    weighing = weigh(descriptors @ kept, poses, places)
-    script.LOG.info("share of each direction that is pose: %s", np.round(weighing.shares, 2).tolist())
-    other = LatentPose(replace(net.config, pose=kept.shape[1])).eval()
+    if options.plain:
+        directions = np.linalg.eigh(np.cov(flat.T))[1][:, ::-1][:, : options.keep]
+    else:
+        kept = explained(descriptors, np.concatenate([poses, places], 1))[:, : options.keep]
+        weighing = weigh(descriptors @ kept, poses, places)
+        script.LOG.info("share of each direction that is pose: %s", np.round(weighing.shares, 2).tolist())
+        directions = kept @ weighing.directions
+    other = LatentPose(replace(net.config, pose=directions.shape[1])).eval()
     with torch.no_grad():
-        other.load_state_dict(narrowed(net.state_dict(), kept @ weighing.directions, flat, net.config))
+        other.load_state_dict(narrowed(net.state_dict(), directions, flat, net.config))
     save(options.out, other, json.loads(header["recipe"]), json.loads(header["metrics"]))
 
 

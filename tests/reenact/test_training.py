@@ -129,6 +129,23 @@ def test_an_encoder_goes_on_from_one_of_smaller_pictures_and_says_the_same_of_th
         assert torch.equal(poses.average["encoder"](images), found)
 
 
+def test_what_is_kept_lies_between_what_an_encoder_was_and_became_and_its_reader_follows(bank: Bank) -> None:
+    config = LatentPoseConfig(**RECIPE["net"])  # type: ignore[arg-type]
+    torch.manual_seed(5)
+    first, last = pose_encoder.Poses(config).average, pose_encoder.Poses(config).average
+    for share, like in ((0.0, last), (1.0, first)):
+        mean = pose_encoder.between(first, last, {"begun": share})
+        assert all(torch.allclose(a, b) for a, b in zip(mean.parameters(), like.parameters(), strict=True))
+    net, recipe = LatentPose(config), {"seed": 1, "batch": 8, "lr": 1e-2, "net": RECIPE["net"], "augmented": False}
+    pictures = draw(bank, 8, Drawing(0, augmented=False), np.random.default_rng(1))
+    off = []
+    for steps in (0, 15):
+        pose_encoder.read_again(net, bank, {**recipe, "read_again": steps})
+        with torch.no_grad():
+            off.append((net.reader(net.embedder.pose(pictures.driver)) - pictures.coefficients).square().mean())
+    assert off[1] < 0.5 * off[0]
+
+
 def test_twins_are_missed_least_where_they_are_nearest() -> None:
     g = torch.Generator().manual_seed(3)
     people, sharpness = torch.randn(10, 6, generator=g), torch.tensor(3.0, requires_grad=True)
