@@ -121,14 +121,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--figure", type=Path, help="PNG: PSNR after both stages against the rank of priors that are called 'rank N'"
     )
-    parser.add_argument("--reader", type=Path, help="what training.head_shape wrote: pulls every first stage")
+    parser.add_argument("--reader", type=Path, help="what training.head_shape wrote, in place of the published")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     kept, studio = Kept(options.keep, options.quality), Studio(options.data, FitSettings.of(options.quality))
     prior = load_prior()
-    prior.reader = nets.load(options.reader) if options.reader else None  # type: ignore[assignment]
+    if options.reader:
+        prior.reader = nets.load(options.reader)  # type: ignore[assignment]
     others = {n: Path(f) for n, f in (item.split("=", 1) for item in options.compare)}
     made: dict[str, Callable[[], Table]] = {
         "accuracy": lambda: accuracy(studio, prior, kept, options.people, options.sides),

@@ -38,9 +38,9 @@ def spread(
     title = "One frontal photo, first stage only: ratio to the average head, mean and standard error between people"
     table = Table(title, ("way", "people", "face", "+-", "head", "+-", f"faces nearer than by {_PLAIN}"))
     settings = replace(studio.settings, first=_STEPS)
-    ways: dict[str, Callable[[Shot], Predicted]] = {_PLAIN: lambda shot: fit(shot, replace(settings, guess_weight=0.0))}
+    ways: dict[str, Callable[[Shot], Predicted]] = {_PLAIN: lambda shot: fit(shot, replace(settings, follow=0))}
     if prior.reader is not None:
-        ways["pulled by one look, too"] = lambda shot: fit(shot, settings)
+        ways["then moved half way to one look"] = lambda shot: fit(shot, settings)
         ways["one look alone"] = lambda shot: looked(shot, prior)
     for group, names in groups.items():
         base = np.array([average(name) for name in names])

@@ -1,4 +1,9 @@
-"""What one look at the faces in photos says of the head, before anything is fitted (`nets/head_shape.py`)."""
+"""What one look at the faces in photos says of the head, before anything is fitted (`nets/head_shape.py`).
+
+A fit within the span of the learnt heads stays about a millimetre from the truth whatever pulls at it, and one look is
+wrong in other ways. So the fitted surface is moved to the middle between the two, but for the outlines of hair, which
+photos show.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +11,111 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from ..nets.head_shape import HeadShape, directions
+from ..nets.head_shape import HeadShape, directions, triangles
 from ..nets.neus import Field
+from ..nets.neus_render import Grid
 from .crop import of_points
-from .frame import CENTRE, RADIUS, similarity, to_sphere
+from .frame import CENTRE, RADIUS, similarity
+from .nearest import Meshed
 from .seen import Seen
 
 Array = np.ndarray
-_NOSE, _FACE_M = 1, 0.085  # the detector's point on the tip of the nose; how far about it the face reaches, metres
-_FAR = 2.0  # expected errors
+_NOSE = 1  # the detector's point on the tip of the nose
+_FACE_M, _EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
+_FAR_M, _FAR_HAIR_M = 0.006, 0.02  # a look so far from the fit was read wrongly: it moves the surface half as far
+_SHARE = 0.5  # of the way from the fit to the look
+_SMOOTH_M, _CELL_M, _AROUND = 0.004, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
 _TURNED_DEG = 45.0  # a photo from so far to a side counts e times less
+_NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
+_STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
+_FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a direction a surface is looked for, and how
 
 
 @dataclass(frozen=True)
 class Guessed:
-    """Where the outside of a face is said to be: points (N, 3) and their expected errors (N,), in the unit sphere."""
+    """A head by one look: radii (V,) and the detector's points (478, 3), metres, in a frame of its own."""
 
-    points: Tensor
-    error: Tensor
+    radii: Array
+    points: Array
 
-    def misses(self, field: Field, count: int, g: torch.Generator) -> Tensor:
-        """How far a field's surface is from some of the points, in expected errors: squares that grow ever slower."""
-        some = torch.randint(0, len(self.points), (count,), generator=g).to(self.points.device)
-        away = field.distance(self.points[some])[0][:, 0] / self.error[some]
-        return _FAR**2 * (away / _FAR).square().log1p().mean()  # Cauchy's: hair that is guessed wrongly lies far off
+    def laid(self, found: Array, face: Array) -> Array:
+        """(V,) metres: the radii as they are on a fit of radii (V,), NaN for none, with face points (478, 3) metres."""
+        rays, fitted = directions(), Meshed(CENTRE + directions() * np.nan_to_num(found)[:, None], triangles())
+        places = CENTRE + rays * self.radii[:, None]
+        near = np.flatnonzero(np.linalg.norm(places - self.points[_NOSE], axis=1) < _FACE_M)[_SOME]
+        scale, rotation, move = similarity(self.points, face)
+        for _ in range(_STEPS):
+            moved = scale * places[near] @ rotation.T + move
+            met = fitted.nearest(moved).points
+            weight = 1 / (1 + np.square((met - moved) / _FAR_M).sum(1))
+            scale, rotation, move = similarity(places[near], met, weight)
+        look = Meshed(scale * places @ rotation.T + move, triangles()).cast(CENTRE + _FIRST_M * rays, -rays)
+        return np.where(look.face >= 0, _FIRST_M - look.depth, np.nan)
+
+    def change(self, found: Array, face: Array, eyes: Array) -> Array:
+        """(V,) metres by which a fit's radii are moved; face as for `laid`; eyes (P, 3) metres: where cameras stand."""
+        off, rays = np.nan_to_num(self.laid(found, face) - found), directions()
+        places = CENTRE + rays * np.nan_to_num(found)[:, None]
+        away = np.linalg.norm(places - face[_NOSE], axis=1)
+        hair = np.clip((away - _FACE_M) / _EDGE_M, 0, 1)
+        towards = (eyes - CENTRE) / np.linalg.norm(eyes - CENTRE, axis=1, keepdims=True)
+        free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
+        far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
+        return smoothed(places, _SHARE * (1 - hair * (1 - free)) * off / (1 + np.square(off / far)))
+
+
+def smoothed(places: Array, values: Array) -> Array:
+    """Values (V,) without what is finer than can be guessed, such as strands and teeth; places (V, 3) metres.
+
+    Means over neighbours, by area: places are thick about the nose.
+    """
+    cells, which = np.unique((places / _CELL_M).round(), axis=0, return_inverse=True)
+    count = np.bincount(which.ravel())
+    mean = np.bincount(which.ravel(), values) / count
+    away, near = KDTree(cells * _CELL_M).query(places, k=_AROUND)
+    weight = np.exp(-0.5 * np.square(away / _SMOOTH_M)) + 1e-12
+    return (weight * mean[near]).sum(1) / weight.sum(1)
+
+
+@torch.no_grad()
+def reach(field: Field) -> Array:
+    """(V,) metres from the centre to a field's surface, NaN where there is none."""
+    rays = torch.from_numpy(directions()).float().to(field.sharpness.device)
+    line = torch.linspace(_FIRST_M, _LAST_M, _LOOKS, device=rays.device) / RADIUS
+    inside = Grid.of(field, 64).at(rays[:, None] * line[:, None]) < 0
+    first = inside.float().argmax(1).clamp_min(1)
+    outer, inner = line[first - 1], line[first]
+    for _ in range(_HALVINGS):
+        middle = (outer + inner) / 2
+        within = field.distance(rays * middle[:, None])[0][:, 0] < 0
+        outer, inner = torch.where(within, outer, middle), torch.where(within, middle, inner)
+    found = torch.where(inside.any(1), (outer + inner) / 2, torch.nan)
+    return found.double().cpu().numpy() * RADIUS
+
+
+@torch.no_grad()
+def moved(field: Field, found: Array, change: Array, g: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (N, 3) of the unit sphere about a surface of radii (V,), and its distances (N,) and features (N, F) there.
+
+    That is, after the radii have changed by (V,) metres: what was below a point comes to it.
+    """
+    known, rays = np.isfinite(found), torch.from_numpy(directions()).float()
+    near = rays * torch.from_numpy((np.nan_to_num(found) + change) / RADIUS).float()[:, None]
+    near = near[torch.from_numpy(known)].repeat(3, 1)
+    near = near + torch.randn(near.shape, generator=g) * _NEAR * torch.rand(len(near), 1, generator=g)
+    far = torch.rand(2 * len(near), 3, generator=g) * 2 - 1
+    points = torch.cat([near, far])
+    away, which = KDTree(directions()).query(normalize(points, dim=1).numpy(), k=4)
+    weight = 1 / (away + 1e-3)
+    by = torch.from_numpy((weight * change[which]).sum(1) / weight.sum(1) / RADIUS).float()
+    points = points.to(field.sharpness.device)
+    distance, features = field.distance(points - (by[:, None] * normalize(points.cpu(), dim=1)).to(points.device))
+    kept = distance[:, 0].abs() < _KEPT
+    return points[kept], distance[kept, 0], features[kept]
 
 
 def read(net: HeadShape, photo: Seen) -> tuple[Array, Array]:
@@ -47,14 +131,9 @@ def read(net: HeadShape, photo: Seen) -> tuple[Array, Array]:
     return found.radii[0].double().numpy(), found.points[0].double().numpy()
 
 
-def guess(net: HeadShape, photos: list[Seen], face: Array) -> Guessed:
-    """Read all photos, and lay what they say on face points (478, 3), metres, of a fit that begins."""
+def guess(net: HeadShape, photos: list[Seen]) -> Guessed:
+    """Read all photos, and give their mean."""
     weights = np.array([np.exp(-abs(photo.yaw_deg) / _TURNED_DEG) for photo in photos])
     radii, points = (np.average(part, axis=0, weights=weights)
                      for part in zip(*(read(net, photo) for photo in photos), strict=True))  # fmt: skip
-    scale, rotation, move = similarity(points, face)
-    places = scale * (CENTRE + directions() * radii[:, None]) @ rotation.T + move
-    nose = scale * points[_NOSE] @ rotation.T + move
-    near = np.linalg.norm(places - nose, axis=1) < _FACE_M
-    error = net.error[torch.from_numpy(near)] * (scale / RADIUS)
-    return Guessed(torch.from_numpy(to_sphere(places[near])).float(), error)
+    return Guessed(radii, points)

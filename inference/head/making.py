@@ -155,4 +155,4 @@ def _content_of_prior(request: HeadRequest) -> list[str]:
     """What is known of heads and of faces' relief beforehand."""
     known = weights.registry()
     prior = content_of(request.prior) if request.prior else known["heads"].sha256
-    return [prior, known["face-relief"].sha256]
+    return [prior, *(known[name].sha256 for name in ("face-relief", "head-shape"))]

@@ -31,7 +31,7 @@ from ..protocol.files import atomic_write
 from ..runtime import weights
 from .camera import DEPTH_M, POINT_M, Placed, place
 from .frame import RADIUS, from_sphere
-from .guess import guess
+from .guess import guess, moved, reach
 from .prior import Prior
 from .render import picture
 from .seen import Seen
@@ -64,7 +64,9 @@ class FitSettings:
     color_weight: float = 600.0  # against the face points and the prior, in the first stage; in the unit of likelihood
     mask_weight: float = 1000.0
     shading_weight: float = 200.0
-    guess_weight: float = 100.0  # of what one look says of the face: as so many independent measurements
+    follow: int = 150  # steps in which the first stage's surface moves towards what one look says
+    follow_lr: float = 5e-4
+    followed: int = 2000  # points a step
     held: float = 60.0  # of the first stage's surface in the second
     shaped: float = 0.05  # of what shading says, in the second stage
 
@@ -103,7 +105,8 @@ def load_prior(path: Path | None = None) -> Prior:
     net = nets.load(path)
     if not isinstance(net, MultiNeus) or net.config.scenes < 2:
         raise WeightsError(f"{path.name} holds no prior of heads.", "Give a file that training.multi_neus wrote.")
-    return Prior(net, nets.load(weights.locate("face-relief")))  # type: ignore[arg-type]
+    relief, reader = (nets.load(weights.locate(name)) for name in ("face-relief", "head-shape"))
+    return Prior(net, relief, reader)  # type: ignore[arg-type]
 
 
 def fit(
@@ -157,7 +160,7 @@ class Fitting:
         prior.to(device)
         self.views = Views(photos, placed.cameras, settings.side).to(device)
         self.shading = Shading(prior.relief, self.views) if prior.relief and settings.shading_weight else None
-        self.guess = guess(prior.reader, photos, placed.face) if prior.reader and settings.guess_weight else None
+        self.guess = guess(prior.reader, photos) if prior.reader and settings.follow else None
         self.z = nn.Parameter(torch.from_numpy(placed.z).float().to(device))
         self.tint = nn.Parameter(torch.zeros(prior.color.size, device=device))
         self.net: MultiNeus | None = None
@@ -194,14 +197,34 @@ class Fitting:
             loss = loss + self.z.square().sum() + self.tint.square().sum()
             if self.shading:
                 loss = loss + s.shading_weight * self.shading.misses(field, grid, 300, self.g)
-            if self.guess:
-                loss = loss + s.guess_weight * self.guess.misses(field, 500, self.g)
             optimiser.zero_grad()
             (loss / 1000).backward()
             optimiser.step()
             self._count({"color": float(color.detach()), "mask": float(mask.detach())}, field, grid)
-        self.figures["psnr_first"] = self._psnr(fixed(self.prior.field(self.z, self.tint)))
+        if self.net is None:
+            self.net = self.alone()
+            self._follow()
+            self.figures["psnr_first"] = self._psnr(fixed(self.net.field(0)))
         self.save()
+
+    def _follow(self) -> None:
+        """Let all layers learn the surface between the first stage's and the look's, which no head of the span has."""
+        if self.guess is None or self.net is None:
+            return
+        s, before = self.settings, fixed(self.net.field(0))
+        found = reach(before)
+        eyes = np.stack([camera.centre for camera in self.views.to_cameras()])
+        change = self.guess.change(found, self.result().landmarks, eyes)
+        points, distance, features = moved(before, found, change, self.g)
+        optimiser = torch.optim.Adam(self.net.sdf.parameters(), lr=s.follow_lr)
+        for step in range(s.follow):
+            optimiser.param_groups[0]["lr"] = s.follow_lr * (1 - step / s.follow)
+            some = torch.randint(0, len(points), (s.followed,), generator=self.g)
+            seen = self.net.field(0).distance(points[some])
+            loss = (seen[0][:, 0] - distance[some]).abs().mean() + 0.01 * (seen[1] - features[some]).abs().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
 
     def _pictures(
         self, field: Field, grid: Grid, worst: float = math.inf, *, moves: bool = True
@@ -234,10 +257,8 @@ class Fitting:
         s = self.settings
         if not s.second or self.stopped:
             return
-        before = fixed(self.prior.field(self.z, self.tint))
-        if self.net is None:
-            self.net = self.alone()
-        net = self.net
+        net = self.net or self.alone()
+        self.net, before = net, fixed(net.field(0))
         for parameter in net.parameters():
             parameter.requires_grad_(True)
         optimiser = torch.optim.Adam(

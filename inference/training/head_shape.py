@@ -3,10 +3,9 @@
 python -m inference.training.head_shape photograph --data DIR --out DIR [--people N]
 python -m inference.training.head_shape learn --people DIR --out DIR [--recipe FILE] [--set net.side=0]
 
-`photograph` draws people in turn from the head model, from mixtures of avatars (`studio/mixed.py`) and from the avatars
-themselves, and keeps of each how far the head reaches in all directions, crops of the face with what the detector reads
-there, and where in space that is; who is there already is not drawn again. `learn` goes on from its checkpoint. Nobody
-of `portraits.held_out` is among the people, nor is an avatar of theirs in a mixture.
+`photograph` keeps of everybody (`head_people`) how far the head reaches in all directions, crops of the face with what
+the detector reads there, and where in space that is; who is there already is not drawn again. `learn` goes on from its
+checkpoint.
 """
 
 from __future__ import annotations
@@ -14,188 +13,32 @@ from __future__ import annotations
 import argparse
 import time
 import zlib
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.cameras import Camera
-from ..head.crop import of_points
-from ..head.frame import CENTRE, similarity
-from ..head.nearest import Meshed
+from ..head.frame import CENTRE
 from ..head.wrap import load_template
 from ..nets import head_shape
-from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored, triangles
-from ..sight.faces import Faces
-from . import portraits
+from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored
 from .algebraic import checkpoint, restore, save_weights
 from .face_response import mirror_points
+from .head_people import FACE_M, MARGIN, NOSE_TIP, SIDE, draw
 from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
 from .script import LOG, Run, add_changes, read_recipe, work_as_job
-from .studio import heads, mixed
-from .studio.heads import Head
-from .studio.portrait import Light, Portrait
-from .studio.render import look_at
 
 Array = np.ndarray
 RECIPE = Path(__file__).parent / "recipes" / "head_shape.toml"
-SIDE = 112  # px of a kept crop, of which the middle 96 are read
-MARGIN = 8
-_PHOTO = 288  # px
-_OUTSIDE = 0.3  # metres from the centre, where rays begin
-_LEAST_M = 0.03  # of a radius: shorter rays come in through an open neck
-_HAIR_M = 0.02  # what lies so far from a reference is no skin to be laid on it
-_REFERENCE = 60  # people whose mean all others are laid on
-_NOSE_TIP, _FACE_M = np.array([0.0, -0.0305, -0.0031]), 0.085
-_PHOTOS = 2
-_SCALED = 0.15  # of the logarithm of the scale by which a head is laid on the reference
-_DRAWN_FROM = 3000  # seeds of the head model
 _HELD = 20  # one person in so many is not learnt from
 _NECK_M = -0.1  # height below which heads end
 _OPEN, _OPEN_M = 0.5, 0.1  # a direction in which fewer people have anything counts nothing
 _NOISE = 0.0015  # of a crop's side, added to points
 _SPREAD_M, _PLACE_M = 0.001, 0.01
-_HIDDEN_M = 0.004  # a point may be so far behind what the camera sees of it
-
-
-@dataclass(frozen=True)
-class Subject:
-    """Somebody in photos.
-
-    radii (V,) metres, NaN where nothing is; images (P, S, S, 3) uint8, masks (P, S, S) uint8; points (P, 478, 3): x, y
-    and guessed depth, in sides of the crop, its middle 96 pixels being 0 to 1; places (P, 478, 3) metres, NaN where the
-    camera does not see what the detector shows.
-    """
-
-    radii: Array
-    images: Array
-    masks: Array
-    points: Array
-    places: Array
-
-
-def names(data: Path, people: int) -> list[str]:
-    """Whom to draw: one of two from the head model, one of two mixed; avatars themselves first."""
-    avatars = [name for name in heads.valid_names(data) if name not in portraits.HELD_OUT]
-    others = [name for k in range(people) for name in (f"ict_{_DRAWN_FROM + k}", f"mix_{k}")]
-    return [*avatars, *others][:people]
-
-
-def make(data: Path, name: str) -> Head:
-    """Somebody in the frame of heads, cut off at its sphere."""
-    if not name.startswith("mix_"):
-        return portraits.make(data, name)
-    avatars = tuple(item for item in heads.valid_names(data) if item not in portraits.HELD_OUT)
-    return portraits.cut_off(mixed.make(data, int(name[4:]), avatars))
-
-
-def reach(head: Head) -> Array:
-    """(V,) metres from the centre to the outside of a head, NaN where nothing is."""
-    return _reached(Portrait(head))
-
-
-def _reached(portrait: Portrait) -> Array:
-    rays = directions()
-    found = _OUTSIDE - portrait.meet(CENTRE + _OUTSIDE * rays, -rays)
-    return np.where(found > _LEAST_M, found, np.nan)
-
-
-def lay(head: Head, reference: Array, steps: int = 30) -> tuple[float, Array, Array]:
-    """Scale, rotation and translation that bring a head's face onto a reference's radii (V,), as faces are measured."""
-    rays, found = directions(), reach(head)
-    base = CENTRE + rays * reference[:, None]
-    face = (np.linalg.norm(base - _NOSE_TIP, axis=1) < _FACE_M) & (np.abs(found - reference) < _HAIR_M)
-    points, mesh = CENTRE + rays[face] * found[face, None], Meshed(base, triangles())
-    total = similarity(points, points)
-    for _ in range(steps):
-        moved = total[0] * points @ total[1].T + total[2]
-        total = similarity(points, mesh.nearest(moved).points)
-    return total
-
-
-def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -> Subject | None:
-    """Photos of a head from in front of it, and what the detector reads; None where it reads nothing."""
-    portrait, found = Portrait(head), []
-    radii = _reached(portrait)
-    for _ in range(count):
-        camera = _camera(rng)
-        image, mask, depth = portrait.photograph(camera, Light.drawn(rng), supersample=1)
-        shown = (image + (1 - mask[..., None]) * rng.uniform(40, 220, 3)).clip(0, 255).astype(np.uint8)
-        seen = faces.find(shown)
-        if not seen:
-            continue
-        face = max(seen, key=lambda one: one.size_px)
-        square = of_points(face.landmarks)
-        wider = replace(square, side=square.side * SIDE / (SIDE - 2 * MARGIN))
-        cover = wider.cut((mask * 255).astype(np.uint8), SIDE)
-        points = square.place(face.landmarks, face.depth)
-        found.append((wider.cut(image, SIDE), cover, points, _places(camera, depth, face.landmarks)))
-    if not found:
-        return None
-    images, masks, points, places = (np.stack(column) for column in zip(*found, strict=True))
-    return Subject(radii, images, masks, points.astype(np.float32), places.astype(np.float32))
-
-
-def _camera(rng: np.random.Generator) -> Camera:
-    """Half the photos are frontal; from 0.35 to 1.6 metres, as selfies and portraits are."""
-    at = np.radians(rng.normal() * 8 if rng.random() < 0.5 else rng.uniform(-52, 52))
-    up, distance = np.radians(np.clip(2 + rng.normal() * 7, -20, 20)), np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
-    face = np.array([0.0, 0.03, -0.01])
-    eye = face + distance * np.array([np.sin(at) * np.cos(up), -np.cos(at) * np.cos(up), np.sin(up)])
-    focal = _PHOTO * rng.uniform(0.85, 1.1) * distance / 0.34
-    middle = face + rng.normal(size=3) * 0.012
-    return look_at("photo", (_PHOTO, _PHOTO), focal, eye, middle, roll_rad=rng.normal() * 0.05)
-
-
-def _places(camera: Camera, depth: Array, pixels: Array) -> Array:
-    """(478, 3) metres where pixels see something, NaN elsewhere and where its depth jumps."""
-    held = np.where(depth > 0, depth, np.nan).astype(np.float32)
-    x, y = pixels[:, 0].astype(np.float32), pixels[:, 1].astype(np.float32)
-    at = cv2.remap(held, x, y, cv2.INTER_LINEAR, borderValue=[float("nan")] * 4)[:, 0].astype(float)
-    near = cv2.remap(cv2.erode(np.nan_to_num(held), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
-    far = cv2.remap(cv2.dilate(np.nan_to_num(held, nan=9.0), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
-    at[(far - near) > 3 * _HIDDEN_M] = np.nan
-    local = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(camera.matrix).T * at[:, None]
-    return (local - camera.translation) @ camera.rotation
-
-
-def mean_reach(data: Path, people: list[str]) -> Array:
-    """(V,) metres: the mean of some people, to lay others on."""
-    with np.errstate(invalid="ignore"):
-        return np.nanmean([reach(make(data, name)) for name in people], 0)
-
-
-def draw(data: Path, people: int, run: Run) -> None:
-    """Photograph everybody who is missing in the folder."""
-    run.out.mkdir(parents=True, exist_ok=True)
-    everybody = names(data, people)
-    path = run.out / "reference.npy"
-    if not path.exists():
-        spread = np.linspace(0, len(everybody) - 1, _REFERENCE).astype(int)
-        np.save(path, mean_reach(data, [everybody[k] for k in spread]))
-    reference = np.load(path, allow_pickle=False)
-    with Faces() as faces:
-        for name in run.each("photograph", everybody):
-            target = run.out / f"{name}.npz"
-            if target.exists():
-                continue
-            rng = np.random.default_rng([5, *name.encode()])
-            head = make(data, name)
-            laid = lay(head, reference)
-            count = _PHOTOS if name.startswith(("ict_", "mix_")) else 3 * _PHOTOS
-            found = photograph(head.moved(*laid), faces, count, rng) if abs(np.log(laid[0])) < _SCALED else None
-            if found is None:
-                LOG.info("%s is left out: scale %.2f, or no face is found", name, laid[0])
-                continue
-            partial = target.with_suffix(".partial.npz")
-            np.savez(partial, **vars(found))
-            partial.replace(target)
 
 
 class Bank:
@@ -251,7 +94,7 @@ def span(radii: Tensor, modes: int) -> Modes:
     ring = (-rays[:, 1]).acos().view(RINGS, SPOKES)[:, 0]
     area = (torch.gradient(ring)[0] * ring.sin())[:, None].expand(-1, SPOKES).flatten() * mean.square()
     places = torch.from_numpy(CENTRE).float() + rays * mean[:, None]
-    face = ((places - torch.from_numpy(_NOSE_TIP)).norm(dim=1) < _FACE_M).float()
+    face = ((places - torch.from_numpy(NOSE_TIP)).norm(dim=1) < FACE_M).float()
     below = (places[:, 2] < _NECK_M).float()
     share = area * (1 + 8 * face) * (1 - 0.95 * below) * (radii.isfinite().float().mean(0) > _OPEN) + 1e-9
     weight = (share / share.sum()).sqrt() / off.square().mean(0).sqrt().clamp_min(_SPREAD_M)
@@ -289,7 +132,7 @@ def learn(recipe: dict[str, Any], people: Path, run: Run) -> HeadShape:
         scale_rates(optimisers, schedule(step, last, 50, last // 3))
         some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"],), generator=g)]
         flip, points, wanted, places = batch(bank, some, g)
-        crop = pictures(bank, some, flip, g) if net.config.side else None
+        crop = pictures(bank, some, flip, net.config.side, g) if net.config.side else None
         with torch.autocast("cpu", torch.bfloat16):
             found = net.coefficients(crop, points)
         found = losses(net, bank.span, found.float(), wanted, places)
@@ -343,7 +186,7 @@ def batch(bank: Bank, which: Tensor, g: torch.Generator, *, changed: bool = True
     return flip, points, torch.where(flip[:, None], wanted[:, 1], wanted[:, 0]), places
 
 
-def pictures(bank: Bank, which: Tensor, flip: Tensor, g: torch.Generator, *, changed: bool = True) -> Tensor:
+def pictures(bank: Bank, which: Tensor, flip: Tensor, side: int, g: torch.Generator, *, changed: bool = True) -> Tensor:
     """Crops (B, 3, S, S) before other backgrounds, in other light and sharpness where `changed`."""
     inner, count = slice(MARGIN, SIDE - MARGIN), len(which)
     crop = bank.images[which][:, inner, inner].permute(0, 3, 1, 2).float() / 255
@@ -357,6 +200,8 @@ def pictures(bank: Bank, which: Tensor, flip: Tensor, g: torch.Generator, *, cha
         if torch.rand(1, generator=g) < 0.4:
             crop = functional.interpolate(functional.avg_pool2d(crop, 2), scale_factor=2.0, mode="bilinear")
         crop = (crop + 0.02 * torch.randn(crop.shape, generator=g)).clamp(0, 1)
+    if side != crop.shape[-1]:
+        crop = functional.interpolate(crop, [side, side], mode="bilinear", antialias=True)
     return torch.where(flip[:, None, None, None], crop.flip(3), crop)
 
 
@@ -377,7 +222,8 @@ def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
     g, parts = torch.Generator().manual_seed(0), []
     flip, points, _, places = batch(bank, bank.held, g, changed=False)
     for rows in torch.arange(len(points)).split(64):
-        crop = pictures(bank, bank.held[rows], flip[rows], g, changed=False) if net.config.side else None
+        side = net.config.side
+        crop = pictures(bank, bank.held[rows], flip[rows], side, g, changed=False) if side else None
         parts.append(net.coefficients(crop, points[rows]))
     net.train()
     seen = net.shape_of(torch.cat(parts))
@@ -386,7 +232,7 @@ def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
     net.error.copy_(off.nanmean(0))
     figures = {}
     base = torch.from_numpy(CENTRE).float() + torch.from_numpy(directions()).float() * net.mean[:, None]
-    face = (base - torch.from_numpy(_NOSE_TIP)).norm(dim=1) < _FACE_M
+    face = (base - torch.from_numpy(NOSE_TIP)).norm(dim=1) < FACE_M
     for kind in ("ict", "mix"):
         mine = torch.tensor([bank.names[k].startswith(kind) for k in bank.who[bank.held]])
         figures[f"{kind}_mm"] = round(1e3 * float(off[mine][:, face].nanmean()), 3)

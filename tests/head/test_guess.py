@@ -1,4 +1,4 @@
-"""What one look says is laid on a head, and pulls a field towards it."""
+"""What one look says is laid on a fit, and moves its surface."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from inference.head.frame import CENTRE, RADIUS
-from inference.head.guess import guess
+from inference.head.guess import guess, moved, reach, smoothed
 from inference.head.seen import Seen
-from inference.nets.head_shape import HeadShape, ShapeConfig
+from inference.nets.head_shape import HeadShape, ShapeConfig, directions
 from inference.nets.neus import Field
 
 REACH = 0.1
+FRONT = CENTRE + [[0.0, -1.0, 0.0]]
 
 
 @pytest.fixture
@@ -20,28 +21,27 @@ def net() -> HeadShape:
     """Always sees a ball of 100 mm, sure to a millimetre."""
     net = HeadShape(ShapeConfig(side=0, hidden=8, modes=1, point_modes=1)).eval()
     net.mean.fill_(REACH)
-    net.error.fill_(0.001)
     net.seen_size.fill_(1.0)
     net.point_mean.copy_(torch.from_numpy(face()))
     return net
 
 
-def face() -> np.ndarray:
+def face(scale: float = 1.0) -> np.ndarray:
     points = CENTRE + REACH * np.array([0.0, -1.0, 0.0]) + np.random.default_rng(0).normal(size=(478, 3)) * 0.02
     points[1] = CENTRE + [0.0, -REACH, -0.03]
-    return points
+    return CENTRE + scale * (points - CENTRE)
 
 
 class Ball(Field):
-    """A ball about somewhere."""
+    """A ball about the middle of the sphere."""
 
     def distance(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        middle, radius = torch.as_tensor(self.color[0]), torch.as_tensor(self.color[1])
-        return (points - middle).norm(dim=-1, keepdim=True) - radius, points
+        return points.norm(dim=-1, keepdim=True) - self.sdf[0][0], points
 
 
-def ball(x: float, radius: float) -> Field:
-    return Ball((), (torch.tensor([x, 0.0, 0.0]), torch.tensor(radius)), torch.ones(1), None)  # type: ignore[arg-type]
+def ball(radius: float) -> Field:
+    radius_there = torch.tensor(radius / RADIUS)
+    return Ball(((radius_there, radius_there),), (), torch.ones(1), None)  # type: ignore[arg-type]
 
 
 def photo() -> Seen:
@@ -52,15 +52,42 @@ def photo() -> Seen:
                 np.full(2, 99.5))  # fmt: skip
 
 
-def test_a_guess_lies_on_the_face_that_the_fit_begins_with(net: HeadShape) -> None:
-    found = guess(net, [photo()], 1.1 * face() + [0.01, 0.0, 0.0])
-    off = found.points.numpy() * RADIUS + CENTRE - (1.1 * CENTRE + [0.01, 0.0, 0.0])
-    assert np.allclose(np.linalg.norm(off, axis=1), 1.1 * REACH, atol=1e-5)
+def test_the_reach_of_a_field_is_found_and_nothing_where_nothing_is() -> None:
+    assert np.allclose(reach(ball(0.12)), 0.12, atol=1e-4)
+    assert np.isnan(reach(ball(0.01))).all()
 
 
-def test_another_surface_costs_more_but_one_far_off_pulls_less(net: HeadShape) -> None:
-    found = guess(net, [photo()], face())
-    cost = [float(found.misses(ball(0.0, r / RADIUS), 200, torch.Generator().manual_seed(0)))
-            for r in (REACH, 0.101, 0.102, 0.120, 0.121)]  # fmt: skip
-    assert cost[0] == pytest.approx(0, abs=1e-3) and cost[1] == pytest.approx(0.9, abs=0.1)
-    assert cost[2] - cost[1] > 3 * (cost[4] - cost[3]) > 0
+def test_a_look_is_laid_on_the_fit_whatever_its_size(net: HeadShape) -> None:
+    found = guess(net, [photo()])
+    assert np.abs(found.change(np.full(found.radii.shape, 1.1 * REACH), face(1.1), FRONT)).max() < 1e-3
+
+
+def test_a_fit_moves_half_way_over_the_face_and_hardly_to_what_is_far_off(net: HeadShape) -> None:
+    nose = directions() @ [0.0, -REACH, -0.03] / np.hypot(REACH, 0.03)
+    for rise, moved_by in ((0.001, (0.0003, 0.0006)), (0.03, (0.0, 0.002))):
+        net.mean.copy_(torch.from_numpy(REACH + rise * (nose > 0.97)))
+        change = guess(net, [photo()]).change(np.full(nose.shape, REACH), face(), FRONT)
+        assert moved_by[0] < change[nose > 0.99].mean() < moved_by[1]
+        assert np.abs(change[nose < 0]).max() < 0.002
+
+
+def test_hair_moves_but_for_its_outline(net: HeadShape) -> None:
+    behind, up = directions()[:, 1] > 0.8, directions()[:, 2] > 0.97
+    net.mean.copy_(torch.from_numpy(REACH + 0.004 * (directions()[:, 1] > -0.2)))
+    change = guess(net, [photo()]).change(np.full(up.shape, REACH), face(), FRONT)
+    assert change[behind].mean() == pytest.approx(0.002, abs=4e-4) and np.abs(change[up]).max() < 1e-4
+
+
+def test_strands_are_smoothed_and_slopes_stay() -> None:
+    places = REACH * directions()
+    strands = 0.002 * (np.arange(len(places)) % 128 % 2 * 2 - 1)
+    front = directions()[:, 1] < -0.8
+    slope = 0.05 * places[:, 0]
+    assert np.abs(smoothed(places, slope + strands) - slope)[front].max() < 6e-4
+
+
+def test_what_moves_takes_distances_along() -> None:
+    change = np.full(len(directions()), 0.004)
+    points, distance, features = moved(ball(0.1), np.full(len(change), 0.1), change, torch.Generator().manual_seed(0))
+    assert torch.allclose(distance, points.norm(dim=1) - 0.104 / RADIUS, atol=1e-5)
+    assert features.shape == points.shape

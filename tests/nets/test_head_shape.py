@@ -11,8 +11,10 @@ import trimesh
 
 from inference.head.frame import MEAN_LANDMARKS
 from inference.nets.head_shape import HeadShape, ShapeConfig, build, directions, mirrored, triangles
+from inference.training import head_people
 from inference.training import head_shape as training
 from inference.training.studio import heads, mixed
+from inference.training.studio.portrait import Portrait
 
 SMALL = ShapeConfig(side=32, width=4, levels=2, hidden=16, modes=5, point_modes=3)
 
@@ -57,13 +59,25 @@ def test_somebody_mixed_is_a_head_in_the_frame_of_heads(data_dir: Path) -> None:
     head = mixed.make(data_dir, 3, names)
     assert np.abs(head.vertices - mixed.make(data_dir, 3, names).vertices).max() == 0
     assert np.linalg.norm(head.landmarks - MEAN_LANDMARKS, axis=1).max() < 0.02
-    radii = training.reach(head)
+    radii = head_people.reach(Portrait(head))
     nose = np.argmin(directions()[:, 1])
     assert 0.09 < radii[nose] < 0.14
     assert np.isfinite(radii).mean() > 0.9
-    scale, rotation, move = training.lay(head.moved(1.03, np.eye(3), np.array([0.003, 0.0, 0.002])), radii)
+    skin = head_people.closed(np.nan_to_num(head_people.bare(head, directions()), nan=0.1))
+    scale, rotation, move = head_people.lay(head.moved(1.03, np.eye(3), np.array([0.003, 0.0, 0.002])), skin)
     assert scale == pytest.approx(1 / 1.03, abs=0.01)
     assert np.abs(rotation - np.eye(3)).max() < 0.02 and np.abs(move).max() < 0.01
+
+
+@pytest.mark.data
+def test_a_wig_is_worn_in_place_of_another(data_dir: Path) -> None:
+    names = tuple(heads.valid_names(data_dir))
+    donor, *_ = wearers = mixed.wigs(data_dir, names)
+    for head in (mixed.make(data_dir, 3, (donor, *names[:3])), heads.make_ict(data_dir, 3, hair=False).canonical()):
+        worn = mixed.wigged(data_dir, head, wearers[-1], np.random.default_rng(0))
+        hair = worn.vertices[np.unique(worn.faces[worn.face_texture == len(head.textures)])]
+        assert hair[:, 2].max() > head.landmarks[0, 2] + 0.05 and worn.skin.sum() == head.skin.sum()
+        assert np.abs(hair).max() < 0.35
 
 
 def test_shares_of_a_mixture_sum_to_one_as_do_their_squares() -> None:

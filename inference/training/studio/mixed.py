@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import KDTree
@@ -57,6 +58,61 @@ def shares(count: int, rng: np.random.Generator) -> Array:
     return 1 / count + away / np.linalg.norm(away) * np.sqrt(1 - 1 / count)
 
 
+def wigs(data: Path, names: tuple[str, ...]) -> list[str]:
+    """Those of the avatars who wear a wig: a mesh with a texture of its own."""
+    return [name for name in names if len(_read(data, name).textures) > 1]
+
+
+def wigged(data: Path, head: Head, wearer: str, rng: np.random.Generator) -> Head:
+    """Somebody in the frame of heads with the wig of an avatar in place of their own: longer or shorter, in any tone.
+
+    Vertices of the wig keep their places over the skin that they lay on, which is laid on the other skin.
+    """
+    wig = _wig(data, wearer)
+    skin = head.vertices[np.unique(head.faces[head.skin])]
+    moved = skin[KDTree(skin).query(wig.scalp, k=_NEAR)[1]].mean(1) - wig.scalp
+    points = wig.points + np.einsum("nk,nkc->nc", wig.weights, moved[wig.near])
+    hang = np.minimum(points[:, 2] - rng.uniform(-0.02, 0.06), 0)
+    points[:, 2] += (rng.uniform(0.3, 1.2) - 1) * hang
+    points[:, 0] *= rng.uniform(0.95, 1.08)
+    points[:, 1] += rng.uniform(-0.004, 0.006)
+    kept = head.face_texture == 0 if head.name.startswith("mix_") else np.ones(len(head.faces), bool)
+    tone = np.append(np.exp(rng.normal() * 0.5 + rng.normal(size=3) * 0.1), 1.0)
+    return replace(
+        head,
+        vertices=np.concatenate([head.vertices, points]),
+        faces=np.concatenate([head.faces[kept], wig.faces + len(head.vertices)]).astype(np.int32),
+        uv=np.concatenate([head.uv, wig.uv]),
+        face_texture=np.concatenate([head.face_texture[kept], np.full(len(wig.faces), len(head.textures))]),
+        textures=(*head.textures, (wig.texture * tone).clip(0, 255).astype(np.uint8)),
+        skin=np.concatenate([head.skin[kept], np.zeros(len(wig.faces), bool)]),
+    )
+
+
+class _Wig(NamedTuple):
+    """points (N, 3) metres, faces, uv; the skin below (S, 3) and which of it points follow (N, K), by how much."""
+
+    points: Array
+    faces: Array
+    uv: Array
+    texture: Array
+    scalp: Array
+    near: Array
+    weights: Array
+
+
+@cache
+def _wig(data: Path, wearer: str) -> _Wig:
+    donor = _read(data, wearer)
+    rows, corners = np.unique(donor.faces[donor.face_texture == 1], return_inverse=True)
+    points, scalp = donor.vertices[rows], donor.vertices[np.unique(donor.faces[donor.skin])]
+    away, near = (np.asarray(part) for part in KDTree(scalp).query(points, k=3 * _NEAR))
+    weight = 1 / (away + 1e-2)
+    texture = donor.textures[1][::2, ::2]
+    return _Wig(points, corners.reshape(-1, 3), donor.uv[rows], texture, scalp, near,
+                weight / weight.sum(1, keepdims=True))  # fmt: skip
+
+
 @cache
 def _read(data: Path, name: str) -> Head:
     return heads.load_valid(data, name).canonical()
@@ -73,9 +129,15 @@ def _mixture(data: Path, base: Head, skin: Array, names: tuple[str, ...], rng: n
     """(S, 3) metres that vertices of the skin move to where three avatars' mean is."""
     total = -base.vertices[skin]
     for share, name in zip(shares(3, rng), rng.choice(names, 3, replace=False), strict=True):
-        tree, places = _tree(data, str(name))
-        total = total + share * places[tree.query(base.uv[skin])[1]]
+        total = total + share * _met(data, base.name, str(name))
     return total
+
+
+@cache
+def _met(data: Path, base: str, name: str) -> Array:
+    """(S, 3) metres: where another avatar has what an avatar's skin shows."""
+    head, (tree, places) = _read(data, base), _tree(data, name)
+    return places[tree.query(head.uv[np.unique(head.faces[head.skin])])[1]]
 
 
 @cache
