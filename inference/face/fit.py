@@ -63,23 +63,15 @@ class Fitter:
         self.response = response
         self._basis = np.concatenate([response.shapes, response.modes])  # (52 + K, 478, 3)
         self._diagonal, self._low = response.white
-        points = len(response.mean)
-        flat = self._basis.transpose(2, 1, 0)  # (3, 478, N)
-        low = self._low.reshape(points, 2, -1)
-        d = self._diagonal.reshape(points, 2)
-        size = len(self._basis)
-        products = np.zeros((2, 3, 2, 3, size, size))
-        seen = np.einsum("pim,kpn->ikmn", low, flat, optimize=True)  # U' B
-        for i in range(2):
-            for k in range(3):
-                for j in range(2):
-                    for n in range(3):
-                        product = -seen[i, k].T @ seen[j, n]
-                        if i == j:
-                            product += flat[k].T @ (d[:, i, None] * flat[n])
-                        products[i, k, j, n] = product
-        self._products = products.reshape(36, size, size)
-        self._few = products[..., :_SHAPES, :_SHAPES].reshape(36, _SHAPES * _SHAPES).copy()
+        size, points = self._basis.shape[:2]
+        flat = np.ascontiguousarray(self._basis.transpose(2, 0, 1)).reshape(3 * size, points)
+        d, low = self._diagonal.reshape(points, 2), self._low.reshape(points, 2, -1)
+        seen = np.concatenate([flat @ low[:, i] for i in range(2)])  # U' B
+        products = np.negative(seen @ seen.T)  # of both axes of rays with all three of heads
+        for i, part in enumerate((slice(3 * size), slice(3 * size, None))):
+            products[part, part] += (flat * d[:, i]) @ flat.T
+        self._products = products.reshape(6, size, 6, size).transpose(0, 2, 1, 3).reshape(36, size, size)
+        self._few = self._products[:, :_SHAPES, :_SHAPES].reshape(36, _SHAPES * _SHAPES).copy()
 
     def start(self, rays: Array, depth: Array) -> Poses:
         """Poses of the mean head; rays (T, 478, 2) are (x, y) / z, depth (T, 478) in the same unit."""
