@@ -1,6 +1,6 @@
 """Learn how a detector's points answer to faces, and to read weights from them; from heads that act.
 
-python -m inference.training.face_response cast --data DIR --actors DIR
+python -m inference.training.face_response cast --data DIR --actors DIR [--more N]
 python -m inference.training.face_response film --actors DIR --frames DIR [--people N] [--seed S]
 python -m inference.training.face_response learn --frames DIR --out FILE [--recipe FILE]
 
@@ -101,6 +101,8 @@ def cast(data: Path, run: Run, people: int = 74, *, only_held_out: bool = False)
 
 def cast_more(data: Path, run: Run, people: int) -> None:
     """Make more people of the head model, in its own rig alone: a second each, where `cast` needs ten and more."""
+    if not people:
+        return
     first = actors.load_actor(next(run.out.glob(f"{FOREIGN}ict_*.npz")))
     known = [file for file in _known(run.out) if not file.stem.startswith((FOREIGN, "ict_"))]
     textures = [actors.load_actor(file).head.textures[0] for file in known]
@@ -624,6 +626,7 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, action="append")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--people", type=int, default=74, help="drawn people to cast, or mixed people to film")
+    parser.add_argument("--more", type=int, default=0, help="drawn people to cast in the head model's own rig alone")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--out", type=Path)
     work_as_job(parser, _work, _made)
@@ -636,6 +639,7 @@ def _made(options: argparse.Namespace) -> Path:
 def _work(options: argparse.Namespace, run: Run) -> None:
     if options.step == "cast":
         cast(options.data, run, options.people)
+        cast_more(options.data, run, options.more)
     elif options.step == "film":
         film(options.actors, run, options.people, options.seed)
     else:
