@@ -159,8 +159,7 @@ def bench_heights(data: Path, _: dict[str, Path]) -> list[Table]:
         found = []
         for clip in draw_clips(data, split, known.body, _HEIGHTS, seed=100 + seed):
             body = regress([clip.view], Settings(distance_m=_distance(clip)), SilentReporter(), networks=known)
-            shape = dict(zip(body.header["shape_names"], body.shape.tolist(), strict=True))
-            tall = float(np.ptp(model.mesh(shape, keys=False).vertices[:, 2]))
+            tall = float(np.ptp(_mesh(body, model).vertices[:, 2]))
             found.append(100 * (tall - float(np.ptp(clip.mesh.vertices[:, 2]))))
         off = np.abs(found)
         error = float(off.std() / np.sqrt(len(off)))
@@ -186,7 +185,7 @@ def _at_distance(clip: Clip) -> Keypoints3D:
 def judge(found: BodyParameters, clip: Clip) -> list[float]:
     """PA-MPJPE and PA vertex error in mm, hard silhouette IoU, and how far off the height is in cm."""
     model = load_model()
-    mesh = model.mesh(dict(zip(found.header["shape_names"], found.shape.tolist(), strict=True)), keys=False)
+    mesh = _mesh(found, model)
     mine = _parts(mesh, found, model)
     pa = 1000 * pa_mpjpe(mine[:, EVALUATED], clip.joints[:, EVALUATED])
     shadow, ious, off = Shadow(mesh, found, clip.view.camera), [], []
@@ -202,6 +201,12 @@ def judge(found: BodyParameters, clip: Clip) -> list[float]:
         off.append(1000 * pa_mpjpe(pair[0][None, ::7], pair[1][None, ::7]))
     tall = [float(np.ptp(m.vertices[:, 2])) for m in (mesh, clip.mesh)]
     return [pa, float(np.mean(off)), float(np.mean(ious)), 100 * abs(tall[0] - tall[1])]
+
+
+def _mesh(parameters: BodyParameters, model: BodyModel) -> BodyMesh:
+    """The body that parameters describe, at rest."""
+    shape = dict(zip(parameters.header["shape_names"], parameters.shape.tolist(), strict=True))
+    return model.mesh(shape, keys=False)
 
 
 def _parts(mesh: BodyMesh, parameters: BodyParameters, model: BodyModel) -> Array:
@@ -321,8 +326,7 @@ def _against(points: Array, reference: Keypoints3D) -> float:
 
 
 def _iou(parameters: BodyParameters, view: View, model: BodyModel) -> float:
-    shape = dict(zip(parameters.header["shape_names"], parameters.shape.tolist(), strict=True))
-    mesh = model.mesh(shape, keys=False)
+    mesh = _mesh(parameters, model)
     shadow, size = (
         Shadow(mesh, parameters, replace(view.camera, size=view.keypoints.image_size)),
         view.keypoints.image_size,

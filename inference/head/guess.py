@@ -44,7 +44,7 @@ class Guessed:
 
     def laid(self, found: Array, face: Array) -> Array:
         """(V,) metres: the radii as they are on a fit of radii (V,), NaN for none, with face points (478, 3) metres."""
-        rays, fitted = directions(), Meshed(CENTRE + directions() * np.nan_to_num(found)[:, None], triangles())
+        rays, fitted = directions(), closed(np.nan_to_num(found))
         places = CENTRE + rays * self.radii[:, None]
         near = np.flatnonzero(np.linalg.norm(places - self.points[_NOSE], axis=1) < _FACE_M)[_SOME]
         scale, rotation, move = similarity(self.points, face)
@@ -66,6 +66,11 @@ class Guessed:
         free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
         far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
         return smoothed(places, _SHARE * (1 - hair * (1 - free)) * off / (1 + np.square(off / far)))
+
+
+def closed(radii: Array) -> Meshed:
+    """The surface that radii (V,) metres describe."""
+    return Meshed(CENTRE + directions() * radii[:, None], triangles())
 
 
 def smoothed(places: Array, values: Array) -> Array:

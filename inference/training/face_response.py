@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import os
-import tomllib
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from ..head.template import Template
 from ..head.wrap import load_template
 from ..sight.faces import Faces, Square, square_of
 from . import portraits
-from .script import LOG, Run, work_as_job
+from .script import LOG, Run, read_recipe, work_as_job
 from .studio import acting, actors, heads
 from .studio.portrait import Light
 from .studio.raster import Raster
@@ -643,8 +642,7 @@ def _work(options: argparse.Namespace, run: Run) -> None:
     elif options.step == "film":
         film(options.actors, run, options.people, options.seed)
     else:
-        recipe = tomllib.loads(options.recipe.read_text(encoding="utf-8"))
-        save_response(options.out, learn(read_frames(options.frames), recipe))
+        save_response(options.out, learn(read_frames(options.frames), read_recipe(options.recipe)))
 
 
 if __name__ == "__main__":

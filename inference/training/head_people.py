@@ -16,8 +16,9 @@ import numpy as np
 from ..core.cameras import Camera, project
 from ..head.crop import of_points
 from ..head.frame import CENTRE, similarity
+from ..head.guess import closed
 from ..head.nearest import Meshed
-from ..nets.head_shape import RINGS, SPOKES, directions, triangles
+from ..nets.head_shape import RINGS, SPOKES, directions
 from ..sight.faces import Faces, square_of
 from . import portraits
 from .script import LOG, Run
@@ -97,11 +98,6 @@ def coarser(head: Head) -> Head:
     small = (cv2.resize(texture, size, interpolation=cv2.INTER_AREA) if min(texture.shape[:2]) > _FINE else texture
              for texture, size in zip(head.textures, sizes, strict=True))  # fmt: skip
     return replace(head, textures=tuple(small))
-
-
-def closed(radii: Array) -> Meshed:
-    """The surface that radii (V,) describe."""
-    return Meshed(CENTRE + directions() * radii[:, None], triangles())
 
 
 def bare(head: Head, rays: Array) -> Array:

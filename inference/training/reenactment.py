@@ -35,6 +35,7 @@ from torch.nn import functional
 from .. import nets
 from ..core.face_shapes import SHAPES
 from ..core.skeletons import FACE, FACE_70_IN_FACEMESH, MIRROR_137
+from ..face.mirror import swapped_sides
 from ..nets import latent_pose
 from ..nets.face_features import FaceFeatures
 from ..nets.latent_pose import LatentPose, LatentPoseConfig
@@ -48,7 +49,7 @@ from .script import LOG
 
 Array = np.ndarray
 COEFFICIENTS = len(SHAPES) + 6  # weights, then the first two rows of the head's rotation
-_MIRRORED = [SHAPES.index(n.replace("Left", "?").replace("Right", "Left").replace("?", "Right")) for n in SHAPES]
+_MIRRORED = swapped_sides()
 _FLIP = np.diag([-1.0, 1.0, 1.0])
 _IMPORTANCE = (
     ("tongue", 0.2), ("eyeLook", 0.5), ("jawOpen", 2.0), ("eyeBlink", 1.5), ("mouthSmile", 1.5), ("mouthPucker", 1.5),
