@@ -80,7 +80,6 @@ class HeadShape(nn.Module):
 
     mean: Tensor
     basis: Tensor
-    error: Tensor
     point_mean: Tensor
     point_basis: Tensor
     seen_mean: Tensor
@@ -90,8 +89,7 @@ class HeadShape(nn.Module):
         super().__init__()
         self.config, count = config, RINGS * SPOKES
         for name, shape in (
-            ("mean", (count,)), ("basis", (count, config.modes)), ("error", (count,)),
-            ("point_mean", (POINTS, 3)),
+            ("mean", (count,)), ("basis", (count, config.modes)), ("point_mean", (POINTS, 3)),
             ("point_basis", (3 * POINTS, config.point_modes)), ("seen_mean", (POINTS, 3)), ("seen_size", (1,)),
         ):  # fmt: skip
             self.register_buffer(name, torch.zeros(shape))
