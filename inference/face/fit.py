@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..core.face_shapes import SHAPES
 from ..core.rotations import matrix_from_rotvec
 from ..head.frame import similarity
 from .response import Response, view_features
 from .solve import bounded
 
 Array = np.ndarray
-_SHAPES = 52
+_SHAPES = len(SHAPES)
 _CHUNK = 128  # frames whose Jacobians are held in memory
 _STEPS = 3  # of Gauss and Newton for each frame
 _IDENTITY_STEPS = 5

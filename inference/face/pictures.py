@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.face_shapes import SHAPES
 from .crop import Unfold, carried
 from .fit import Fitted, Fitter
 from .mirror import TURN, Mirror
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 LEAST_PX = 60.0  # of a face whose picture says something
 _CHUNK = 32  # frames that are held as numbers
-_SHAPES = 52
+_SHAPES = len(SHAPES)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..core.face_shapes import SHAPES
 from ..core.rotations import matrix_from_rotvec
 from .fit import Fitted, Fitter, Poses
 from .mirror import Mirror
@@ -19,7 +20,7 @@ from .response import Response, view_features
 from .solve import bounded
 
 Array = np.ndarray
-_SHAPES = 52
+_SHAPES = len(SHAPES)
 _POSE_STEPS = 1
 
 

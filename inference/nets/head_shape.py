@@ -26,13 +26,16 @@ _FINE_RINGS, _FINE_DEG, _LAST_DEG = 54, 75.0, 165.0
 class ShapeConfig:
     """Shape of the network.
 
-    side: of the crop, pixels, 0 for points alone; width: channels of the first level; hidden: of what joins both;
-    modes: of the radii; point_modes: of where the detector's points are; dropout: while it learns.
+    side: of the crop, pixels, 0 for points alone; fold: so many by so many pixels are seen together; width: channels of
+    the first level; pool: cells of the last level that are seen as one, across; hidden: of what joins both; modes: of
+    the radii; point_modes: of where the detector's points are; dropout: while it learns.
     """
 
     side: int = 96
+    fold: int = 1
     width: int = 24
     levels: int = 4
+    pool: int = 4
     hidden: int = 384
     modes: int = 96
     point_modes: int = 48
@@ -95,11 +98,13 @@ class HeadShape(nn.Module):
             self.register_buffer(name, torch.zeros(shape))
         widths = [config.width * 2**k for k in range(config.levels)] if config.side else []
         self.down = (
-            nn.ModuleList(_block(a, b) for a, b in zip([3, *widths[:-1]], widths, strict=True))
+            nn.ModuleList(_block(a, b) for a, b in zip([3 * config.fold**2, *widths[:-1]], widths, strict=True))
             if widths
             else nn.ModuleList()
         )
-        cells = (config.side // 2 ** (config.levels - 1) // 4) ** 2 * widths[-1] if widths else 0
+        cells = (
+            (config.side // config.fold // 2 ** (config.levels - 1) // config.pool) ** 2 * widths[-1] if widths else 0
+        )
         self.see = nn.Linear(cells, config.hidden) if cells else None
         self.points = nn.Linear(3 * POINTS, config.hidden)
         self.inner = nn.ModuleList(nn.Linear(config.hidden, config.hidden) for _ in range(2))
@@ -113,10 +118,10 @@ class HeadShape(nn.Module):
         x = self.points((points - self.seen_mean).flatten(1) / self.seen_size)
         if self.see is not None:
             assert crop is not None
-            y = (crop - 0.45) / 0.25
+            y = functional.pixel_unshuffle((crop - 0.45) / 0.25, self.config.fold)
             for index, block in enumerate(self.down):
                 y = block(functional.avg_pool2d(y, 2) if index else y)
-            x = x + self.see(functional.avg_pool2d(y, 4).flatten(1))
+            x = x + self.see(functional.avg_pool2d(y, self.config.pool).flatten(1))
         for norm, layer in zip(self.norms, self.inner, strict=True):
             x = x + layer(functional.dropout(functional.silu(norm(x)), self.config.dropout, self.training))
         return self.last(functional.dropout(functional.silu(x), self.config.dropout, self.training))

@@ -25,6 +25,7 @@ from .studio.raster import Raster
 
 Array = np.ndarray
 CLIP = 16  # frames that are learnt from together
+_FINE = 600  # texels of a side over which textures are made smaller, as small pictures do not show more
 _SPARE = 3  # frames of a clip in which no face may be found
 _SECONDS, _FACE_PX, _DISTANCE_M = (2.0, 12.0), (80.0, 205.0), (0.4, 1.2)
 _FACE_M, _FRAME_M = 0.17, 0.31  # what a face's size is, and what a clip's frame shows
@@ -54,7 +55,8 @@ def shoot(cast_folder: Path, films: Path, pictures: Path, numbers: tuple[int, in
             name = f"{chosen[0].stem}{filming.MIXED}{number}_{seed}.npz"
             if (pictures / name).exists():
                 continue
-            some = [_coarse(load_actor(file) if own else load(file)) for file in chosen]
+            some = [load_actor(file) if own else load(file) for file in chosen]
+            some = [replace(one, head=one.head.coarser(_FINE, 2)) for one in some]
             who = filming.toned(some[0], rng) if own else filming.somebody(some, rng)
             seen = clip(who, faces, rng)
             if seen is not None:
@@ -64,13 +66,6 @@ def shoot(cast_folder: Path, films: Path, pictures: Path, numbers: tuple[int, in
                         np.savez(stream, **arrays)
                     os.replace(temporary, folder / name)
             LOG.info("%s: %s", name, "filmed" if seen else "not found")
-
-
-def _coarse(actor: Actor) -> Actor:
-    """The same with half the texels, which small pictures do not show, and which take long to prepare."""
-    textures = (cv2.resize(t, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if len(t) > 600 else t
-                for t in actor.head.textures)  # fmt: skip
-    return replace(actor, head=replace(actor.head, textures=tuple(textures)))
 
 
 def clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Array] | None:

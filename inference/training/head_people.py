@@ -32,7 +32,7 @@ SIDE = 112  # px of a kept crop, of which the middle 96 are read
 MARGIN = 8
 NOSE_TIP, FACE_M = np.array([0.0, -0.0305, -0.0031]), 0.085
 _PHOTO = 224  # px
-_FINE = 768  # px, textures of which are made smaller
+_FINE = 768  # texels of a side over which textures are made smaller
 _WIGS = 0.4  # of people wear one
 _FRONT = slice(0, RINGS * SPOKES, 23)  # directions that are laid on the reference
 _PRESENT = 0.5  # of a face that the detector reads
@@ -49,12 +49,13 @@ _HIDDEN_M = 0.004  # a point may be so far behind what the camera sees of it
 class Subject:
     """Somebody in photos.
 
-    radii (V,) metres, NaN where nothing is; images (P, S, S, 3) uint8, masks (P, S, S) uint8; points (P, 478, 3): x, y
-    and guessed depth, in sides of the crop, its middle 96 pixels being 0 to 1; places (P, 478, 3) metres, NaN where the
-    camera does not see what the detector shows.
+    radii (V,) metres, NaN where nothing is, and skin (V,), those of the skin alone; images (P, S, S, 3) uint8, masks
+    (P, S, S) uint8; points (P, 478, 3): x, y and guessed depth, in sides of the crop, its middle 96 pixels being 0 to
+    1; places (P, 478, 3) metres, NaN where the camera does not see what the detector shows.
     """
 
     radii: Array
+    skin: Array
     images: Array
     masks: Array
     points: Array
@@ -92,14 +93,6 @@ def reach(portrait: Portrait) -> Array:
     return np.where(found > _LEAST_M, found, np.nan)
 
 
-def coarser(head: Head) -> Head:
-    """The same head with textures that are fine enough for a small photo."""
-    sizes = [tuple(max(side // 3, 1) for side in texture.shape[1::-1]) for texture in head.textures]
-    small = (cv2.resize(texture, size, interpolation=cv2.INTER_AREA) if min(texture.shape[:2]) > _FINE else texture
-             for texture, size in zip(head.textures, sizes, strict=True))  # fmt: skip
-    return replace(head, textures=tuple(small))
-
-
 def bare(head: Head, rays: Array) -> Array:
     """(N,) metres from the centre to the skin along rays (N, 3), NaN where there is none."""
     found = Meshed(head.vertices, head.faces[head.skin]).cast(CENTRE + _OUTSIDE * rays, -rays)
@@ -121,7 +114,7 @@ def lay(head: Head, mesh: Meshed, steps: int = 30) -> tuple[float, Array, Array]
 def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -> Subject | None:
     """Photos of a head from in front of it, and what the detector reads; None where it reads nothing."""
     portrait, found = Portrait(head), []
-    radii = reach(portrait)
+    radii, skin = reach(portrait), bare(head, directions())
     for _ in range(count):
         camera = _camera(rng)
         image, mask, depth = portrait.photograph(camera, Light.drawn(rng), supersample=1)
@@ -137,7 +130,7 @@ def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -
     if not found:
         return None
     images, masks, points, places = (np.stack(column) for column in zip(*found, strict=True))
-    return Subject(radii, images, masks, points.astype(np.float32), places.astype(np.float32))
+    return Subject(radii, skin, images, masks, points.astype(np.float32), places.astype(np.float32))
 
 
 def _read(faces: Faces, image: Array, marks: Array) -> Array | None:
@@ -197,7 +190,7 @@ def draw(data: Path, people: int, run: Run) -> None:
             if target.exists():
                 continue
             rng = np.random.default_rng([5, *name.encode()])
-            head = coarser(make(data, name))
+            head = make(data, name).coarser(_FINE, 3)
             laid = lay(head, reference)
             head = head.moved(*laid)
             count = _PHOTOS if name.startswith(("ict_", "mix_")) else 3 * _PHOTOS

@@ -39,6 +39,7 @@ _NECK_M = -0.1  # height below which heads end
 _OPEN, _OPEN_M = 0.5, 0.1  # a direction in which fewer people have anything counts nothing
 _NOISE = 0.0015  # of a crop's side, added to points
 _SPREAD_M, _PLACE_M = 0.001, 0.01
+_BARE_M, _EDGE_M = 0.085, 0.03  # how far about the nose's tip heads are skin, hair or not, and over what that passes
 
 
 class Bank:
@@ -51,14 +52,17 @@ class Bank:
         files = sorted(path for path in folder.glob("*_*.npz") if not path.stem.endswith("partial"))
         who: list[int] = []
         parts: list[list[Array]] = []
+        radii: list[Array] = []
         for number, path in enumerate(files):
             with np.load(path, allow_pickle=False) as arrays:
-                parts.append([arrays[name] for name in ("radii", "images", "masks", "points", "places")])
-            who += [number] * len(parts[-1][1])
-        radii, *rest = zip(*parts, strict=True)
+                parts.append([arrays[name] for name in ("images", "masks", "points", "places")])
+                radii.append(learnt_reach(arrays["radii"], arrays["skin"]))
+            who += [number] * len(parts[-1][0])
         self.names = [path.stem for path in files]
         self.who = torch.tensor(who)
-        self.images, self.masks, self.points, self.places = (torch.from_numpy(np.concatenate(part)) for part in rest)
+        self.images, self.masks, self.points, self.places = (
+            torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
+        )
         held = torch.tensor([zlib.crc32(name.encode()) % _HELD == 0 for name in self.names])
         self.held, self.learnt = (torch.nonzero(part[self.who])[:, 0] for part in (held, ~held))
         reach = torch.from_numpy(np.stack(radii)).float()
@@ -70,6 +74,14 @@ class Bank:
         places = self.places[self.learnt]
         both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
         self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
+
+
+def learnt_reach(radii: Array, skin: Array) -> Array:
+    """(V,) metres: how far a head reaches, but to the skin over the face, curtains of hair before it or not."""
+    places = CENTRE + directions() * np.where(np.isfinite(skin), skin, radii)[:, None]
+    share = np.clip((_BARE_M + _EDGE_M - np.linalg.norm(places - NOSE_TIP, axis=1)) / _EDGE_M, 0, 1)
+    known = np.isfinite(skin) & np.isfinite(radii)
+    return np.where(known, share * skin + (1 - share) * radii, radii)
 
 
 class Modes(NamedTuple):

@@ -83,3 +83,14 @@ def test_a_wig_is_worn_in_place_of_another(data_dir: Path) -> None:
 def test_shares_of_a_mixture_sum_to_one_as_do_their_squares() -> None:
     found = mixed.shares(3, np.random.default_rng(0))
     assert found.sum() == pytest.approx(1) and np.square(found).sum() == pytest.approx(1)
+
+
+def test_curtains_of_hair_count_behind_the_face_and_not_before_it() -> None:
+    radii, skin = np.full(len(directions()), 0.16), np.full(len(directions()), 0.1)
+    skin[::7] = np.nan
+    found = training.learnt_reach(radii, skin)
+    nose, back = np.argmin(directions()[1:, 1]) + 1, np.argmax(directions()[1:, 1]) + 1
+    assert found[nose] == pytest.approx(0.1) and found[back] == pytest.approx(0.16)
+    assert (found[::7] == 0.16).all() and np.isfinite(found).all()
+    open_below = np.where(np.arange(len(radii)) % 5, radii, np.nan)
+    assert np.isnan(training.learnt_reach(open_below, skin)[::5]).all()

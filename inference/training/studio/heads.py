@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import cv2
 import numpy as np
 import trimesh
 from PIL import Image
@@ -61,6 +62,17 @@ class Head:
     def surface(self) -> trimesh.Trimesh:
         """The skin alone, for measuring."""
         return trimesh.Trimesh(self.vertices, self.faces[self.skin], process=False).process()
+
+    def coarser(self, most: int, times: int) -> Head:
+        """The same with textures whose shorter side is over `most` texels so many times smaller."""
+
+        def smaller(texture: Array) -> Array:
+            if min(texture.shape[:2]) <= most:
+                return texture
+            size = [max(side // times, 1) for side in texture.shape[1::-1]]
+            return cv2.resize(texture, size, interpolation=cv2.INTER_AREA)
+
+        return replace(self, textures=tuple(map(smaller, self.textures)))
 
 
 def valid_names(data: Path) -> list[str]:

@@ -19,6 +19,8 @@ from .heads import Head
 Array = np.ndarray
 _EDGE_M = 0.02  # half width of where one mixture passes over into another
 _NEAR = 4  # vertices of the skin that hair, eyes and teeth follow
+_OTHER_SIDE = np.array([-1.0, 1.0, 1.0])
+_WAVES, _WAVE_M, _COMBED_M = 6, 0.05, 0.006  # of a wig that is combed: how many, 1 / 2 pi of their length, how far
 
 
 def make(data: Path, seed: int, names: tuple[str, ...]) -> Head:
@@ -66,9 +68,12 @@ def wigs(data: Path, names: tuple[str, ...]) -> list[str]:
 def wigged(data: Path, head: Head, wearer: str, rng: np.random.Generator) -> Head:
     """Somebody in the frame of heads with the wig of an avatar in place of their own: longer or shorter, in any tone.
 
-    Vertices of the wig keep their places over the skin that they lay on, which is laid on the other skin.
+    Vertices of the wig keep their places over the skin that they lay on, which is laid on the other skin. Half of the
+    wigs are parted on the other side, and all are combed a little differently.
     """
     wig = _wig(data, wearer)
+    if rng.random() < 0.5:
+        wig = wig._replace(points=wig.points * _OTHER_SIDE, scalp=wig.scalp * _OTHER_SIDE, faces=wig.faces[:, ::-1])
     skin = head.vertices[np.unique(head.faces[head.skin])]
     moved = skin[KDTree(skin).query(wig.scalp, k=_NEAR)[1]].mean(1) - wig.scalp
     points = wig.points + np.einsum("nk,nkc->nc", wig.weights, moved[wig.near])
@@ -76,6 +81,7 @@ def wigged(data: Path, head: Head, wearer: str, rng: np.random.Generator) -> Hea
     points[:, 2] += (rng.uniform(0.3, 1.2) - 1) * hang
     points[:, 0] *= rng.uniform(0.95, 1.08)
     points[:, 1] += rng.uniform(-0.004, 0.006)
+    points += _combed(points, rng)
     kept = head.face_texture == 0 if head.name.startswith("mix_") else np.ones(len(head.faces), bool)
     tone = np.append(np.exp(rng.normal() * 0.5 + rng.normal(size=3) * 0.1), 1.0)
     return replace(
@@ -87,6 +93,13 @@ def wigged(data: Path, head: Head, wearer: str, rng: np.random.Generator) -> Hea
         textures=(*head.textures, (wig.texture * tone).clip(0, 255).astype(np.uint8)),
         skin=np.concatenate([head.skin[kept], np.zeros(len(wig.faces), bool)]),
     )
+
+
+def _combed(points: Array, rng: np.random.Generator) -> Array:
+    """(N, 3) metres: a smooth change of hair, in waves as long as a hand is wide and longer."""
+    waves = rng.normal(size=(_WAVES, 3)) / _WAVE_M
+    sizes = rng.normal(size=(_WAVES, 3)) * _COMBED_M / np.sqrt(_WAVES)
+    return np.cos(points @ waves.T + rng.uniform(0, 2 * np.pi, _WAVES)) @ sizes
 
 
 class _Wig(NamedTuple):
