@@ -141,6 +141,7 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
     """Show exporters a scene with nothing else, all of it selected; its frames are the action's."""
     rig, theirs = items[0], bpy.context.view_layer
     selected = [item.name in theirs.objects and item.select_get() for item in items]
+    locked = [(item.hide_select, item.hide_viewport) for item in items]
     own = bpy.data.scenes.new("Understudy Export")
     layer = own.view_layers[0]
     try:
@@ -149,6 +150,9 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
             own.frame_start, own.frame_end = (round(value) for value in action.frame_range)
         for item in items:
             own.collection.objects.link(item)
+            item.hide_select = item.hide_viewport = False  # such objects are never selected, and so not written
+        layer.update()
+        for item in items:
             item.select_set(True, view_layer=layer)
         layer.objects.active = rig
         shown = {"scene": own, "view_layer": layer, "active_object": rig, "object": rig, "selected_objects": items}
@@ -162,6 +166,8 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
         for item, was_selected in zip(items, selected, strict=True):
             if item.name in bpy.context.view_layer.objects:
                 item.select_set(was_selected)
+        for item, (is_locked, is_hidden) in zip(items, locked, strict=True):
+            item.hide_select, item.hide_viewport = is_locked, is_hidden
 
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
