@@ -36,7 +36,7 @@ _DIAGONAL_35MM = math.hypot(36.0, 24.0)
 _WIDEST, _LONGEST = 0.3, 6.0  # focal lengths in diagonals: 13 to 260 mm on film
 _UNIT_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # of EXIF's FocalPlaneResolutionUnit
 _FOCAL, _FOCAL_35, _PLANE_X, _PLANE_UNIT, _EXIF_W, _EXIF_H = 37386, 41989, 41486, 41488, 40962, 40963
-_EXIF_IFD = 0x8769
+_EXIF_IFD, _ORIENTATION = 0x8769, 0x0112
 _BROKEN = (
     OSError, ValueError, SyntaxError, TypeError, KeyError, IndexError, EOFError, OverflowError, ZeroDivisionError,
     NotImplementedError, RuntimeError,
@@ -71,8 +71,7 @@ def read_photo(path: Path) -> Photo:
         notes = []
         if getattr(image, "n_frames", 1) > 1 and image.format not in ("MPO", "TIFF"):
             notes.append(f"{path.name} is animated: its first picture is used. As --video, all of them are.")
-        exif = _exif(image)
-        focal = _focal_px(exif, (width, height))
+        focal = _focal_px(_exif(image), (width, height))
         if image.format == "JPEG":  # decoded smaller: no more memory than for what is kept
             image.draft(None, (min(width, KEPT_SIDE), min(height, KEPT_SIDE)))
         decoded = _decode(image, path)
@@ -81,7 +80,8 @@ def read_photo(path: Path) -> Photo:
             size = (max(round(decoded.width * scale), 1), max(round(decoded.height * scale), 1))
             decoded = decoded.resize(size, Image.Resampling.BOX, reducing_gap=2.0)
         shrunk = max(decoded.size) / max(width, height)
-        rgb, alpha = _plain(_upright(decoded, exif), image.info.get("icc_profile"))
+        turned = _exif(image).get(_ORIENTATION, 1)  # as decoded: Pillow turns a TIFF itself, and forgets the note
+        rgb, alpha = _plain(_upright(decoded, turned), image.info.get("icc_profile"))
     if shrunk < 0.999:
         notes.append(f"{path.name} is {width} x {height} px: scaled to {rgb.shape[1]} x {rgb.shape[0]}.")
     return Photo(path.name, rgb, alpha, None if focal is None else focal * shrunk, shrunk, tuple(notes))
@@ -146,13 +146,13 @@ def _exif(image: Image.Image) -> dict[int, Any]:
         return {}
 
 
-def _upright(image: Image.Image, exif: dict[int, Any]) -> Image.Image:
+def _upright(image: Image.Image, orientation: Any) -> Image.Image:
     turns = Image.Transpose
     methods = {
         2: turns.FLIP_LEFT_RIGHT, 3: turns.ROTATE_180, 4: turns.FLIP_TOP_BOTTOM, 5: turns.TRANSPOSE,
         6: turns.ROTATE_270, 7: turns.TRANSVERSE, 8: turns.ROTATE_90,
     }  # fmt: skip
-    method = methods.get(exif.get(0x0112, 1))
+    method = methods.get(orientation)
     return image if method is None else image.transpose(method)
 
 

@@ -40,15 +40,18 @@ def noted(path: Path, picture: Array, tags: dict[int, Any], *, orientation: int 
     return path
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_turned_as_their_camera_was_held(tmp_path: Path, picture: Array, orientation: int) -> None:
+def test_photos_are_turned_as_their_camera_was_held(
+    tmp_path: Path, picture: Array, orientation: int, suffix: str
+) -> None:
     turns = {
         1: lambda p: p, 2: lambda p: p[:, ::-1], 3: lambda p: p[::-1, ::-1], 4: lambda p: p[::-1],
         5: lambda p: p.transpose(1, 0, 2), 6: lambda p: np.rot90(p, 1), 7: lambda p: np.rot90(p, 2).transpose(1, 0, 2),
         8: lambda p: np.rot90(p, 3),
     }  # fmt: skip
     stored = np.ascontiguousarray(turns[orientation](picture))
-    assert close(read_photo(noted(tmp_path / "a.jpg", stored, {}, orientation=orientation)).rgb, picture)
+    assert close(read_photo(noted(tmp_path / f"a{suffix}", stored, {}, orientation=orientation)).rgb, picture)
 
 
 @pytest.mark.parametrize("kind", ["grey", "grey16.png", "rgb16.png", "rgb16.tif", "palette", "cmyk", "float"])
