@@ -11,12 +11,14 @@ class Curves:
     """The F-curves of one datablock in one action.
 
     Until 4.3 an action holds them itself; from 4.4 on a slot has its channelbag. The first branch can go with 4.2.
+    The slot is the one of the datablock's name; one like `played`, where the action is a copy of what that is of.
     """
 
-    def __init__(self, datablock: bpy.types.ID, action: bpy.types.Action) -> None:
+    def __init__(self, datablock: bpy.types.ID, action: bpy.types.Action, played: Any = None) -> None:
         animation = datablock.animation_data or datablock.animation_data_create()
+        like = played.identifier if played is not None else ""
         animation.action = action
-        self._owner: Any = action if not hasattr(action, "slots") else _channelbag(datablock, animation, action)
+        self._owner: Any = action if not hasattr(action, "slots") else _channelbag(datablock, action, like)
         self._layered = hasattr(action, "slots")
 
     def __iter__(self) -> Any:
@@ -36,8 +38,10 @@ class Curves:
         return curve
 
 
-def _channelbag(datablock: bpy.types.ID, animation: bpy.types.AnimData, action: bpy.types.Action) -> Any:
-    slot = next((s for s in action.slots if s.identifier[2:] == datablock.name), None)
+def _channelbag(datablock: bpy.types.ID, action: bpy.types.Action, like: str) -> Any:
+    animation, fitting = datablock.animation_data, [s for s in action.slots if s.target_id_type == datablock.id_type]
+    slot = next((s for s in fitting if s.identifier == like), None)
+    slot = slot or next((s for s in fitting if s.identifier[2:] == datablock.name), None)
     slot = slot or action.slots.new(id_type=datablock.id_type, name=datablock.name)
     animation.action_slot = slot  # an empty action assigns none by itself
     layer = action.layers[0] if action.layers else action.layers.new("Layer")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import bpy
 import numpy as np
@@ -25,12 +25,14 @@ from ...inference.core.rotations import (
     rotvec_from_quaternion,
 )
 from ...inference.core.timing import Rate, Timing, place, sample_rotations, sample_values
+from ...inference.core.upright import find_up, to_z_up
 from ...inference.protocol.errors import InputError
 from .action import fill
-from .compat import Curves
+from .compat import Curves, action_slot, assign_action
 from .take import scene_fps
 
 Array = np.ndarray
+HELD = "understudy_held"  # custom property of actions that turn an object: how it was held without them, wxyz
 LEAST = 3  # of the 52 shapes that a mesh must have to be a face
 EyesBy = Literal["AUTO", "SHAPES", "BONES", "BOTH", "NONE"]
 Turns = Literal["RELATIVE", "ABSOLUTE", "NONE"]
@@ -111,13 +113,28 @@ def apply_face(
     joined = previous is not None and options.join and carrier == rig
     action = previous.copy() if joined and previous else bpy.data.actions.new(options.name)
     action.name = options.name
+    if carrier is not None and rig is None:
+        action[HELD] = _held(carrier, previous)
+    blocks = [*(item.data.shape_keys for item in meshes), carrier]
+    playing = [block.animation_data for block in blocks if block is not None and block.animation_data]
+    before = [(animation, animation.action, action_slot(animation)) for animation in playing]
     try:
-        return _write(action, (track, timing, turned), (meshes, found, rig, bones, carrier), options)
+        made = _write(action, (track, timing, turned), (meshes, found, rig, bones, carrier), options)
     except BaseException:
         bpy.data.actions.remove(action)
-        if carrier is not None and previous is not None:
-            carrier.animation_data.action = previous
+        for animation, old, slot in before:
+            assign_action(animation, old, slot)
         raise
+    for _, old, _ in before:
+        if old is not None and not old.users:
+            old.use_fake_user = True  # else it would be gone with the next save
+    return made
+
+
+def _held(item: bpy.types.Object, action: bpy.types.Action | None) -> list[float]:
+    """How an object is turned, or was before a face turned it."""
+    kept = action.get(HELD) if action is not None else None
+    return list(kept if kept is not None else item.matrix_basis.to_quaternion())
 
 
 def _write(
@@ -128,6 +145,7 @@ def _write(
     values = _values(track, timing, options)
     by_bones = _eyes_by_bones(options, found, bones)
     notes, count = _timing_notes(track, timing), 0
+    notes += _head_notes(turned, rig, carrier, bones)
     actions = [action]
     for item in meshes:
         keys = item.data.shape_keys
@@ -147,7 +165,7 @@ def _write(
                 count += 1
     moved: list[str] = []
     if carrier is not None and (turned is not None or by_bones):
-        curves = _Writer(carrier, action)
+        curves = _Writer(carrier, action, action_slot(carrier.animation_data) if carrier.animation_data else None)
         if turned is not None and (rig is None or "head" in bones):
             _turn(curves, carrier, bones.get("head", ""), timing, turned)
             moved.append(bones.get("head", carrier.name))
@@ -167,8 +185,8 @@ def _write(
 class _Writer:
     """Puts keys into an action's slot of a datablock, in place of those that are there."""
 
-    def __init__(self, datablock: bpy.types.ID, action: bpy.types.Action) -> None:
-        self._curves = Curves(datablock, action)
+    def __init__(self, datablock: bpy.types.ID, action: bpy.types.Action, played: Any = None) -> None:
+        self._curves = Curves(datablock, action, played)
         self._there = {(curve.data_path, curve.array_index): curve for curve in self._curves}
 
     def put(self, path: str, index: int, frames: Array, values: Array, group: str) -> None:
@@ -271,11 +289,11 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
     """Key the turning (K, 4) of a bone, or of an object where no bone is named, in its own rotation mode."""
     if bone:
         pose = item.pose.bones[bone]
-        rest = quaternion_from_matrix(np.array(item.data.bones[bone].matrix_local.to_3x3()))
+        rest = quaternion_from_matrix(_upright(item, bone) @ np.array(item.data.bones[bone].matrix_local.to_3x3()))
         local = multiply(multiply(conjugate(rest)[None], turned), rest[None])
         target, path = pose, f'pose.bones["{bpy.utils.escape_identifier(bone)}"].'
     else:
-        own = np.array(item.matrix_basis.to_quaternion())
+        own = np.array(item.animation_data.action[HELD])
         local, target, path = multiply(turned, own[None]), item, ""
     mode = target.rotation_mode
     for name in ("rotation_quaternion", "rotation_euler", "rotation_axis_angle"):
@@ -294,11 +312,19 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
         curves.put(path + name, index, timing.frames, values[:, index], bone or "Object Transforms")
 
 
+def _upright(rig: bpy.types.Object, bone: str) -> Array:
+    """(3, 3) from the armature's axes to those of heads; armatures of Y-up programs stand by their object's turning."""
+    lowest = [rig.data.bones[bone], *rig.data.bones[bone].parent_recursive][-1]
+    up = np.array(rig.data.bones[bone].tail_local - lowest.head_local)
+    stands = find_up((np.array(rig.matrix_world.to_3x3()) @ up)[None]) == "+Z"
+    return to_z_up("+Y") if stands and find_up(up[None]) == "+Y" else np.eye(3)
+
+
 def _finish(actions: Sequence[bpy.types.Action], timing: Timing) -> None:
     """Let actions last as long as their keys."""
     low, high = float(timing.frames[0]), float(timing.frames[-1])
     for action in actions:
-        start, end = (low, high) if not action.use_frame_range else (action.frame_start, action.frame_end)
+        start, end = action.frame_range  # its own, or else that of all keys, the body's included
         action.use_frame_range = True
         action.frame_start, action.frame_end = min(low, start), max(high, end)
 
@@ -307,3 +333,11 @@ def _timing_notes(track: FaceTrack, timing: Timing) -> list[str]:
     if not timing.resampled:
         return []
     return [f"The film's {track.fps:.4g} frames a second were resampled to the scene's."]
+
+
+def _head_notes(
+    turned: Array | None, rig: bpy.types.Object | None, carrier: bpy.types.Object | None, bones: dict[str, str]
+) -> list[str]:
+    if turned is None or (carrier is not None and (rig is None or "head" in bones)):
+        return []
+    return ["The head does not turn: no bone or single object was found for it. Choose its bone."]

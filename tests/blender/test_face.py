@@ -7,6 +7,7 @@ import json
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix
 from understudy.blender_addon import commands
 from understudy.inference.core.artifacts import FaceTrack
 from understudy.inference.core.face_shapes import SHAPES, VISEMES
@@ -82,6 +83,16 @@ def test_head_and_eye_bones_turn_in_the_head_s_own_axes():
     assert direction(rig, "eye.L", 7, [0, -1, 0]) == pytest.approx([np.sin(angle), -np.cos(angle), 0], abs=1e-5)
 
 
+def test_heads_of_armatures_that_stand_by_their_object_s_turning_turn_about_the_vertical():
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    stand = Matrix.Rotation(np.pi / 2, 4, "X")  # as files of Y-up programs are imported
+    rig.data.transform(stand.inverted())
+    rig.matrix_world = stand
+    apply(faces.face_track(), [item], rig, head="ABSOLUTE")
+    angle = np.radians(2.0 * 6)
+    assert direction(rig, "head", 7, [0, 0, 1]) == pytest.approx([np.sin(angle), 0, np.cos(angle)], abs=1e-5)
+
+
 def test_eyes_are_turned_once_by_shapes_where_there_are_some():
     rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
     assert apply(faces.face_track(), [item], rig).bones == ("head",)
@@ -112,6 +123,42 @@ def test_one_action_holds_face_and_body_and_the_body_s_own_stays_as_it_was(apply
     assert [(c.data_path, [tuple(k.co) for k in c.keyframe_points]) for c in curves(body)] == before
     if hasattr(body, "slots"):
         assert item.data.shape_keys.animation_data.action == rig.animation_data.action
+
+
+def test_a_body_moves_on_and_lasts_as_long_after_its_armature_was_renamed(apply_body_of):
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    body = apply_body_of(rig)
+    rig.name, last = "Hero", 60
+    rig.pose.bones["spine"].keyframe_insert("location", frame=last)
+    made = apply(faces.face_track(), [item], rig)
+    bpy.context.scene.frame_set(6)
+    assert rig.pose.bones["spine"].location.x == pytest.approx(0.5) and len(curves(body)) == 3
+    assert tuple(bpy.data.actions[made.action].frame_range) == (1, last)
+
+
+def test_actions_that_give_way_to_a_face_s_are_kept_with_the_file(tmp_path):
+    item = faces.mesh_with_keys(FOREIGN)
+    keys = item.data.shape_keys
+    keys.key_blocks["JawOpen"].keyframe_insert("value", frame=1)
+    keys.animation_data.action.name = "By Hand"
+    apply(faces.face_track(), [item])
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "kept.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "kept.blend"))
+    assert "By Hand" in bpy.data.actions
+
+
+def test_an_armature_that_is_called_as_shape_keys_are_keeps_a_slot_of_its_own():
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    rig.name = item.data.shape_keys.name
+    apply(faces.face_track(), [item], rig, head="ABSOLUTE")
+    assert value(item, "JawOpen", 12) == pytest.approx(1.0)
+    assert direction(rig, "head", 12, [0, -1, 0])[0] > 0.3
+
+
+def test_a_head_that_cannot_turn_is_told():
+    rig, item = faces.head_rig(("root", "a", "b", "c")), faces.mesh_with_keys(FOREIGN)
+    assert any("head does not turn" in note for note in apply(faces.face_track(), [item], rig).notes)
+    assert not apply(faces.face_track(), [item], rig, head="NONE").notes
 
 
 @pytest.fixture
@@ -145,6 +192,14 @@ def test_a_head_without_armature_turns_as_an_object():
     apply(faces.face_track(), [item], head="ABSOLUTE")
     bpy.context.scene.frame_set(11)
     assert item.rotation_quaternion.to_euler().z == pytest.approx(np.radians(20.0), abs=1e-5)
+
+
+def test_a_head_that_is_turned_a_second_time_turns_no_farther():
+    item = faces.mesh_with_keys(FOREIGN)
+    for _ in range(2):
+        apply(faces.face_track(), [item], head="ABSOLUTE")
+        bpy.context.scene.frame_set(11)
+    assert item.rotation_euler.z == pytest.approx(np.radians(20.0), abs=1e-5)
 
 
 def test_a_key_with_a_driver_is_left_to_it():
