@@ -80,7 +80,7 @@ def write_report(folder: Path, numbers: dict[str, Any], found: Coaching) -> None
                    f"{found.header['tolerance_deg']:g}, dark from {found.header['worst_deg']:g} degrees.",
                    heat(found))]),
     ]  # fmt: skip
-    atomic_write_bytes(folder / "report.html", page("Trainee and trainer", parts).encode())
+    atomic_write_bytes(folder / "report.html", page("Trainee and trainer", parts).encode(errors="replace"))
     atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
 
 

@@ -28,7 +28,7 @@ def write_report(
     parts = [pictures(shown), heading("Measures"), table(_measures(numbers["measures_m"]))]
     parts += [heading("Over time"), pictures([(_LEGEND, plot(parameters))])]
     parts += [heading("Numbers"), table(_rows(numbers)), heading("Shape"), table(list(numbers["shape"].items()))]
-    atomic_write_bytes(job.folder / "report.html", page("A body", parts, numbers["warnings"]).encode())
+    atomic_write_bytes(job.folder / "report.html", page("A body", parts, numbers["warnings"]).encode(errors="replace"))
     atomic_write_bytes(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
     job.artifact("report", "report.html")
 

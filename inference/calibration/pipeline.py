@@ -89,7 +89,7 @@ def run(request: CalibrateRequest, folder: Path, report: Reporter) -> dict[str, 
     text = json.dumps(numbers, indent=1, allow_nan=False)
     before = given if request.refine or request.fix else None
     html = page(numbers, done.cameras, before, keypoints)
-    atomic_write_bytes(folder / "report.html", html.encode())
+    atomic_write_bytes(folder / "report.html", html.encode(errors="replace"))
     job.artifact("report", "report.html")
     atomic_write_bytes(folder / "report.json", text.encode())
     return numbers

@@ -84,7 +84,7 @@ def content_of(path: Path) -> str:
     digest = hashlib.sha256()
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     for file in files:
-        digest.update(file.name.encode())
+        digest.update(file.name.encode(errors="surrogatepass"))
         try:
             with file.open("rb") as stream:
                 while block := stream.read(1 << 20):

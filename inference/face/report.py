@@ -57,7 +57,7 @@ def write_report(folder: Path, numbers: dict[str, Any], track: FaceTrack) -> Non
         _figure("What moves most", _curves(track)), heading("Numbers"), table(rows), heading("Shapes"),
         table(means, ("Shape", "mean", "largest")),
     ]  # fmt: skip
-    atomic_write_bytes(folder / "report.html", page("A face", parts, numbers["warnings"]).encode())
+    atomic_write_bytes(folder / "report.html", page("A face", parts, numbers["warnings"]).encode(errors="replace"))
     atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
 
 

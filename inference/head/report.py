@@ -36,7 +36,7 @@ def write_report(folder: Path, numbers: dict[str, Any], pictures: Sequence[tuple
         pictures: captions and pictures (H, W, 3) uint8.
         color: the texture (H, W, 4) uint8.
     """
-    atomic_write_bytes(folder / "report.html", page(numbers, pictures, color).encode())
+    atomic_write_bytes(folder / "report.html", page(numbers, pictures, color).encode(errors="replace"))
     atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
 
 

@@ -39,7 +39,7 @@ def write_report(folder: Path, capture: Capture, *, pictures: Sequence[Path] = (
     """Write `report.html` and, last of all, `report.json` into `folder`; `pictures` top the page."""
     numbers = summary(capture)
     text = json.dumps(numbers, indent=1, allow_nan=False).encode()
-    page = _page(numbers, draw_plots(capture), pictures).encode()
+    page = _page(numbers, draw_plots(capture), pictures).encode(errors="replace")
     atomic_write(folder / "report.html", lambda stream: stream.write(page))
     atomic_write(folder / "report.json", lambda stream: stream.write(text))
     return numbers
@@ -57,7 +57,7 @@ def write_sync_report(folder: Path, offsets: Offsets, views: Sequence[Keypoints2
     page += ["<h1>Understudy: when each clip started</h1>", f"<p>{html.escape(numbers['said'])}</p>", _table(rows)]
     if len(offsets.curves):
         page.append(f"<h2>{DELAYS}</h2><p class='note'>{html.escape(_NOTES[DELAYS])}</p>{draw_delays(offsets, views)}")
-    text = "\n".join([*page, "</body></html>"]).encode()
+    text = "\n".join([*page, "</body></html>"]).encode(errors="replace")
     content = json.dumps(numbers, indent=1, allow_nan=False).encode()
     atomic_write(folder / "report.html", lambda stream: stream.write(text))
     atomic_write(folder / "report.json", lambda stream: stream.write(content))

@@ -23,7 +23,7 @@ def write_report(job: ReenactJob, numbers: dict[str, Any], shown: Sequence[tuple
     """Write `report.json` and `report.html`; `shown` are captions and pictures (H, W, 3) uint8."""
     parts = [pictures(shown), heading("Numbers"), table(_rows(numbers))]
     text = page("Frames", parts, numbers["warnings"])
-    atomic_write_bytes(job.folder / "report.html", text.encode())
+    atomic_write_bytes(job.folder / "report.html", text.encode(errors="replace"))
     atomic_write_bytes(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
     job.artifact("report", "report.html")
 

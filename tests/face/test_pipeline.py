@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from fractions import Fraction
 
@@ -107,6 +108,13 @@ def test_a_film_held_upright_and_one_of_four_frames_a_second_are_captured(tmp_pa
     _, track = captured(tmp_path, video, told)
     assert track.header["image_size"] == [240, 426] and (track.confidence > 0).all()
     assert any(text.startswith("slow: ") and "4 frames a second" in text for text in told.said)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name files in Unicode alone")
+def test_a_film_whose_name_is_no_unicode_is_captured_and_reported(tmp_path):
+    video = film(tmp_path / os.fsdecode(b"J\xf6rg.mp4"), 5, fps=4.0)
+    captured(tmp_path, video, overlay=True)
+    assert "rg.mp4 has 4 frames a second" in (tmp_path / "job" / "report.html").read_text("utf-8")
 
 
 def test_frames_without_a_face_have_no_confidence(tmp_path):
