@@ -140,7 +140,7 @@ def _take_name(header: dict[str, Any], path: Path) -> str:
 
 def _measure(name: str) -> Any:
     return FloatProperty(
-        name=name, description="Metres; 0 leaves it as it is", min=0, max=3, unit="LENGTH", options={"SKIP_SAVE"}
+        name=f"{name} (m)", description="Metres; 0 leaves it as it is", min=0, max=3, precision=3, options={"SKIP_SAVE"}
     )
 
 

@@ -59,7 +59,7 @@ class UNDERSTUDY_OT_apply_coaching(Guarded):
     )  # fmt: skip
     take: StringProperty(name="Name", description="Name of collection and bodies", default="Coaching")
     beside: FloatProperty(
-        name="Beside", description="How far apart the two stand; 0 for one in the other", default=0.0, unit="LENGTH"
+        name="Beside (m)", description="How far apart the two stand; 0 for one in the other", default=0.0
     )
     marks: BoolProperty(name="Marks", description="Balls at joints that swell with the difference", default=True)
 

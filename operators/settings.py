@@ -547,7 +547,7 @@ UNDERSTUDY_PG_calibration = type(
             "distance_from": StringProperty(name="From", description="Name of the first camera's clip"),
             "distance_to": StringProperty(name="To", description="Name of the second camera's clip"),
             "distance_m": FloatProperty(
-                name="Distance", description="Between their lenses", default=3.0, min=0.01, unit="LENGTH"
+                name="Distance (m)", description="Between their lenses", default=3.0, min=0.01, precision=3
             ),
             "board_kind": EnumProperty(
                 name="Board",
@@ -566,12 +566,12 @@ UNDERSTUDY_PG_calibration = type(
                 default=7, min=2, max=100,
             ),
             "board_square_m": FloatProperty(
-                name="Square", description="Measured side of a square", default=0.04, min=0.001, max=2.0,
-                precision=4, unit="LENGTH",
+                name="Square (m)", description="Measured side of a square", default=0.04, min=0.001, max=2.0,
+                precision=4,
             ),
             "board_marker_m": FloatProperty(
-                name="Marker", description="Measured side of a marker", default=0.03, min=0.001, max=2.0,
-                precision=4, unit="LENGTH",
+                name="Marker (m)", description="Measured side of a marker", default=0.03, min=0.001, max=2.0,
+                precision=4,
             ),
             "board_dictionary": EnumProperty(
                 name="Dictionary",

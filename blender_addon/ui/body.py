@@ -113,7 +113,7 @@ class UNDERSTUDY_PT_body_measures(Sidebar):
         column = layout.column(align=True)
         for name in MEASURES:
             if f"measure_{name}" in body:
-                column.prop(body, f'["measure_{name}"]', text=name.capitalize())
+                column.prop(body, f'["measure_{name}"]', text=f"{name.capitalize()} (m)")
         layout.operator("understudy.adjust_body", icon="CHECKMARK")
         layout.operator("understudy.fit_body", icon="BONE_DATA")
 

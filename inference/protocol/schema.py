@@ -389,7 +389,8 @@ def _is_used(setting: Setting, value_of: Callable[[str], Any]) -> bool:
 _SIGNS = {"deg": "\u00b0"}
 _KINDS = {"bool": "Bool", "int": "Int", "float": "Float", "str": "String", "path": "String", "choice": "Enum"}
 _UNITS = {
-    "m": {"unit": "LENGTH", "precision": 3}, "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"},
+    "m": {"precision": 3},  # not Blender's lengths, which are the scene's units and not metres
+    "px": {"subtype": "PIXEL"}, "s": {"unit": "TIME_ABSOLUTE"},
     "rad": {"subtype": "ANGLE", "unit": "ROTATION"},
 }  # fmt: skip
 
@@ -417,7 +418,7 @@ def _property(setting: Setting) -> Property:
 def _label(setting: Setting) -> str:
     """Name a setting for people; a unit that Blender does not show itself stands behind it."""
     unit = setting.about.unit
-    shown = f" ({_SIGNS.get(unit, unit)})" if unit and unit not in _UNITS else ""
+    shown = f" ({_SIGNS.get(unit, unit)})" if unit == "m" or (unit and unit not in _UNITS) else ""
     return _words(setting.name.removesuffix(f"_{unit}") if unit else setting.name) + shown
 
 

@@ -184,6 +184,13 @@ def test_a_request_holds_what_the_panel_shows(addon):
     assert request.smoothing == 0.75 and request.height_m == pytest.approx(1.8) and request.fps is None
 
 
+def test_what_is_in_metres_is_typed_in_metres_whatever_the_scene_s_unit(addon):
+    operators = [getattr(bpy.ops.understudy, name).get_rna_type() for name in dir(bpy.ops.understudy)]
+    for kind in (*operators, *(group.bl_rna for group in settings.CLASSES)):
+        assert [item.identifier for item in kind.properties if item.unit == "LENGTH"] == [], kind.identifier
+    assert settings.UNDERSTUDY_PG_motion.bl_rna.properties["height_m"].name == "Height (m)"
+
+
 def test_a_person_chosen_in_some_views_only_is_a_sentence(addon):
     motion = bpy.context.scene.understudy.motion
     motion.views.add().video, motion.views.add().video = "/a.mp4", "/b.mp4"
