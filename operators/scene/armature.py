@@ -100,8 +100,9 @@ def confidence_colour(value: float) -> Array:
 
 def edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
     """Run `change` in edit mode inside a scene of its own, so that the user's mode and selection stay."""
-    scene = bpy.data.scenes.new("Understudy")
+    scene, mode, is_hidden = bpy.data.scenes.new("Understudy"), rig.mode, rig.hide_viewport
     try:
+        rig.hide_viewport = False  # what is off in viewports has no edit mode
         scene.collection.objects.link(rig)
         layer = scene.view_layers[0]
         layer.objects.active = rig
@@ -109,7 +110,9 @@ def edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
             bpy.ops.object.mode_set(mode="EDIT")
             change()
             bpy.ops.object.mode_set(mode="OBJECT")
+            bpy.ops.object.mode_set(mode=mode)
     finally:
+        rig.hide_viewport = is_hidden
         bpy.data.scenes.remove(scene)
 
 

@@ -173,7 +173,7 @@ def _keep(body: bpy.types.Object, target: BodyMesh, mesh: BodyMesh, unit: float)
 def _say_measures(body: bpy.types.Object, measures: Mapping[str, float]) -> None:
     for name in MEASURES:
         body[MEASURE + name] = round(float(measures[name]), 4)
-        limits = {"min": 0.1, "max": 3.0, "subtype": "DISTANCE", "precision": 3}
+        limits = {"min": 0.1, "max": 3.0, "subtype": "NONE", "precision": 3}
         body.id_properties_ui(MEASURE + name).update(description=f"{name.capitalize()} of the body, metres", **limits)
 
 
@@ -261,6 +261,8 @@ def _adjustable(body: bpy.types.Object) -> Adjustable:
         InputError: it is no body of ours, or has another topology by now.
     """
     data, joints = body.data, _joints(body)
+    if body.mode == "EDIT":
+        raise InputError(f"{body.name} is in Edit Mode.", "Leave it (Tab), then try again.")
     arms, keys = data.attributes.get(_ARMS), data.shape_keys
     if arms is None or keys is None:
         raise InputError(f"{body.name} has lost what it is measured by.", "Undo, or apply the body again.")

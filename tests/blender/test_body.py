@@ -145,6 +145,25 @@ def test_a_scene_in_centimetres_gets_the_same_body(mesh, parameters):
     assert scene_bodies.measure_body(item)["waist"] == pytest.approx(mesh.header["measures_m"]["waist"], abs=1e-3)
 
 
+@pytest.mark.parametrize("mode", ["OBJECT", "POSE"])
+def test_bones_are_fitted_where_the_armature_is_off_in_viewports_or_posed(mesh, mode):
+    made = create_body(mesh, None, BodyOptions("Hero"), bpy.context.scene)
+    item, rig = bpy.data.objects[made.body], bpy.data.objects[made.rig]
+    bpy.context.view_layer.objects.active = rig
+    bpy.ops.object.mode_set(mode=mode)
+    rig.hide_viewport = mode == "OBJECT"
+    assert adjust_body(item, {"height": 1.8})["height"] == pytest.approx(1.8, abs=0.003)
+    assert rig.mode == mode and rig.hide_viewport == (mode == "OBJECT")
+
+
+def test_a_body_that_is_being_edited_is_left_alone_in_a_sentence(mesh):
+    made = create_body(mesh, None, BodyOptions("Hero"), bpy.context.scene)
+    bpy.context.view_layer.objects.active = bpy.data.objects[made.body]
+    bpy.ops.object.mode_set(mode="EDIT")
+    with pytest.raises(InputError, match="Hero Body is in Edit Mode"):
+        adjust_body(bpy.data.objects[made.body], {"height": 1.8})
+
+
 def test_the_operators_apply_adjust_and_export(addon, job, tmp_path):
     assert bpy.ops.understudy.apply_body(filepath=str(job), take="Hero", skeleton="mixamo") == {"FINISHED"}
     item = bodies.find_body(bpy.context)
