@@ -101,7 +101,7 @@ def keep_pose(
     """Keep a driver's pose and key it on the present frame; gives the names of the object and of the slider.
 
     Args:
-        number: of the driver's frame, or with `relative` how many after its first.
+        number: of the driver's frame, or with `relative` how many of the scene's frames after its first.
 
     Raises:
         InputError: the driver has no such frame.
@@ -110,9 +110,12 @@ def keep_pose(
 
     from ..inference.core.artifacts import PoseDescriptors
     from .scene.poses import add_pose, create_poses, key_pose
+    from .scene.reenact import driver_pace
 
     kept = PoseDescriptors.load(path)
-    number += int(kept.frames[0]) if relative else 0
+    if relative:
+        pace = driver_pace(kept.fps, context.scene, match_rate=context.scene.understudy.reenact.apply.match_rate)
+        number = int(kept.frames[0]) + round(number * pace)
     if number not in kept.frames:
         raise InputError(
             f"The driver has frames {kept.frames[0]}-{kept.frames[-1]}, not {number}.", "Choose one of these."

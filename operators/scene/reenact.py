@@ -128,19 +128,24 @@ def show_frames(frames: Frames, options: FrameOptions, scene: bpy.types.Scene) -
         kept = image.name if image.users else ""
         if not kept:
             bpy.data.images.remove(image)
-    if (options.strip or options.background or not options.match_rate) and _differs(frames, scene):
+    if (options.strip or options.background or not options.match_rate) and _differs(frames.fps, scene):
         rate = f"{frames.fps:.4g} frames a second were made and the scene plays {scene_fps(scene):.4g}"
         notes.append(f"{rate}: one is shown a frame, so they run at another speed.")
     return MadeFrames(plane, kept, strips, clip, node, tuple(notes))
 
 
-def _differs(frames: Frames, scene: bpy.types.Scene) -> bool:
-    return abs(frames.fps / scene_fps(scene) - 1.0) > _SAME_RATE
+def _differs(fps: float, scene: bpy.types.Scene) -> bool:
+    return abs(fps / scene_fps(scene) - 1.0) > _SAME_RATE
+
+
+def driver_pace(fps: float, scene: bpy.types.Scene, *, match_rate: bool) -> float:
+    """How many of the driver's frames go by in one of the scene's."""
+    return fps / scene_fps(scene) if match_rate and _differs(fps, scene) else 1.0
 
 
 def _timing(frames: Frames, options: FrameOptions, scene: bpy.types.Scene) -> Timing:
     numbers, fps = np.array(frames.numbers, float), scene_fps(scene)
-    rate = frames.fps if options.match_rate and _differs(frames, scene) else fps
+    rate = fps * driver_pace(frames.fps, scene, match_rate=options.match_rate)
     return place((numbers - numbers[0]) / rate, scene_fps=fps, start=options.frame_start, rate="SCENE")
 
 

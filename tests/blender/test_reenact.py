@@ -253,6 +253,15 @@ def test_a_pose_is_kept_from_a_driver_and_keyed_here(addon, job, tmp_path):
     assert np.allclose(kept.descriptors[0], frames.descriptors().descriptors[4], atol=1e-6)
 
 
+def test_the_pose_that_is_kept_is_the_one_that_a_plane_of_another_rate_shows(addon, tmp_path):
+    scene, path = bpy.context.scene, frames.write_job(tmp_path / "ada", range(5, 66), fps=30.0)
+    frame_operators.apply_frames(path, scene)
+    scene.frame_set(25)  # a second on
+    item, _ = pose_operators.keep_pose(path.with_name("driver.npz"), bpy.context, 24, relative=True)
+    kept = list(bpy.data.objects[item]["understudy_poses"]["pose_0"])
+    assert np.allclose(kept, frames.descriptors(range(5, 66), 30.0).descriptors[30], atol=1e-6)
+
+
 def test_a_head_of_the_scene_is_rendered_with_its_shape_keys_frame_by_frame(tmp_path):
     scene = bpy.context.scene
     item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
