@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+import numpy as np
 from mathutils import Matrix
 
+from ...inference.core.rotations import continuous, quaternion_from_matrix
 from ...inference.protocol.errors import InputError, ResourceError
 from ...inference.protocol.files import storage_error
-from .compat import action_slot, assign_action, curves_in
+from .action import fill
+from .compat import Curves, action_slot, assign_action, curves_in
+from .evaluate import bone_order, world_matrices
 
+Array = np.ndarray
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb", "USD": ".usdc", "USDZ": ".usdz"}
 HEAD_SUFFIXES = {"GLB": ".glb", "FBX": ".fbx", "OBJ": ".obj", "USD": ".usdc"}
 
@@ -116,15 +121,58 @@ def _written(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _turned(rig: bpy.types.Object, turn: Matrix) -> Iterator[bpy.types.Object]:
-    """Give a copy whose rest pose is turned; the action and its slot come along with the copy."""
+    """Give a copy whose rest pose is turned and as large as the object shows it, and whose roots move as that does.
+
+    Blender's BVH writer reads nothing but bones in the armature's own axes.
+    """
+    theirs = rig.animation_data.action
+    first, last = (round(value) for value in theirs.frame_range)
+    frames = np.arange(first, last + 1.0)
+    bones, here = world_matrices(rig, None, frames)
     copy = rig.copy()
-    copy.data = rig.data.copy()
-    copy.data.transform(turn @ rig.matrix_world)
-    copy.matrix_world = Matrix()
+    copy.data, action = rig.data.copy(), theirs.copy()
     try:
+        copy.animation_data.use_tweak_mode = False  # in which no action can be assigned
+        copy.data.transform(turn @ Matrix(here[0].tolist()))
+        curves = Curves(copy, action, action_slot(rig.animation_data))
+        _scale_locations(copy, curves, float(np.linalg.norm(here[0, :3, 0])))
+        for row, bone in enumerate(bone_order(rig)):
+            if bone.parent is None:
+                _key_root(copy.pose.bones[bone.name], curves, frames, np.array(turn) @ bones[:, row])
         yield copy
     finally:
         bpy.data.armatures.remove(copy.data)  # and the copy with it
+        bpy.data.actions.remove(action)
+
+
+def _scale_locations(rig: bpy.types.Object, curves: Curves, scale: float) -> None:
+    """Make what bones move away from their rest as much larger as the bones were made."""
+    for bone in rig.pose.bones:
+        bone.location *= scale
+    for curve in curves:
+        if curve.data_path.endswith("].location"):
+            for point in curve.keyframe_points:
+                point.co.y, point.handle_left.y, point.handle_right.y = (
+                    scale * value for value in (point.co.y, point.handle_left.y, point.handle_right.y)
+                )
+
+
+def _key_root(bone: bpy.types.PoseBone, curves: Curves, frames: Array, places: Array) -> None:
+    """Key a bone without parent so that it stands at (T, 4, 4) places of the armature's own space."""
+    path = bone.path_from_id()
+    for curve in [curve for curve in curves if curve.data_path.startswith(f"{path}.")]:
+        curves.remove(curve)
+    for constraint in bone.constraints:
+        constraint.mute = True
+    bone.rotation_mode, bone.scale = "QUATERNION", (1.0, 1.0, 1.0)
+    turned = places[:, :3, :3] / np.linalg.norm(places[:, :3, :3], axis=1, keepdims=True)
+    rest = np.array(bone.bone.matrix_local)
+    local = np.swapaxes(rest[:3, :3], 0, 1) @ turned
+    moved = (places[:, :3, 3] - rest[:3, 3]) @ rest[:3, :3]
+    channels = ("location", moved), ("rotation_quaternion", continuous(quaternion_from_matrix(local)))
+    for name, values in channels:
+        for index in range(values.shape[1]):
+            fill(curves.new(f"{path}.{name}", index, bone.name), frames, values[:, index])
 
 
 def skins(rig: bpy.types.Object) -> list[bpy.types.Object]:
@@ -172,7 +220,8 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
     start, end = (round(value) for value in action.frame_range)
-    only_root = not _travels_below_root(bpy.context.object, action)
+    rig = bpy.context.object
+    only_root = not _travels_below_root(rig, rig.animation_data.action)
     bpy.ops.export_anim.bvh(filepath=path, frame_start=start, frame_end=end, root_transform_only=only_root)
 
 

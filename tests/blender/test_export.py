@@ -7,8 +7,10 @@ import struct
 import bpy
 import numpy as np
 import pytest
+from mathutils import Matrix
 from understudy.inference.protocol.errors import InputError, ResourceError
 from understudy.operators.scene.export import export_rig
+from understudy.tests.blender import armatures
 
 IMPORT = {
     "BVH": lambda path: bpy.ops.import_anim.bvh(filepath=path, update_scene_fps=False),
@@ -50,6 +52,31 @@ def test_exporting_changes_nothing_of_the_users(motion, apply, users_scene, tmp_
     export_rig(rig, tmp_path / "out", kind, bpy.context.scene)
     assert users_scene.state() == users_scene.before
     assert {name: set(getattr(bpy.data, name).keys()) for name in names} == names
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Blender's reader leaves BVH files open
+def test_bvh_holds_what_an_object_in_centimetres_that_travels_shows(tmp_path):
+    scene, rig = bpy.context.scene, armatures.armature("mixamo")
+    shown = Matrix.Rotation(np.pi / 2, 4, "X") @ Matrix.Scale(0.01, 4)  # as Blender imports FBX
+    rig.data.transform(shown.inverted())
+    rig.matrix_world = shown
+    hips, truth = rig.pose.bones["mixamorig:Hips"], []
+    for frame in (1, 6, 11):
+        hips.location, rig.location, rig.rotation_euler.z = (frame, 0, 0), (0, 0.1 * frame, 0), 0.05 * frame
+        hips.keyframe_insert("location", frame=frame)
+        rig.keyframe_insert("location", frame=frame)
+        rig.keyframe_insert("rotation_euler", frame=frame)
+    for frame in range(1, 12):
+        scene.frame_set(frame)
+        truth.append(heads(rig))
+    path = export_rig(rig, tmp_path / "out", "BVH", scene)
+    assert len(bpy.data.actions) == len(bpy.data.armatures) == 1
+    known = set(bpy.data.objects)
+    IMPORT["BVH"](str(path))
+    again = next(item for item in bpy.data.objects if item not in known)
+    for frame, places in enumerate(truth, 1):
+        scene.frame_set(frame)
+        assert max(np.abs(heads(again)[name] - places[name]).max() for name in places) < 1e-3
 
 
 def test_bvh_stands_upright_along_y_and_plays_at_the_scenes_rate(motion, apply, tmp_path):
