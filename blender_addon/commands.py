@@ -15,7 +15,7 @@ from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_BUG, EXIT_DONE, Cancelled, UnderstudyError
 from ..inference.protocol.requests import MotionRequest
 from ..operators import motion
-from ..operators.base import sentence
+from ..operators.base import file_name, sentence
 from ..operators.session import SESSION, Job
 from .command_flags import add_timing_flags
 
@@ -177,7 +177,7 @@ def _write(options: argparse.Namespace, path: Path, take: Any, rig: bpy.types.Ob
         from ..operators.scene.export import export_rig
 
         for name in (take.rig, *take.others):
-            file = export_rig(bpy.data.objects[name], path.with_name(name), kind.upper(), bpy.context.scene)
+            file = export_rig(bpy.data.objects[name], path.with_name(file_name(name)), kind.upper(), bpy.context.scene)
             _say(f"Wrote {file}")
     if options.blend:
         options.blend.parent.mkdir(parents=True, exist_ok=True)

@@ -54,6 +54,11 @@ def test_a_result_is_applied_saved_and_exported(job, tmp_path):
     assert bpy.context.scene.camera and bpy.context.scene.render.resolution_x == 640
 
 
+def test_a_name_that_no_file_can_have_is_changed_in_the_file_s_alone(job):
+    assert commands.run(["apply", str(job), "--name", "Take 1/2", "--export", "bvh", "--no-cameras"]) == 0
+    assert "Take 1/2" in bpy.data.objects and (job / "artifacts" / "Take 1_2.bvh").is_file()
+
+
 def test_every_option_of_applying_has_a_flag(job):
     flags = ["--name", "Hero", "--frame-start", "5", "--rate", "clip", "--unsmoothed", "--no-footage", "--no-colours"]
     assert commands.run(["apply", str(job), *flags]) == 0
