@@ -269,8 +269,10 @@ def _add_strips(frames: Frames, options: FrameOptions, scene: bpy.types.Scene) -
         frame_start=options.frame_start,
         fit_method="FIT",
     )
+    shown = frames.numbers[0]
     for number in range(frames.numbers[0] + 1, frames.numbers[-1] + 1):
-        pictures.elements.append(frames.file(number).name)
+        shown = number if frames.file(number).is_file() else shown  # a driver's folder may have gaps
+        pictures.elements.append(frames.file(shown).name)
     pictures.blend_type = "ALPHA_OVER"
     if not (options.sound and frames.is_film and Path(frames.driver).is_file()):
         return (pictures.name,), []

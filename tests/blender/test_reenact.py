@@ -120,6 +120,11 @@ def test_strips_hold_every_frame_and_the_drivers_sound_from_the_same_moment(tmp_
     assert (sound.frame_final_start, sound.frame_final_duration, sound.frame_offset_start) == (7, 12, 12)
 
 
+def test_strips_show_the_frame_before_where_the_driver_s_folder_had_gaps(tmp_path):
+    strip = strips_of(bpy.context.scene)[apply(frames.write_job(tmp_path / "job", (1, 2, 5)), strip=True).strips[0]]
+    assert [int(element.filename[-8:-4]) for element in strip.elements] == [1, 2, 2, 2, 5]
+
+
 def test_a_driver_without_sound_is_said_and_leaves_no_strip(tmp_path, job):
     value = json.loads(job.read_text())
     job.write_text(json.dumps({**value, "driver": str(job), "is_film": True}))
