@@ -129,6 +129,7 @@ def _detected(job: BodyJob) -> Keypoints2D:
         min_confidence=request.min_confidence, face=False, person=request.person or None, mask=True,
         start=request.start, stop=request.stop,
     )  # fmt: skip
+    (job.artifacts / "keypoints_2d.npz").unlink(missing_ok=True)  # not to be taken up again without their masks
     _empty(job.mask_folder)
     keep = lambda frame, mask: keep_mask(job.mask_folder, frame, mask)  # noqa: E731
     found = detect(request.video.resolve(), settings, job, keep_mask=keep)
@@ -185,20 +186,28 @@ def _of_capture(job: BodyJob, folder: Path) -> Sight:
     """
     request, artifacts = job.request, folder / "artifacts"
     space = Keypoints3D.load(artifacts / "keypoints_3d.npz")
-    seen = [Keypoints2D.load(file) for file in sorted(artifacts.glob("keypoints_2d*.npz"))]
-    views = {str(view.header.get("view", "")): view for view in seen}
+    motion = _header_of_motion(artifacts / "body_motion.npz")
+    views = {str(view.header.get("view", "")): view for view in _views_of(artifacts, space)}
     order = [str(name) for name in space.header.get("views", views)]
     wanted = [name for name in order if name in views and request.view in ("", name)]
     if not wanted:
         hint = f"Its views are {', '.join(views)}." if views else "Capture the clips again."
         raise InputError(f"{folder.name} holds no keypoints of a view {request.view!r}.", hint)
-    shown = [_shown(job, views[name], space, order.index(name)) for name in wanted]
-    return Sight(tuple(shown), space, _floor(artifacts / "body_motion.npz"))
+    shown = [_shown(job, views[name], space, order.index(name), motion.get("start")) for name in wanted]
+    return Sight(tuple(shown), space, motion.get("floor_from_frame"))
 
 
-def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int) -> Shown:
-    """What one camera of a capture shows, at the times of its joints in space."""
-    keypoints, frames = _sampled(view, space, place)
+def _views_of(artifacts: Path, space: Keypoints3D) -> list[Keypoints2D]:
+    """What each camera saw of the person in `space`; other people and earlier runs have files beside these."""
+    names = [f"keypoints_2d_{name}.npz" for name in space.header.get("views", [])] or ["keypoints_2d.npz"]
+    files = [artifacts / name for name in names if (artifacts / name).is_file()]
+    return [Keypoints2D.load(file) for file in files or sorted(artifacts.glob("keypoints_2d*.npz"))]
+
+
+def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int, start: int | None) -> Shown:
+    """What one camera of a capture shows, at the times of its joints in space; `start`: the first frame it read."""
+    keypoints, rows = _sampled(view, space, place)
+    frames = rows + (round(float(view.times[0]) * view.fps) if start is None else start)
     camera = _camera_of(space, place) or _assumed(keypoints, job.request.focal_px)
     footage = _footage(job.request.video, keypoints)
     if job.request.masks is not None:
@@ -211,9 +220,9 @@ def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int) -> S
     return Shown(keypoints, masks, frames, camera)
 
 
-def _floor(file: Path) -> list[list[float]] | None:
-    """Where a capture found the floor; None where it did not look for it."""
-    return BodyMotion.load(file).header.get("floor_from_frame") if file.is_file() else None
+def _header_of_motion(file: Path) -> dict[str, Any]:
+    """Where a capture found the floor, if it looked for it, and the first frame that it read."""
+    return dict(BodyMotion.load(file).header) if file.is_file() else {}
 
 
 def _footage(video: Path | None, keypoints: Keypoints2D) -> Path | None:
@@ -222,16 +231,15 @@ def _footage(video: Path | None, keypoints: Keypoints2D) -> Path | None:
 
 
 def _sampled(view: Keypoints2D, space: Keypoints3D, place: int) -> tuple[Keypoints2D, Array]:
-    """What a view saw at the times of the joints in space, and the film's frame of each."""
+    """What a view saw at the times of the joints in space, and the row of each."""
     start, rate = (space.header.get("clips") or [[None, 1.0]] * (place + 1))[place]
     times = space.times if start is None else start + (space.times - space.times[0]) * (rate or 1.0)
-    rows = np.clip(np.searchsorted(view.times, times - 0.5 / view.fps), 0, len(view.times) - 1)
+    rows = np.searchsorted(0.5 * (view.times[:-1] + view.times[1:]), times)  # the nearest, at any rate
     seen = np.abs(view.times[rows] - times) < _SAME_TIME / view.fps
     positions = np.where(seen[:, None, None], view.positions[rows], np.nan)
     confidence = np.where(seen[:, None], view.confidence[rows], 0.0)
-    first = round(float(view.times[0]) * view.fps)
     taken = replace(view, positions=positions, confidence=confidence, times=space.times, world_m=None)
-    return taken.with_header(fps=space.fps), first + rows
+    return taken.with_header(fps=space.fps), rows
 
 
 def _camera_of(space: Keypoints3D, place: int) -> Camera | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,14 @@ import numpy as np
 import pytest
 import torch
 from understudy.tests.body.bodies import parameters_of
+from understudy.tests.motion.bodies import keypoints_of, moving
 
+import inference
 from inference import nets
+from inference.body.job import BodyJob
 from inference.body.model import load_model, spread
 from inference.body.pipeline import run
+from inference.body.see import see
 from inference.body.silhouette import Shadow
 from inference.core.artifacts import BodyMesh, BodyParameters, Keypoints2D
 from inference.core.body import place_bones
@@ -23,7 +28,7 @@ from inference.core.cameras import Camera, project
 from inference.core.rotations import matrix_from_rotvec
 from inference.core.skeletons import OPENPOSE_137
 from inference.nets.gc_body import KEYPOINTS, PARENTS, PARTS, GcBody
-from inference.protocol.errors import InputError
+from inference.protocol.errors import Cancelled, InputError
 from inference.protocol.events import SilentReporter
 from inference.protocol.requests import BodyRequest
 from inference.runtime import weights
@@ -169,3 +174,57 @@ def test_masks_of_another_size_and_joints_of_another_clip_are_refused_before_any
     with pytest.raises(InputError, match="300 x 300 px do not belong to pictures of 480 x 640 px"):
         made(tmp_path)
     assert not (tmp_path / "job" / "artifacts" / "body_parameters.npz").exists()
+
+
+def captured(folder: Path, times: Array, *, start: int) -> Path:
+    """The job folder of a capture of one view, whose frames from `start` on have these times."""
+    motion = moving(len(times)).with_header(start=start)
+    space = keypoints_of(motion, frame="camera")
+    camera = Camera("c", SIZE, np.array([[640.0, 0, 239.5], [0, 640, 319.5], [0, 0, 1]]))
+    header = {"unit": "px", "frame": "image", "fps": 1.0 / float(np.diff(times).mean()), "skeleton": "openpose137",
+              "joints": list(OPENPOSE_137), "image_size": list(SIZE), "source": "", "view": "c"}  # fmt: skip
+    points = np.arange(len(times))[:, None, None] + np.full((1, 137, 2), 100.0)
+    view = Keypoints2D(header, points, np.full((len(times), 137), 0.9), times)
+    motion.save(folder / "artifacts" / "body_motion.npz")
+    replace(space, times=times).with_header(cameras=[camera.to_header()]).save(folder / "artifacts/keypoints_3d.npz")
+    view.save(folder / "artifacts" / "keypoints_2d.npz")
+    return folder
+
+
+def looked_at(folder: Path, report: SilentReporter | None = None, **settings: Any) -> Any:
+    """What the body wing's first stage makes of its input."""
+    request = BodyRequest(**{"lift": False, **settings})
+    return see(BodyJob(request, folder / "job" / "artifacts", report or SilentReporter()))
+
+
+@pytest.mark.parametrize("steps_ms", [[40] * 29, [16, 33, 120, 16, 16, 33, 34] * 4 + [16]])
+def test_a_capture_that_began_later_is_looked_at_in_its_own_frames(tmp_path: Path, steps_ms: list[int]) -> None:
+    times = np.cumsum([0, *steps_ms]) / 1000
+    (shown,) = looked_at(tmp_path, capture=captured(tmp_path / "capture", times, start=6)).views
+    assert (shown.frames == 6 + np.arange(30)).all()
+    assert (shown.keypoints.positions[:, 0, 0] == 100 + np.arange(30)).all()
+
+
+def test_what_a_capture_saw_of_others_and_in_earlier_runs_is_left_aside(tmp_path: Path) -> None:
+    folder = captured(tmp_path / "capture", np.arange(12) / 30, start=0)
+    view = Keypoints2D.load(folder / "artifacts" / "keypoints_2d.npz")
+    replace(view, positions=view.positions + 200).save(folder / "artifacts" / "keypoints_2d_person2.npz")
+    view.with_header(view="side").save(folder / "artifacts" / "keypoints_2d_side.npz")
+    (shown,) = looked_at(tmp_path, capture=folder).views
+    assert (shown.keypoints.positions[0] == 100).all()
+
+
+def test_a_look_at_other_frames_that_was_cancelled_costs_no_masks(tmp_path: Path) -> None:
+    class Impatient(SilentReporter):
+        def progress(self, stage: str, done: int, total: int) -> None:
+            del stage, total
+            if done > 2:
+                raise Cancelled()
+
+    clip = {"video": Path(inference.__file__).parent / "demo" / "front.mp4", "stop": 16}
+    before = looked_at(tmp_path, **clip)
+    with pytest.raises(Cancelled):
+        looked_at(tmp_path, Impatient(), **{**clip, "start": 1})
+    again = looked_at(tmp_path, **clip)
+    assert sum(file is not None for file in before.views[0].masks.files) >= 10
+    assert again.views[0].masks == before.views[0].masks
