@@ -18,6 +18,7 @@ Array = np.ndarray
 Pictures = Iterator[tuple[int, float, Array]]
 FPS = 24.0  # of pictures whose rate nobody says, as Blender's own
 _MOVING = (".gif", ".webp")  # may be either
+_UNREAD = (".heic", ".heif")  # pictures, too: that they are not read is said by who reads photos
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Driver:
 def is_picture(path: Path) -> bool:
     """Whether a file is one picture rather than a film."""
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES or not path.is_file():
+    if suffix not in (*SUFFIXES, *_UNREAD) or not path.is_file():
         return False
     if suffix in _MOVING:
         try:

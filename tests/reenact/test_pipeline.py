@@ -295,6 +295,17 @@ def test_a_source_without_a_face_is_left_out_or_refused(made: Path, tmp_path: Pa
     assert road.run(both) == 0 and "wall.png shows no face and is left out" in road.warnings
 
 
+def test_photos_of_a_browser_are_read_and_of_those_of_a_phone_it_is_said_what_they_are(
+    made: Path, tmp_path: Path
+) -> None:
+    Image.fromarray(clips.face()).save(tmp_path / "ada.jfif", "JPEG")
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    given = {"driver": made / "driver.mp4", "network": made / "net.safetensors", "iterations": 0, "frames": "1-2"}
+    assert Road(tmp_path / "a").run(ReenactRequest(source=(tmp_path / "ada.jfif",), movie=False, **given)) == 0
+    request = ReenactRequest(source=(tmp_path / "IMG_1.HEIC",), **given)
+    assert "IMG_1.HEIC is a HEIC photo, which is not read" in refused(Road(tmp_path / "b"), request)
+
+
 def test_of_several_faces_one_can_be_chosen(made: Path, tmp_path: Path) -> None:
     both = np.concatenate([clips.face(), clips.face()[:, ::-1]], 1)
     Image.fromarray(both).save(tmp_path / "two.png")
