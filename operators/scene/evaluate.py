@@ -248,11 +248,12 @@ def evaluated(rig: bpy.types.Object, frames: Array, names: Iterable[str]) -> tup
     Returns:
         (T, B, 4, 4) of the named bones and (T, 4, 4) of the object itself, in the world, in the scene's units.
     """
-    scene = bpy.data.scenes.new("Understudy")
+    scene, is_hidden = bpy.data.scenes.new("Understudy"), rig.hide_viewport
     row = [rig.pose.bones.find(name) for name in names]
     flat = np.empty(16 * len(rig.pose.bones), np.float32)
     bones, here = np.empty((len(frames), len(row), 4, 4)), np.empty((len(frames), 4, 4))
     try:
+        rig.hide_viewport = False  # what is off in viewports is not evaluated
         scene.collection.objects.link(rig)
         layer = scene.view_layers[0]
         for index, frame in enumerate(frames):
@@ -263,5 +264,6 @@ def evaluated(rig: bpy.types.Object, frames: Array, names: Iterable[str]) -> tup
             bones[index] = np.swapaxes(flat.reshape(-1, 4, 4), -1, -2)[row]
             here[index] = np.array(seen.matrix_world)
     finally:
+        rig.hide_viewport = is_hidden
         bpy.data.scenes.remove(scene)
     return here[:, None] @ bones, here

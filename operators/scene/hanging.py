@@ -77,8 +77,9 @@ def _without_animation(rig: bpy.types.Object) -> Iterator[None]:
 @contextlib.contextmanager
 def _stage(rig: bpy.types.Object, names: list[str]) -> Iterator[Callable[[], Array]]:
     """A scene of its own, and where Blender puts the named bones there now: (N, 4, 4) in the armature's space."""
-    scene = bpy.data.scenes.new("Understudy")
+    scene, is_hidden = bpy.data.scenes.new("Understudy"), rig.hide_viewport
     scene.collection.objects.link(rig)
+    rig.hide_viewport = False  # what is off in viewports is not evaluated
     layer = scene.view_layers[0]
     rows = [rig.pose.bones.find(name) for name in names]
     flat = np.empty(16 * len(rig.pose.bones), np.float32)
@@ -91,6 +92,7 @@ def _stage(rig: bpy.types.Object, names: list[str]) -> Iterator[Callable[[], Arr
     try:
         yield matrices
     finally:
+        rig.hide_viewport = is_hidden
         bpy.data.scenes.remove(scene)
 
 

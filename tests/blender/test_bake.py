@@ -86,6 +86,14 @@ def keys_of(action, item) -> dict[tuple[str, int], np.ndarray]:
 # Where it ends up ----------------------------------------------------------------------------------------------------
 
 
+def test_what_is_off_in_viewports_is_verified_as_what_is_shown():
+    landed = Landed(armatures.armature())
+    landed.item.hide_viewport = True
+    bpy.context.view_layer.update()
+    errors = verify(landed.character, landed.motion, timing=landed.result.timing)
+    assert max(degrees for degrees, _ in errors.values()) < 0.1 and landed.item.hide_viewport
+
+
 @pytest.mark.parametrize("moved", [in_place, of_fbx, under_a_parent, in_centimetres])
 def test_blender_shows_what_was_solved_wherever_the_character_stands(moved) -> None:
     item = armatures.armature("mixamo")

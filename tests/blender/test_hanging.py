@@ -40,6 +40,14 @@ def test_rigifys_fingers_hang_from_the_hand_and_everything_is_given_back() -> No
         assert (bone.head - head).length < 1e-4, name  # stretched bones may flip about their axis in single precision
 
 
+def test_a_rig_that_is_off_in_viewports_hangs_as_it_does_when_it_is_shown() -> None:
+    rig = generated()
+    shown = effective_parents(rig, mappings()["Rigify"])
+    rig.hide_viewport = True
+    bpy.context.view_layer.update()
+    assert effective_parents(rig, mappings()["Rigify"]) == shown and rig.hide_viewport
+
+
 def test_a_performance_on_rigifys_controls_is_where_it_was_solved() -> None:
     rig, mapping = generated(), mappings()["Rigify"]
     skeleton = read_character(rig, mapping).rig
