@@ -283,6 +283,8 @@ def _check_editable(objects: Sequence[bpy.types.Object]) -> None:
         ):
             hint = "Make it local, or a library override that can be edited."
             raise InputError(f"{item.name} is linked from another file and cannot be animated.", hint)
+        if any(block.animation_data and block.animation_data.use_tweak_mode for block in held):
+            raise InputError(f"{item.name} is in the NLA's tweak mode.", "Leave it (Tab in the NLA editor).")
 
 
 def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, turned: Array) -> None:

@@ -44,9 +44,11 @@ def render_head(
         told: hears how many of how many frames are done.
 
     Raises:
-        InputError: there is no such camera, or the head has no size.
+        InputError: there is no such camera, or the head is hidden from renders or has no size.
         ResourceError: a frame was not written.
     """
+    if head.hide_render:
+        raise InputError(f"{head.name} is hidden from renders.", "Show it there in the Outliner, then try again.")
     first, last = wishes.frames
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"frame_{frame:04d}.png" for frame in range(first, last + 1)]

@@ -147,6 +147,18 @@ def test_actions_that_give_way_to_a_face_s_are_kept_with_the_file(tmp_path):
     assert "By Hand" in bpy.data.actions
 
 
+def test_an_armature_in_tweak_mode_is_refused_in_a_sentence_and_nothing_is_made(apply_body_of):
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    action, animation = apply_body_of(rig), rig.animation_data
+    animation.nla_tracks.active = animation.nla_tracks.new()
+    animation.nla_tracks.active.strips.new("Body", 1, action)
+    animation.action = None
+    animation.use_tweak_mode = True
+    with pytest.raises(InputError, match="tweak mode"):
+        apply(faces.face_track(), [item], rig)
+    assert list(bpy.data.actions) == [action] and item.data.shape_keys.animation_data is None
+
+
 def test_an_armature_that_is_called_as_shape_keys_are_keeps_a_slot_of_its_own():
     rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
     rig.name = item.data.shape_keys.name

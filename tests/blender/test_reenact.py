@@ -267,6 +267,13 @@ def test_the_pose_that_is_kept_is_the_one_that_a_plane_of_another_rate_shows(add
     assert np.allclose(kept, frames.descriptors(range(5, 66), 30.0).descriptors[30], atol=1e-6)
 
 
+def test_a_head_that_is_hidden_from_renders_is_refused_before_empty_frames_are_made(tmp_path):
+    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), bpy.context.scene).head]
+    item.hide_render = True
+    with pytest.raises(InputError, match="hidden from renders"):
+        render_head(item, tmp_path / "out", HeadFrames((1, 1)), bpy.context.scene)
+
+
 def test_a_head_of_the_scene_is_rendered_with_its_shape_keys_frame_by_frame(tmp_path):
     scene = bpy.context.scene
     item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
