@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from ..protocol.events import Reporter
+from ..protocol.files import atomic_write_bytes
 from ..runtime.video import read_frames, write_movie
 from .masks import Masks
 from .see import Shown
@@ -59,7 +60,7 @@ def write_overlay(path: Path, shown: Shown, shadow: Shadow, report: Reporter) ->
     if pictures:
         ordered = sorted(pictures, key=lambda one: np.nan_to_num(one[0], nan=-1.0))
         still = cv2.imdecode(np.frombuffer(ordered[len(ordered) // 2][1], np.uint8), cv2.IMREAD_COLOR)
-        cv2.imencode(".png", still[..., ::-1])[1].tofile(path.with_suffix(".png"))
+        atomic_write_bytes(path.with_suffix(".png"), cv2.imencode(".png", still[..., ::-1])[1].tobytes())
     return np.array(scores + [float("nan")] * (total - len(scores))), np.asarray(still)
 
 

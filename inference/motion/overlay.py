@@ -13,6 +13,7 @@ from ..core.cameras import Camera, project
 from ..core.kinematics import forward, tails
 from ..core.skeletons import BODY, BODY_25_PARENTS, FACE, HAND_21_PARENTS, LEFT_HAND, RIGHT_HAND
 from ..protocol.events import Reporter
+from ..protocol.files import atomic_write_bytes
 from ..runtime.video import read_frames, write_movie
 
 Array = np.ndarray
@@ -98,7 +99,7 @@ def write_overlay(
             _caption(image, f"frame {start + frame}   {keypoints.times[frame]:.2f} s")
             movie.write(image)
             if frame == best:
-                cv2.imencode(".png", image[..., ::-1])[1].tofile(still)
+                atomic_write_bytes(still, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
             report.progress("overlay", frame + 1, total)
     return still
 

@@ -21,6 +21,7 @@ from inference.core.skeletons import BODY_25, LIMBS
 from inference.motion.overlay import confidence_colour, draw_bones, draw_keypoints, write_overlay
 from inference.motion.report import write_report
 from inference.motion.summary import CONTACT_NAMES, Capture, summary
+from inference.protocol.errors import ResourceError
 from inference.protocol.events import SilentReporter
 from inference.runtime.video import read_frames
 
@@ -194,6 +195,22 @@ def test_footage_that_ends_early_or_is_gone_leaves_a_dark_picture(capture: Captu
     gone = view.with_header(source=str(tmp_path / "gone.mp4"))
     write_overlay(tmp_path / "o.mp4", gone, capture.motion, capture.cameras[0], SilentReporter())
     assert len(list(read_frames(tmp_path / "o.mp4"))) == FRAMES
+
+
+def test_a_still_that_does_not_fit_on_the_disk_is_named_and_nothing_is_left(capture: Capture, tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="Windows has no limit of file size")
+    view = capture.views[0].with_header(source=str(roads.DEMO / "front.mp4"))
+    first = {name: getattr(view, name)[:3] for name in ("positions", "confidence", "times")}
+    soft = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100 << 10, soft[1]))
+    try:
+        with pytest.raises(ResourceError, match="o.png could not be written"):
+            write_overlay(
+                tmp_path / "o.mp4", replace(view, **first), capture.motion, capture.cameras[0], SilentReporter()
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_page_shows_no_number_that_is_not_one(road: Road) -> None:
