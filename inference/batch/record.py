@@ -82,7 +82,7 @@ def digest(path: Path) -> str:
             return _hash(path)
         total = hashlib.sha256()
         for name, file in _files(path, MAX_INPUT_FILES):
-            total.update(f"{name}\0{_hash(file)}\n".encode())
+            total.update(f"{name}\0{_hash(file)}\n".encode(errors="surrogatepass"))
         return total.hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "Put the file back, or plan again.") from error

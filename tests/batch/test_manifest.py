@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inference.batch.manifest import check_out, in_ranges, read_manifest, select
+from inference.batch.record import digest
 from inference.protocol.errors import RequestError
 
 from .batches import write_batch
@@ -96,3 +99,12 @@ def test_the_digest_names_the_bytes(tmp_path):
     text = (tmp_path / "b.json").read_text()
     (tmp_path / "b.json").write_text(json.dumps(json.loads(text), indent=2))
     assert read_manifest(tmp_path / "b.json").digest != first.digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems name files in Unicode alone")
+def test_the_digest_of_a_folder_takes_any_name(tmp_path):
+    file = tmp_path / os.fsdecode(b"J\xf6rg_0001.json")
+    file.write_text("{}")
+    before = digest(tmp_path)
+    file.rename(tmp_path / "Jörg_0001.json")
+    assert digest(tmp_path) != before
