@@ -40,7 +40,7 @@ def spread(
     settings = replace(studio.settings, first=_STEPS)
     ways: dict[str, Callable[[Shot], Predicted]] = {_PLAIN: lambda shot: fit(shot, replace(settings, follow=0))}
     if prior.reader is not None:
-        ways["then moved half way to one look"] = lambda shot: fit(shot, settings)
+        ways["then moved to one look"] = lambda shot: fit(shot, settings)
         ways["one look alone"] = lambda shot: looked(shot, prior)
     for group, names in groups.items():
         base = np.array([average(name) for name in names])

@@ -1,8 +1,8 @@
 """What one look at the faces in photos says of the head, before anything is fitted (`nets/head_shape.py`).
 
-A fit within the span of the learnt heads stays about a millimetre from the truth whatever pulls at it, and one look is
-wrong in other ways. So the fitted surface is moved to the middle between the two, but for the outlines of hair, which
-photos show.
+A fit within the span of the learnt heads stays about a millimetre from the truth whatever pulls at it; one look is
+nearer, unless it is far from the fit. So the fitted surface is moved to the look where they are close, and less where
+they are not, but for the outlines of hair, which photos show.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ Array = np.ndarray
 _NOSE = 1  # the detector's point on the tip of the nose
 _FACE_M, _EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
 _FAR_M, _FAR_HAIR_M = 0.006, 0.02  # a look so far from the fit was read wrongly: it moves the surface half as far
-_SHARE = 0.5  # of the way from the fit to the look
-_SMOOTH_M, _CELL_M, _AROUND = 0.004, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
+_SMOOTH_M, _CELL_M, _AROUND = 0.002, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
 _TURNED_DEG = 45.0  # a photo from so far to a side counts e times less
 _NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
@@ -65,7 +64,7 @@ class Guessed:
         towards = (eyes - CENTRE) / np.linalg.norm(eyes - CENTRE, axis=1, keepdims=True)
         free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
         far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
-        return smoothed(places, _SHARE * (1 - hair * (1 - free)) * off / (1 + np.square(off / far)))
+        return smoothed(places, (1 - hair * (1 - free)) * off / (1 + np.square(off / far)))
 
 
 def closed(radii: Array) -> Meshed:
@@ -132,7 +131,7 @@ def read(net: HeadShape, photo: Seen) -> tuple[Array, Array]:
         cut = square.cut(photo.image, net.config.side)
         crop = torch.from_numpy(cut.copy()).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        found = net(crop, points)
+        found = net.seen_twice(crop, points)
     return found.radii[0].double().numpy(), found.points[0].double().numpy()
 
 

@@ -208,7 +208,7 @@ class Fitting:
         self.save()
 
     def _follow(self) -> None:
-        """Let all layers learn the surface between the first stage's and the look's, which no head of the span has."""
+        """Let all layers learn the first stage's surface moved to the look's, which no head of the span has."""
         if self.guess is None or self.net is None:
             return
         s, before = self.settings, fixed(self.net.field(0))

@@ -87,6 +87,7 @@ class HeadShape(nn.Module):
     point_basis: Tensor
     seen_mean: Tensor
     seen_size: Tensor
+    swap: Tensor
 
     def __init__(self, config: ShapeConfig) -> None:
         super().__init__()
@@ -96,6 +97,7 @@ class HeadShape(nn.Module):
             ("point_basis", (3 * POINTS, config.point_modes)), ("seen_mean", (POINTS, 3)), ("seen_size", (1,)),
         ):  # fmt: skip
             self.register_buffer(name, torch.zeros(shape))
+        self.register_buffer("swap", torch.arange(POINTS))  # the point that each becomes in a mirror
         widths = [config.width * 2**k for k in range(config.levels)] if config.side else []
         self.down = (
             nn.ModuleList(_block(a, b) for a, b in zip([3 * config.fold**2, *widths[:-1]], widths, strict=True))
@@ -136,6 +138,15 @@ class HeadShape(nn.Module):
     def forward(self, crop: Tensor | None, points: Tensor) -> Guess:
         """See the class."""
         return self.shape_of(self.coefficients(crop, points))
+
+    def seen_twice(self, crop: Tensor | None, points: Tensor) -> Guess:
+        """The mean of what pictures and their mirror images say."""
+        both = None if crop is None else torch.cat([crop, crop.flip(3)])
+        flip = points.new_tensor([-1.0, 1.0, 1.0])
+        seen = self(both, torch.cat([points, points[:, self.swap] * flip + points.new_tensor([1.0, 0.0, 0.0])]))
+        (radii, other), (places, others) = (part.chunk(2) for part in seen)
+        turned = torch.from_numpy(mirrored()).to(radii.device)
+        return Guess((radii + other[:, turned]) / 2, (places + others[:, self.swap] * flip) / 2)
 
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:

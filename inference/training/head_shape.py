@@ -177,6 +177,7 @@ def prepare(net: HeadShape, bank: Bank) -> None:
     points = bank.points[bank.learnt]
     both = torch.cat([points, _mirrored(points, bank.swap)])
     net.seen_mean.copy_(both.mean(0))
+    net.swap.copy_(bank.swap)
     net.seen_size.copy_((both - both.mean(0)).square().mean().sqrt())
 
 

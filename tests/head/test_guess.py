@@ -23,11 +23,15 @@ def net() -> HeadShape:
     net.mean.fill_(REACH)
     net.seen_size.fill_(1.0)
     net.point_mean.copy_(torch.from_numpy(face()))
+    net.swap[2:] = torch.arange(2, 478).view(-1, 2).flip(1).flatten()
     return net
 
 
 def face(scale: float = 1.0) -> np.ndarray:
+    """Points in pairs, left and right, after two in the middle."""
     points = CENTRE + REACH * np.array([0.0, -1.0, 0.0]) + np.random.default_rng(0).normal(size=(478, 3)) * 0.02
+    points[2::2] = points[3::2] * [-1, 1, 1]
+    points[0, 0] = 0.0
     points[1] = CENTRE + [0.0, -REACH, -0.03]
     return CENTRE + scale * (points - CENTRE)
 
@@ -62,20 +66,20 @@ def test_a_look_is_laid_on_the_fit_whatever_its_size(net: HeadShape) -> None:
     assert np.abs(found.change(np.full(found.radii.shape, 1.1 * REACH), face(1.1), FRONT)).max() < 1e-3
 
 
-def test_a_fit_moves_half_way_over_the_face_and_hardly_to_what_is_far_off(net: HeadShape) -> None:
+def test_a_fit_moves_to_the_look_over_the_face_and_hardly_to_what_is_far_off(net: HeadShape) -> None:
     nose = directions() @ [0.0, -REACH, -0.03] / np.hypot(REACH, 0.03)
-    for rise, moved_by in ((0.001, (0.0003, 0.0006)), (0.03, (0.0, 0.002))):
+    for rise, moved_by in ((0.001, (0.0007, 0.0012)), (0.03, (0.0, 0.004))):
         net.mean.copy_(torch.from_numpy(REACH + rise * (nose > 0.97)))
         change = guess(net, [photo()]).change(np.full(nose.shape, REACH), face(), FRONT)
         assert moved_by[0] < change[nose > 0.99].mean() < moved_by[1]
-        assert np.abs(change[nose < 0]).max() < 0.002
+        assert np.abs(change[nose < 0]).max() < 0.004
 
 
 def test_hair_moves_but_for_its_outline(net: HeadShape) -> None:
     behind, up = directions()[:, 1] > 0.8, directions()[:, 2] > 0.97
     net.mean.copy_(torch.from_numpy(REACH + 0.004 * (directions()[:, 1] > -0.2)))
     change = guess(net, [photo()]).change(np.full(up.shape, REACH), face(), FRONT)
-    assert change[behind].mean() == pytest.approx(0.002, abs=4e-4) and np.abs(change[up]).max() < 1e-4
+    assert change[behind].mean() == pytest.approx(0.004, abs=8e-4) and np.abs(change[up]).max() < 1e-4
 
 
 def test_strands_are_smoothed_and_slopes_stay() -> None:
@@ -83,7 +87,7 @@ def test_strands_are_smoothed_and_slopes_stay() -> None:
     strands = 0.002 * (np.arange(len(places)) % 128 % 2 * 2 - 1)
     front = directions()[:, 1] < -0.8
     slope = 0.05 * places[:, 0]
-    assert np.abs(smoothed(places, slope + strands) - slope)[front].max() < 6e-4
+    assert np.abs(smoothed(places, slope + strands) - slope)[front].max() < 1.2e-3
 
 
 def test_what_moves_takes_distances_along() -> None:

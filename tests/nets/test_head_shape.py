@@ -94,3 +94,18 @@ def test_curtains_of_hair_count_behind_the_face_and_not_before_it() -> None:
     assert (found[::7] == 0.16).all() and np.isfinite(found).all()
     open_below = np.where(np.arange(len(radii)) % 5, radii, np.nan)
     assert np.isnan(training.learnt_reach(open_below, skin)[::5]).all()
+
+
+def test_a_picture_and_its_mirror_image_say_mirrored_heads() -> None:
+    torch.manual_seed(0)
+    net = HeadShape(SMALL).eval()
+    for value in (net.last.weight, net.mean, net.basis, net.point_mean, net.point_basis):
+        torch.nn.init.normal_(value)
+    net.seen_size.fill_(1.0)
+    net.swap.copy_(torch.arange(478).flip(0))
+    crop, points, flip = torch.rand(2, 3, 32, 32), torch.rand(2, 478, 3), torch.tensor([-1.0, 1.0, 1.0])
+    seen = net.seen_twice(crop, points)
+    other = net.seen_twice(crop.flip(3), points.flip(1) * flip + torch.tensor([1.0, 0.0, 0.0]))
+    assert (seen.radii[:, torch.from_numpy(mirrored())] - other.radii).abs().max() < 1e-4
+    assert (seen.points.flip(1) * flip - other.points).abs().max() < 1e-4
+    assert (seen.radii - net(crop, points).radii).abs().max() > 0.1
