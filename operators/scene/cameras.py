@@ -14,6 +14,7 @@ from ...inference.core.timing import place
 from ...inference.protocol.errors import InputError
 from .armature import Placement
 from .camera import DISTORTION, FISHEYE, NAME, PIXEL_ASPECT, SIZE, Footage, create_camera, keep_step, show_footage
+from .place import evaluated
 from .take import all_or_nothing, scene_aspect, scene_fps, units_per_m
 
 Array = np.ndarray
@@ -102,7 +103,8 @@ def read_rig(items: Sequence[bpy.types.Object], scene: bpy.types.Scene) -> Camer
 
 
 def _read(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:
-    return camera_of(item.evaluated_get(bpy.context.evaluated_depsgraph_get()), scene)
+    with evaluated(item) as seen:
+        return camera_of(seen, scene)
 
 
 def camera_of(item: bpy.types.Object, scene: bpy.types.Scene) -> Camera:

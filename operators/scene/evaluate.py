@@ -19,6 +19,7 @@ from ...inference.core.kinematics import local_rest
 from ...inference.core.rotations import matrix_from_euler, matrix_from_quaternion, matrix_from_rotvec, unit
 from ...inference.protocol.errors import InputError
 from .compat import curves_in
+from .place import world_of
 
 Array = np.ndarray
 _BONE_PATH = re.compile(r'pose\.bones\["((?:[^"\\]|\\.)*)"\](?:\.(\w+)|\["((?:[^"\\]|\\.)*)"\])')
@@ -162,7 +163,7 @@ def _placement(rig: bpy.types.Object, found: Channels, frames: Array) -> Array:
     """(T, 4, 4) of an object that only its own curves move."""
     above = np.eye(4)
     if rig.parent is not None:
-        above = np.array(rig.parent.matrix_world, float) @ np.array(rig.matrix_parent_inverse, float)
+        above = world_of(rig.parent) @ np.array(rig.matrix_parent_inverse, float)
     return above @ _basis(rig, "", found, frames, still=True)
 
 

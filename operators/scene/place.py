@@ -1,7 +1,9 @@
-"""Where a character stands apart from the travelling that an action of ours gives its object."""
+"""Where objects stand, and where a character does apart from the travelling that an action of ours gives it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import bpy
@@ -12,10 +14,41 @@ PLACE = "understudy_place"  # custom property of actions that move the object
 _ROTATION = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}
 
 
+@contextmanager
+def evaluated(item: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    """Give an object as it is on the present frame, also where it is off in viewports or in no view layer.
+
+    Blender does not evaluate those, and a file that is opened has them at the world's origin.
+    """
+    seen = item.evaluated_get(bpy.context.evaluated_depsgraph_get())
+    if seen.is_evaluated:
+        yield seen
+        return
+    present, is_hidden = bpy.context.scene, item.hide_viewport
+    scene = bpy.data.scenes.new("Understudy")
+    try:
+        item.hide_viewport = False
+        scene.collection.objects.link(item)
+        scene.frame_set(present.frame_current, subframe=present.frame_subframe)
+        yield item.evaluated_get(scene.view_layers[0].depsgraph)
+    finally:
+        item.hide_viewport = is_hidden
+        bpy.data.scenes.remove(scene)
+
+
+def world_of(item: bpy.types.Object) -> Array:
+    """(4, 4) where an object is on the present frame, whether it is shown or not."""
+    depsgraph = bpy.context.view_layer.depsgraph
+    if depsgraph is not None and item.evaluated_get(depsgraph).is_evaluated:
+        return np.array(item.matrix_world, float)  # without an update, which poses bones
+    with evaluated(item) as seen:
+        return np.array(seen.matrix_world, float)
+
+
 def place_of(item: bpy.types.Object) -> Array:
     """(4, 4) the matrix that an object has in the scene, or would have without our action."""
     kept = _kept(item)
-    return np.array(kept["matrix"], float).reshape(4, 4) if kept else np.array(item.matrix_world, float)
+    return np.array(kept["matrix"], float).reshape(4, 4) if kept else world_of(item)
 
 
 def read_place(item: bpy.types.Object) -> dict[str, Any]:
@@ -24,8 +57,7 @@ def read_place(item: bpy.types.Object) -> dict[str, Any]:
     if kept:
         return {name: list(values) for name, values in kept.items()}
     rotation = getattr(item, _ROTATION.get(item.rotation_mode, "rotation_euler"))
-    matrix = [float(value) for row in item.matrix_world for value in row]
-    return {"matrix": matrix, "location": list(item.location), "rotation": list(rotation)}
+    return {"matrix": world_of(item).ravel().tolist(), "location": list(item.location), "rotation": list(rotation)}
 
 
 def keep_place(item: bpy.types.Object, action: bpy.types.Action, place: dict[str, Any], *, travels: bool) -> None:

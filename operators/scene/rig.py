@@ -18,7 +18,7 @@ from ...inference.core.rig import Mapping, Rig
 from ...inference.core.rotations import nearest_rotation
 from ...inference.protocol.errors import InputError
 from .hanging import effective_parents
-from .place import place_of
+from .place import place_of, world_of
 from .take import units_per_m
 
 Array = np.ndarray
@@ -185,7 +185,7 @@ def _ground(item: bpy.types.Object, rig: Rig, world: Array, per_m: float) -> flo
     """
     ends = np.concatenate([rig.heads[:, 2], [rig.tail(row)[2] for row in range(len(rig.names))]])
     lowest, height = float(ends.min()), float(np.ptp(ends))
-    back = place_of(item) @ np.linalg.inv(np.array(item.matrix_world, float))  # from where it has travelled to
+    back = place_of(item) @ np.linalg.inv(world_of(item))  # from where it has travelled to
     soles = [_lowest_vertex(mesh, back, per_m) for mesh in _skins(item)]
     if soles:
         sole = min(soles) - float(world[2, 3])
@@ -206,7 +206,7 @@ def _skins(item: bpy.types.Object) -> Iterable[bpy.types.Object]:
 def _lowest_vertex(mesh: bpy.types.Object, back: Array, per_m: float) -> float:
     points = np.empty(3 * len(mesh.data.vertices), np.float32)
     mesh.data.vertices.foreach_get("co", points)
-    down = (back @ np.array(mesh.matrix_world, float))[2]
+    down = (back @ world_of(mesh))[2]
     return float((points.reshape(-1, 3) @ down[:3] + down[3]).min() / per_m)
 
 

@@ -230,6 +230,23 @@ def test_a_camera_that_moves_is_taken_as_it_stands_and_said(addon):
     assert cameras[0].centre[0] == pytest.approx(9) and "moving moves" in cameras.notes[0]
 
 
+@pytest.mark.parametrize("is_excluded", [True, False])
+def test_cameras_that_are_not_shown_are_read_where_they_stand(addon, tmp_path, is_excluded):
+    item, stand = bpy.data.objects.new("off", bpy.data.cameras.new("off")), bpy.data.objects.new("Stand", None)
+    hall = bpy.data.collections.new("Hall")
+    bpy.context.scene.collection.children.link(hall)
+    for thing in (stand, item):
+        hall.objects.link(thing)
+    item.parent, stand.location, item.location = stand, (10, 0, 0), (1, 2, 3)
+    item.hide_viewport = stand.hide_viewport = not is_excluded
+    bpy.context.view_layer.layer_collection.children["Hall"].exclude = is_excluded
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "hall.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "hall.blend"))  # Blender keeps no place of what is not shown
+    cameras, off = read_rig([bpy.data.objects["off"]], bpy.context.scene), bpy.data.objects["off"]
+    assert cameras[0].centre == pytest.approx([11, 2, 3]) and cameras.names == ["off"]
+    assert off.hide_viewport != is_excluded and len(bpy.data.scenes) == 1 == len(off.users_collection)
+
+
 def test_a_fisheye_comes_back_as_one(addon):
     wanted = CameraSet((camera_of("eye", distortion=(0.1, 0.01, 0.0, 0.0), fisheye=True),))
     calibration.set_cameras(bpy.context.scene.understudy.calibration, wanted, "")

@@ -9,6 +9,7 @@ from mathutils import Euler, Matrix
 from understudy.inference.core.mapping.mapper import map_rig
 from understudy.inference.core.rig import HUMANOID_MAPPING
 from understudy.inference.protocol.errors import InputError
+from understudy.operators.scene.evaluate import world_matrices
 from understudy.operators.scene.rig import check_character, read_character
 from understudy.tests import rigs
 from understudy.tests.rigs import made
@@ -58,6 +59,24 @@ def test_a_character_is_the_same_wherever_it_stands_and_however_it_is_scaled(mov
     assert np.allclose(character.rig.rest, wanted.rest, atol=2e-4)
     assert np.allclose(character.rig.lengths, np.maximum(wanted.lengths, 0.005), atol=1e-4)
     assert np.allclose(character.world, np.array(PLACE @ HEADING), atol=1e-4)
+
+
+@pytest.mark.parametrize("is_excluded", [True, False])
+def test_a_character_that_is_not_shown_stands_where_it_stood(tmp_path, is_excluded) -> None:
+    item, hall = armatures.armature("mixamo"), bpy.data.collections.new("Hall")
+    bpy.context.scene.collection.children.link(hall)
+    under_a_parent(item)
+    for thing in (item, item.parent):
+        hall.objects.link(thing)
+        bpy.context.scene.collection.objects.unlink(thing)
+        thing.hide_viewport = not is_excluded
+    bpy.context.view_layer.layer_collection.children["Hall"].exclude = is_excluded
+    name = item.name
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "hall.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "hall.blend"))  # Blender keeps no place of what is not shown
+    item = bpy.data.objects[name]
+    assert np.allclose(read_character(item).world, np.array(PLACE @ HEADING), atol=1e-4)
+    assert np.allclose(world_matrices(item, None, np.array([1.0]))[1][0], np.array(PLACE @ HEADING), atol=1e-4)
 
 
 def test_a_character_that_lies_in_the_scene_keeps_lying() -> None:
