@@ -77,6 +77,8 @@ def read_character(item: bpy.types.Object, mapping: Mapping | None = None) -> Ch
     if item.library is not None:
         hint = "Make a library override: Object > Library Override > Make."
         raise InputError(f"{item.name} is linked from {item.library.name} and cannot be animated.", hint)
+    if not item.users_collection:  # a panel's choice keeps what was deleted
+        raise InputError(f"{item.name} was deleted.", "Choose another character in the panel.")
     if item.mode == "EDIT":
         raise InputError(f"{item.name} is in Edit Mode.", "Leave it (Tab), then try again.")
     bones = _parents_first(item)

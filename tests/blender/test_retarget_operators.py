@@ -169,6 +169,14 @@ def test_an_armature_cannot_be_its_own_source(hero, clip):
         bpy.ops.understudy.retarget()
 
 
+def test_a_chosen_character_that_was_deleted_is_a_sentence(hero, clip):
+    choose(clip, hero)
+    hero.select_set(True)
+    bpy.ops.object.delete()
+    assert retarget().rig == hero, "Blender keeps what a panel names"
+    assert "was deleted" in fails(bpy.ops.understudy.retarget)
+
+
 def test_several_clips_become_an_action_each_and_a_bad_one_is_named(hero, motion, tmp_path, addon):
     for name in ("a", "b"):
         motion.save(tmp_path / "clips" / f"{name}.npz")
