@@ -374,12 +374,12 @@ class _Job(Guarded):
             others = {"keypoints": known, **others}
         request = scene_settings.calibrate_request(understudy.calibration, views, **others)
         job = SESSION.start("calibrate", request)
-        if is_taken or bpy.app.background:
-            job.then = partial(_take, context.scene.name, self.bl_label)
         if bpy.app.background:
             SESSION.wait(job)
             job.raise_failure()
-            SESSION.pump()
+            _take(context.scene.name, self.bl_label, job)
+        elif is_taken:
+            job.then = partial(_take, context.scene.name, self.bl_label)
         return {"FINISHED"}
 
 

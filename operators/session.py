@@ -32,6 +32,7 @@ from ..inference.protocol.errors import (
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.launched import Launched, LaunchedJob
 from . import notice
+from .base import sentence
 from .environment import Check, find_python, output_folder
 
 LOG = logging.getLogger("understudy")
@@ -53,6 +54,7 @@ class Job:
         self.since = time.monotonic()
         self.begun = _begun(client.folder.request) or time.time()
         self.then: Callable[[Job], None] | None = None  # what the session does once it is over
+        self._then_trouble = ""  # what went wrong there
 
     @property
     def folder(self) -> Path:
@@ -103,7 +105,9 @@ class Job:
     def trouble(self) -> str:
         """What went wrong and what to do about it."""
         last = self._client.last
-        return f"{last['message']} {last['hint']}".strip() if last and self.state in ("failed", "crashed") else ""
+        if last and self.state in ("failed", "crashed"):
+            return f"{last['message']} {last['hint']}".strip()
+        return self._then_trouble
 
     @property
     def warnings(self) -> list[str]:
@@ -176,6 +180,18 @@ class Job:
         """Ask the job to stop."""
         self.asked_to_stop = True
         self._client.cancel()
+
+    def go_on(self) -> None:
+        """Do what follows, once; what goes wrong there is trouble of this job, and other jobs go on."""
+        then, self.then = self.then, None
+        try:
+            if then:
+                then(self)
+        except UnderstudyError as error:
+            self._then_trouble = sentence(error)
+        except Exception as error:
+            LOG.exception("bug in what follows %s", self.name)
+            self._then_trouble = f"Unexpected {type(error).__name__}: {error}. The console holds the details."
 
     def raise_failure(self) -> None:
         """Raise what ended the job, unless it is done.
@@ -334,8 +350,7 @@ class Session:
         changed = [self._poll(job) for job in self.jobs if job.is_running]
         for job in self.jobs:
             if job.then and not job.is_running:
-                then, job.then = job.then, None
-                then(job)
+                job.go_on()
         return self._pump_check() or any(changed)
 
     def _poll(self, job: Job) -> bool:
@@ -452,6 +467,8 @@ def _first_look() -> None:
 
 @persistent
 def _after_load(*_: Any) -> None:
+    for job in SESSION.jobs:
+        job.then = None  # it was meant for the file that was open
     SESSION.scan()
 
 

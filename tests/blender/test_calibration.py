@@ -332,6 +332,23 @@ def test_what_a_check_finds_is_named_put_right_and_gone_and_the_file_stays(addon
     assert [job.task for job in addon.jobs] == ["calibrate", "calibrate"] and calibration.last_calibration() is None
 
 
+def test_what_follows_a_check_is_told_where_it_fails_and_left_where_another_file_is_open(addon, tmp_path):
+    failed, late = (finish_in_session(addon, tmp_path / name) for name in ("failed", "late"))
+    failed.then = lambda job: calibration.take_job(None, job.folder, calibration=tmp_path / "gone.toml")
+    addon.pump()
+    assert failed.state == "done" and "gone.toml" in failed.trouble and failed.then is None
+    late.then = lambda _: pytest.fail("it was meant for the other file")
+    bpy.ops.wm.read_homefile(use_empty=True)
+    addon.pump()
+
+
+def finish_in_session(session, folder):
+    """A job that is over, in the list."""
+    finish_job(folder, [folder.with_suffix(".mp4")], 0)
+    session.scan(folder)
+    return session.find(folder)
+
+
 def test_the_command_checks_and_saves_cameras(addon, odd_rig, tmp_path, capsys):
     flags = [
         "--calibration",
