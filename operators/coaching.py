@@ -78,7 +78,7 @@ def coaching_file(text: str) -> Path:
     Raises:
         InputError: there is none.
     """
-    last = SESSION.latest_of("coach")
+    last = next((job for job in SESSION.jobs if job.task == "coach" and job.state == "done"), None)
     path = Path(bpy.path.abspath(text)) if text else last.folder if last is not None else None
     if path is None:
         raise InputError("Nothing was compared yet.", "Compare two bodies first, or choose a coaching.npz.")
@@ -105,7 +105,7 @@ def apply_coaching(path: Path, scene: bpy.types.Scene, **options: Any) -> Any:
     if list(mesh.header["bones"]) != coaching.header["bones"] or len(parameters.times) != len(coaching.times):
         raise InputError(f"{trainee.name} has changed since it was compared.", "Compare the two again.")
     made = create_coaching(mesh, parameters, coaching, CoachingOptions(**options), scene)
-    bpy.data.objects[made.trainee][RIGS] = list(made.rigs)
+    bpy.data.objects[made.trainee][RIGS] = [bpy.data.objects[name] for name in made.rigs]
     return made
 
 
@@ -149,8 +149,9 @@ def export_coaching(body: bpy.types.Object, path: Path, kind: str) -> Path:
     """
     from .scene.export import export_group
 
-    rigs = [bpy.data.objects.get(name) for name in body[RIGS]]
-    whole = [rig for rig in rigs if rig is not None and rig.animation_data and rig.animation_data.action]
+    rigs = [bpy.data.objects.get(rig) if isinstance(rig, str) else rig for rig in body[RIGS]]  # names in older files
+    there = [rig for rig in rigs if rig is not None and rig.users_collection]
+    whole = [rig for rig in there if rig.animation_data and rig.animation_data.action]
     if len(whole) != len(rigs):
         raise InputError(
             f"{len(rigs) - len(whole)} of {len(rigs)} armatures of {body.name} are gone.", "Apply it again."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import zipfile
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from understudy.inference.core.body_rigs import RIGS
 from understudy.inference.core.mapping.mapper import map_rig
 from understudy.inference.core.rotations import quaternion_from_rotvec
 from understudy.inference.protocol.errors import InputError
+from understudy.inference.protocol.events import encode, make_event
+from understudy.inference.protocol.requests import PROTOCOL
 from understudy.operators import body as bodies
 from understudy.operators.scene import body as scene_bodies
 from understudy.operators.scene.body import BodyOptions, adjust_body, create_body
@@ -272,3 +275,27 @@ def test_a_comparison_goes_to_viewers_with_its_motion(addon, comparison, tmp_pat
     bpy.ops.wm.usd_import(filepath=str(tmp_path / "two.usdz"))
     rigs = [item for item in bpy.context.scene.objects if item.type == "ARMATURE"]
     assert len(rigs) == 3 and all(rig.animation_data.action.frame_range[1] == FRAMES for rig in rigs)
+
+
+def test_the_last_comparison_is_one_that_is_done_and_its_armatures_are_exported_under_any_name(
+    addon, comparison, tmp_path
+):  # fmt: skip
+    failed = make_event("failed", code="input", message="Nobody is seen.", hint="")
+    for number, (folder, end) in enumerate([(comparison, make_event("done")), (tmp_path / "later", failed)], 1):
+        folder.mkdir(exist_ok=True)
+        (folder / "request.json").write_text(json.dumps({"task": "coach", "request": {}, "run_id": "run"}))
+        os.utime(folder / "request.json", (number, number))
+        started = make_event("started", protocol=PROTOCOL, task="coach", run_id="run", pid=1)
+        (folder / "events.jsonl").write_bytes(encode(started) + encode(end))
+        addon.scan(folder)
+    assert addon.latest.state == "failed"
+    assert bpy.ops.understudy.apply_coaching(take="Two") == {"FINISHED"}
+    for rig in [item for item in bpy.data.objects if item.type == "ARMATURE"]:
+        rig.name = f"Renamed {rig.name}"
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "two.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "two.blend"))
+    assert bpy.ops.understudy.export_coaching(filepath=str(tmp_path / "two.glb")) == {"FINISHED"}
+    bpy.data.objects["Renamed Two Marks"].select_set(True)
+    bpy.ops.object.delete()
+    with pytest.raises(RuntimeError, match="1 of 3 armatures"):
+        bpy.ops.understudy.export_coaching(filepath=str(tmp_path / "two.glb"))
