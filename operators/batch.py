@@ -29,7 +29,7 @@ class UNDERSTUDY_OT_run_batch(Guarded, ImportHelper):
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Start it; the job list follows it, and background mode waits for it."""
-        return _follow(start(Path(self.filepath), retry_failed=self.retry_failed))
+        return _follow(start(Path(bpy.path.abspath(self.filepath)), retry_failed=self.retry_failed))
 
 
 class UNDERSTUDY_OT_batch_folder(Guarded):
@@ -52,8 +52,8 @@ class UNDERSTUDY_OT_batch_folder(Guarded):
         from ..inference.batch.plan import Wishes, plan
 
         folder = Path(bpy.path.abspath(self.directory))
-        if not folder.is_dir():
-            raise InputError(f"There is no folder {folder}.")
+        if not self.directory or not folder.is_dir():
+            raise InputError(f"There is no folder {self.directory or '(none is named)'}.")
         rows = plan("clips", [folder], Wishes())
         manifest = write_manifest(folder / NAME, "inference", folder / "understudy results", rows, overwrite=True)
         return _follow(start(manifest.path, retry_failed=False))

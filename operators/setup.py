@@ -158,13 +158,15 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded):
             python = str(find_python())
         except UnderstudyError:
             python = sys.executable
-        path = Path(bpy.path.abspath(self.filepath)).with_suffix(".zip")
+        path = Path(bpy.path.abspath(self.filepath))
+        path = path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
+        before = path.stat().st_mtime_ns if path.is_file() else 0
         words = ["doctor", "--bundle", str(path), "--jobs", str(output_folder())]
         run = subprocess.run(
             command_line(python, *words), cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL,
             capture_output=True, timeout=180, check=False,
         )  # fmt: skip
-        if not path.is_file():
+        if not path.is_file() or path.stat().st_mtime_ns == before:
             raise InputError(f"It was not written: {run.stderr.decode('utf-8', 'replace')[-300:].strip()}")
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}

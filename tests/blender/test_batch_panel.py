@@ -103,3 +103,11 @@ def test_a_notice_is_words_and_never_a_shell(addon, tmp_path, monkeypatch):
     subprocess.run(command, cwd=tmp_path, check=True)
     assert (tmp_path / "said").read_text().splitlines()[-1] == "$(touch canary); `touch canary` --x"
     assert not (tmp_path / "canary").exists()
+
+
+def test_a_batch_of_no_folder_is_a_sentence(addon, monkeypatch, tmp_path):
+    (tmp_path / "clip.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="none is named"):
+        bpy.ops.understudy.batch_folder()
+    assert not (tmp_path / "understudy_batch.json").exists()

@@ -67,6 +67,13 @@ def test_the_support_bundle_is_written(place, tmp_path):
         assert {"doctor.json", "versions.json"} <= set(archive.namelist())
 
 
+def test_a_support_bundle_of_before_is_not_taken_for_a_new_one(place, tmp_path, monkeypatch):
+    (tmp_path / "May 1.5.zip").touch()
+    monkeypatch.setattr(environment, "find_python", lambda: "/bin/false")
+    with pytest.raises(RuntimeError, match="It was not written"):
+        bpy.ops.understudy.save_support_bundle(filepath=str(tmp_path / "May 1.5"))
+
+
 def test_blenders_own_python_can_run_the_installer():
     """It has none of the packages: the installer is to need nothing but the standard library."""
     code = (
