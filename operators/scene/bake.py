@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -95,13 +95,24 @@ def update(result: BakeResult, motion: RigMotion, settings: RetargetSettings) ->
     )
     if not same:
         owner = Curves(item, action)
+        let_go = {curve.data_path for curve in owner} - keys.keys()
         for curve in list(owner):
             owner.remove(curve)
         _write(result, owner, curves, settings)
+        _put_to_rest(item, let_go)
     else:
         _rewrite(result, item, action, curves)
     keep_place(item, action, place, travels=motion.placement is not None)
     _show(item)
+
+
+def _put_to_rest(item: bpy.types.Object, paths: Iterable[str]) -> None:
+    """Let bones stand at rest in channels that have no keys any more: they keep what was shown last."""
+    for path in paths:
+        owner, _, channel = path.rpartition(".")
+        if owner and channel.isidentifier():  # neither the object itself nor a custom property
+            bone = item.path_resolve(owner)
+            setattr(bone, channel, bone.bl_rna.properties[channel].default_array)
 
 
 def verify(
