@@ -26,8 +26,8 @@ from .seen import Seen
 Array = np.ndarray
 _NOSE = 1  # the detector's point on the tip of the nose
 _FACE_M, _EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
-_FAR_M, _FAR_HAIR_M = 0.006, 0.02  # a look so far from the fit was read wrongly: it moves the surface half as far
-_SMOOTH_M, _CELL_M, _AROUND = 0.002, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
+_FAR_M, _FAR_HAIR_M = 0.0075, 0.02  # a look so far from the fit was read wrongly: it moves the surface half as far
+_SMOOTH_M, _CELL_M, _AROUND = 0.0015, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
 _TURNED_DEG = 45.0  # a photo from so far to a side counts e times less
 _NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
@@ -53,7 +53,8 @@ class Guessed:
             weight = 1 / (1 + np.square((met - moved) / _FAR_M).sum(1))
             scale, rotation, move = similarity(places[near], met, weight)
         look = Meshed(scale * places @ rotation.T + move, triangles()).cast(CENTRE + _FIRST_M * rays, -rays)
-        return np.where(look.face >= 0, _FIRST_M - look.depth, np.nan)
+        radii = _FIRST_M - look.depth
+        return np.where((look.face >= 0) & (radii > _LAST_M), radii, np.nan)  # not what is behind, seen through a crack
 
     def change(self, found: Array, face: Array, eyes: Array) -> Array:
         """(V,) metres by which a fit's radii are moved; face as for `laid`; eyes (P, 3) metres: where cameras stand."""

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .. import nets
 from ..core.cameras import Camera
+from ..nets.head_shape import directions
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, look, near_surface, render
@@ -41,6 +42,7 @@ from .views import Views
 Array = np.ndarray
 Preview = Callable[[Array, int], None]
 _NOSE, _FACE_M = 1, 0.11  # the detector's point on the tip of the nose; how far about it the face reaches, metres
+_TOWARDS_FACE, _ABOUT = -0.26, 0.02  # y of directions to the face; how far about it points are, of the unit sphere
 _PREVIEW = 144  # pixels a side
 _SAVED_S = 60.0
 
@@ -68,7 +70,7 @@ class FitSettings:
     follow_lr: float = 5e-4
     followed: int = 2000  # points a step
     held: float = 60.0  # of the first stage's surface in the second
-    shaped: float = 0.05  # of what shading says, in the second stage
+    shaped: float = 0.0  # of what shading says, in the second stage: it spoils what the look has won
 
     @staticmethod
     def of(quality: str, *, seed: int = 0, device: str = "cpu") -> FitSettings:
@@ -279,7 +281,7 @@ class Fitting:
             some = torch.randint(0, len(points), (1500,), generator=self.g)
             away = ((field.distance(points[some])[0][:, 0] - wanted[some]).abs() * weight[some]).mean()
             loss = color + mask + 0.1 * eikonal + s.held * away
-            if self.shading:
+            if self.shading and s.shaped:
                 loss = loss + s.shaped * self.shading.misses(field, grid, 300, self.g)
             optimiser.zero_grad()
             loss.backward()
@@ -307,10 +309,16 @@ class Fitting:
 
     @torch.no_grad()
     def _anchors(self, before: Field) -> tuple[Tensor, Tensor, Tensor]:
-        """Points about the first stage's surface, its distances there, and weights: hair is freer than the face."""
+        """Points about the first stage's surface, its distances there, and weights: hair is freer than the face.
+
+        Half of them are about the face, which a cube of points hardly meets: shading would bend it unseen.
+        """
         points = (torch.rand(60000, 3, generator=self.g) * 2 - 1).to(self.z.device)
         found = before.distance(points)[0][:, 0]
-        near = points[found.abs() < 0.12]
+        rays, far = torch.from_numpy(directions()).float(), torch.from_numpy(reach(before) / RADIUS).float()[:, None]
+        face = (rays * far)[(rays[:, 1] < _TOWARDS_FACE) & far[:, 0].isfinite()].repeat(2, 1)
+        face = face + _ABOUT * torch.randn(face.shape, generator=self.g)
+        near = torch.cat([points[found.abs() < 0.12], face.to(self.z.device)])
         nose = self.prior.shape.face(self.z)[_NOSE]
         weight = ((_FACE_M / RADIUS - (near - nose).norm(dim=1)) / 0.15).clamp(0.2, 1.0)
         return near, before.distance(near)[0][:, 0], weight
