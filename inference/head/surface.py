@@ -69,7 +69,7 @@ class FitSettings:
     follow: int = 150  # steps in which the first stage's surface moves towards what one look says
     follow_lr: float = 5e-4
     followed: int = 2000  # points a step
-    held: float = 60.0  # of the first stage's surface in the second
+    held: float = 20.0  # of the first stage's surface in the second
     shaped: float = 0.0  # of what shading says, in the second stage: it spoils what the look has won
 
     @staticmethod
