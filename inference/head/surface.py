@@ -70,7 +70,6 @@ class FitSettings:
     follow_lr: float = 5e-4
     followed: int = 2000  # points a step
     held: float = 20.0  # of the first stage's surface in the second
-    shaped: float = 0.0  # of what shading says, in the second stage: it spoils what the look has won
 
     @staticmethod
     def of(quality: str, *, seed: int = 0, device: str = "cpu") -> FitSettings:
@@ -281,8 +280,6 @@ class Fitting:
             some = torch.randint(0, len(points), (1500,), generator=self.g)
             away = ((field.distance(points[some])[0][:, 0] - wanted[some]).abs() * weight[some]).mean()
             loss = color + mask + 0.1 * eikonal + s.held * away
-            if self.shading and s.shaped:
-                loss = loss + s.shaped * self.shading.misses(field, grid, 300, self.g)
             optimiser.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)

@@ -78,6 +78,11 @@ def mirrored() -> np.ndarray:
     return (np.arange(RINGS)[:, None] * SPOKES + np.arange(SPOKES)[::-1]).ravel()
 
 
+def seen_mirrored(points: Tensor, swap: Tensor) -> Tensor:
+    """Points (B, 478, 3) of a crop as its mirror image has them; swap (478,): the point that each becomes."""
+    return points[:, swap] * points.new_tensor([-1.0, 1.0, 1.0]) + points.new_tensor([1.0, 0.0, 0.0])
+
+
 class HeadShape(nn.Module):
     """Crop (B, 3, S, S) in [0, 1] and points (B, 478, 3) of the crop, in its sides, to a `Guess`."""
 
@@ -143,7 +148,7 @@ class HeadShape(nn.Module):
         """The mean of what pictures and their mirror images say."""
         both = None if crop is None else torch.cat([crop, crop.flip(3)])
         flip = points.new_tensor([-1.0, 1.0, 1.0])
-        seen = self(both, torch.cat([points, points[:, self.swap] * flip + points.new_tensor([1.0, 0.0, 0.0])]))
+        seen = self(both, torch.cat([points, seen_mirrored(points, self.swap)]))
         (radii, other), (places, others) = (part.chunk(2) for part in seen)
         turned = torch.from_numpy(mirrored()).to(radii.device)
         return Guess((radii + other[:, turned]) / 2, (places + others[:, self.swap] * flip) / 2)

@@ -24,7 +24,7 @@ from torch.nn import functional
 from ..head.frame import CENTRE
 from ..head.wrap import load_template
 from ..nets import head_shape
-from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored
+from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored, seen_mirrored
 from .algebraic import checkpoint, restore, save_weights
 from .face_response import mirror_points
 from .head_people import FACE_M, MARGIN, NOSE_TIP, SIDE, draw
@@ -175,15 +175,10 @@ def prepare(net: HeadShape, bank: Bank) -> None:
     net.point_mean.copy_(bank.point_mean.view(-1, 3))
     net.point_basis.copy_(bank.point_basis)
     points = bank.points[bank.learnt]
-    both = torch.cat([points, _mirrored(points, bank.swap)])
+    both = torch.cat([points, seen_mirrored(points, bank.swap)])
     net.seen_mean.copy_(both.mean(0))
     net.swap.copy_(bank.swap)
     net.seen_size.copy_((both - both.mean(0)).square().mean().sqrt())
-
-
-def _mirrored(points: Tensor, swap: Tensor) -> Tensor:
-    """Points (B, 478, 3) of a crop as its mirror image has them."""
-    return points[:, swap] * torch.tensor([-1.0, 1.0, 1.0]) + torch.tensor([1.0, 0.0, 0.0])
 
 
 def batch(bank: Bank, which: Tensor, g: torch.Generator, *, changed: bool = True) -> tuple[Tensor, ...]:
@@ -194,7 +189,7 @@ def batch(bank: Bank, which: Tensor, g: torch.Generator, *, changed: bool = True
     flip = torch.rand(len(which), generator=g) < 0.5
     turned = flip[:, None, None]
     points = points + _NOISE * torch.randn(points.shape, generator=g)
-    points = torch.where(turned, _mirrored(points, bank.swap), points)
+    points = torch.where(turned, seen_mirrored(points, bank.swap), points)
     places = torch.where(turned, places[:, bank.swap] * torch.tensor([-1.0, 1.0, 1.0]), places)
     return flip, points, torch.where(flip[:, None], wanted[:, 1], wanted[:, 0]), places
 
