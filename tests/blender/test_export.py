@@ -110,11 +110,7 @@ def test_a_folder_that_cannot_be_is_told(motion, apply, tmp_path):
 @pytest.mark.parametrize("kind", ["FBX", "GLTF"])
 def test_a_whole_character_is_its_armature_and_what_it_deforms(motion, apply, users_scene, tmp_path, kind):
     _, rig = apply(motion)
-    mesh = bpy.data.objects.new("Skin", bpy.data.meshes.new("Skin"))
-    mesh.data.from_pydata([(0, 0, 1), (0.1, 0, 1), (0, 0.1, 1)], [], [(0, 1, 2)])
-    mesh.vertex_groups.new(name="hips").add([0, 1, 2], 1.0, "REPLACE")
-    mesh.modifiers.new("Armature", "ARMATURE").object = rig
-    bpy.context.scene.collection.objects.link(mesh)
+    mesh = _skin(rig)
     bpy.context.scene.collection.objects.link(bpy.data.objects.new("Beside", mesh.data))
     path = export_rig(rig, tmp_path / "hero", kind, bpy.context.scene, meshes=True)
     assert users_scene.state() == users_scene.before
@@ -130,11 +126,7 @@ def test_a_whole_character_is_its_armature_and_what_it_deforms(motion, apply, us
 @pytest.mark.parametrize("kind", ["FBX", "GLTF"])
 def test_what_cannot_be_selected_or_is_off_in_viewports_is_written_all_the_same(motion, apply, tmp_path, kind):
     _, rig = apply(motion)
-    mesh = bpy.data.objects.new("Skin", bpy.data.meshes.new("Skin"))
-    mesh.data.from_pydata([(0, 0, 1), (0.1, 0, 1), (0, 0.1, 1)], [], [(0, 1, 2)])
-    mesh.vertex_groups.new(name="hips").add([0, 1, 2], 1.0, "REPLACE")
-    mesh.modifiers.new("Armature", "ARMATURE").object = rig
-    bpy.context.scene.collection.objects.link(mesh)
+    mesh = _skin(rig)
     mesh.hide_select = rig.hide_viewport = True
     path = export_rig(rig, tmp_path / "hero", kind, bpy.context.scene, meshes=True)
     assert mesh.hide_select and rig.hide_viewport and not rig.hide_select and not mesh.hide_viewport
@@ -142,6 +134,16 @@ def test_what_cannot_be_selected_or_is_off_in_viewports_is_written_all_the_same(
     IMPORT[kind](str(path))
     again = [item for item in bpy.data.objects if item not in known]
     assert any(item.type == "MESH" and item.find_armature() in again for item in again)
+
+
+def _skin(rig):
+    """A triangle that the hips carry."""
+    mesh = bpy.data.objects.new("Skin", bpy.data.meshes.new("Skin"))
+    mesh.data.from_pydata([(0, 0, 1), (0.1, 0, 1), (0, 0.1, 1)], [], [(0, 1, 2)])
+    mesh.vertex_groups.new(name="hips").add([0, 1, 2], 1.0, "REPLACE")
+    mesh.modifiers.new("Armature", "ARMATURE").object = rig
+    bpy.context.scene.collection.objects.link(mesh)
+    return mesh
 
 
 def _shapes(items):
