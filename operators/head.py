@@ -11,14 +11,13 @@ from bpy.props import CollectionProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError
-from ..inference.protocol.requests import MAX_PHOTOS
+from ..inference.protocol.requests import MAX_PHOTOS, PHOTOS
 from . import settings as scene_settings
 from .base import Guarded, chosen_files, file_name, preference
 from .environment import output_folder
 from .scene.compat import PATH_OPTIONS, shown_tab
 from .session import SESSION
 
-PHOTOS = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2", ".tga", ".avif")
 FILMS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v")
 RESULT = Path("artifacts", "head_mesh.npz")
 BODY = "body_mesh.npz"  # beside it, where the job made one
@@ -51,7 +50,7 @@ class UNDERSTUDY_OT_add_photos(Guarded, ImportHelper):
         paths, head = chosen_files(self), context.scene.understudy.head
         for path in paths:
             if path.suffix.lower() not in PHOTOS:
-                raise InputError(f"{path.name} is not a photo.", f"Known are {', '.join(PHOTOS)}.")
+                raise InputError(f"{path.name} is not a photo.", "Choose a JPEG, PNG, TIFF or WebP picture.")
         _check_room(head, len(paths))
         for path in paths:
             head.photos.add().path = str(path)

@@ -12,12 +12,11 @@ from typing import Any
 
 from ..protocol import schema
 from ..protocol.errors import InputError, RequestError
-from ..protocol.requests import MAX_PHOTOS, TASKS
+from ..protocol.requests import MAX_PHOTOS, PHOTOS, TASKS
 from .manifest import MAX_ITEMS, known_tasks
 from .tasks import BLENDER_TASKS
 
 CLIPS = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mts", ".mpg", ".mpeg"})
-PHOTOS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp"})
 SOURCES = frozenset({".npz", ".bvh", ".fbx", ".glb"})
 COLUMNS = ("name", "blend", "capture", "camera", "frames", "rig")
 MAX_DEPTH = 8

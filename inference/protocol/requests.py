@@ -14,6 +14,10 @@ from .schema import About, frozen
 
 Fault = Literal["none", "error", "abort", "exit", "memory", "hang", "hold"]
 MAX_PHOTOS = 8  # of one head
+PHOTOS = (  # endings; of HEIC photos the reader says that they are not read
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".jp2",
+    ".tga", ".avif", ".heic", ".heif",
+)  # fmt: skip
 PROTOCOL = 1  # raise when an older worker or an older add-on could not understand the job folder
 
 

@@ -10,15 +10,14 @@ import numpy as np
 
 from ..core.formats.pictures import frame_number
 from ..protocol.errors import InputError, RequestError
-from ..protocol.requests import ReenactRequest
+from ..protocol.requests import PHOTOS, ReenactRequest
 from ..runtime.video import probe, read_frames
-from ..sight.photos import SUFFIXES, read_photo
+from ..sight.photos import read_photo
 
 Array = np.ndarray
 Pictures = Iterator[tuple[int, float, Array]]
 FPS = 24.0  # of pictures whose rate nobody says, as Blender's own
 _MOVING = (".gif", ".webp")  # may be either
-_UNREAD = (".heic", ".heif")  # pictures, too: that they are not read is said by who reads photos
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Driver:
 def is_picture(path: Path) -> bool:
     """Whether a file is one picture rather than a film."""
     suffix = path.suffix.lower()
-    if suffix not in (*SUFFIXES, *_UNREAD) or not path.is_file():
+    if suffix not in PHOTOS or not path.is_file():
         return False
     if suffix in _MOVING:
         try:
@@ -72,9 +71,9 @@ def _numbered(folder: Path) -> dict[int, Path]:
     Raises:
         InputError: there is none, one has no number, or two have the same.
     """
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file())
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in PHOTOS and path.is_file())
     if not files:
-        raise InputError(f"{folder} holds no picture.", f"Known are {', '.join(SUFFIXES)}.")
+        raise InputError(f"{folder} holds no picture.", "Give JPEG, PNG, TIFF or WebP pictures.")
     found: dict[int, Path] = {}
     for path in files:
         number = frame_number(path)

@@ -25,10 +25,6 @@ MAX_PIXELS = 150_000_000
 MIN_SIDE = 64
 KEPT_SIDE = 6000  # pixels of the longer side that are worked on
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
-SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".ppm", ".pgm", ".jp2",
-    ".tga", ".avif",
-)  # fmt: skip
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _GREY = 128  # behind what is cut out

@@ -9,6 +9,7 @@ import pytest
 from inference.batch.manifest import read_manifest, write_manifest
 from inference.batch.plan import Wishes, name_part, parse_frames, plan
 from inference.protocol.errors import InputError, RequestError
+from inference.protocol.requests import PHOTOS
 
 from .batches import run
 
@@ -28,6 +29,13 @@ def test_clips_photos_rigs_and_people_are_told_apart(tmp_path):
     }  # fmt: skip
     assert len(rows["rig"][1].video) == 2 and rows["rig"][1].calibration == tmp_path / "rig/rig.toml"
     assert len(rows["bob"][1].photo) == 2
+
+
+@pytest.mark.parametrize("ending", PHOTOS)
+def test_photos_of_every_ending_become_heads(tmp_path, ending):
+    make(tmp_path, f"ann{ending}", f"bob/1{ending.upper()}", "bob/2.png")
+    rows = {out: request for out, task, request in plan("clips", [tmp_path], Wishes()) if task == "head"}
+    assert {out: len(request.photo) for out, request in rows.items()} == {"ann": 1, "bob": 2}
 
 
 def test_equal_and_odd_names_become_different_plain_ones(tmp_path):

@@ -210,6 +210,10 @@ def test_photos_are_listed_once_each_up_to_eight(addon, tmp_path):
         bpy.ops.understudy.add_photos, directory=str(tmp_path), files=[{"name": "8.jpg"}]
     )
     assert "is not a photo" in fails(bpy.ops.understudy.add_photos, filepath=str(tmp_path / "a.txt"))
+    for name in ("ada.jfif", "IMG_1.HEIC"):
+        bpy.ops.understudy.remove_photo()
+        bpy.ops.understudy.add_photos(filepath=str(tmp_path / name))
+        assert bpy.context.scene.understudy.head.photos[7].path == str(tmp_path / name)
     bpy.ops.understudy.remove_photo()
     assert len(bpy.context.scene.understudy.head.photos) == 7
 
