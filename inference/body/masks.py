@@ -83,8 +83,8 @@ def kept_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
     return Masks(tuple(file if file.is_file() else None for file in files), size)
 
 
-def read_masks(folder: Path, count: int, size: tuple[int, int], start: int = 0) -> Masks:
-    """Masks of a user's folder, in the order of the files' names, from frame `start` on.
+def read_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
+    """Masks of a user's folder, in the order of the files' names one a frame of the film, for (T,) of its frames.
 
     Raises:
         InputError: no folder, no pictures, too few of them, or of another shape than the clip's pictures.
@@ -94,15 +94,16 @@ def read_masks(folder: Path, count: int, size: tuple[int, int], start: int = 0) 
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise InputError(f"{folder} holds no masks: 0 pictures.", f"Known are {', '.join(SUFFIXES)}.")
-    wanted = files[start : start + count]
-    if len(wanted) < count:
-        hint = "Give one mask for each frame; an empty picture where there is nobody."
-        raise InputError(f"{folder.name} holds {len(files)} masks for {start + count} frames.", hint)
+    count = int(frames.max()) + 1
+    if len(files) < count:
+        hint = "Give one mask for each frame of the film; an empty picture where there is nobody."
+        raise InputError(f"{folder.name} holds {len(files)} masks for {count} frames.", hint)
+    wanted = tuple(files[frame] for frame in frames)
     height, width = read_mask(wanted[0]).shape
     if abs(width * size[1] / (height * size[0]) - 1.0) > _ASPECT:
         text = f"Masks of {width} x {height} px do not belong to pictures of {size[0]} x {size[1]} px."
         raise InputError(text, "Give masks of the same framing, at any scale.")
-    return Masks(tuple(wanted), size)
+    return Masks(wanted, size)
 
 
 def doubt(mask: Array | None, points: Array, confidence: Array) -> str:

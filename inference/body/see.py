@@ -88,7 +88,7 @@ def _of_clip(job: BodyJob) -> Sight:
         text = f"Keypoints of {keypoints.image_size[0]} x {keypoints.image_size[1]} px do not belong to a clip of"
         raise InputError(f"{text} {wide} x {high} px.", "Give the clip that the keypoints were found in.")
     if request.masks is not None:
-        masks = read_masks(request.masks, len(frames), keypoints.image_size, request.start)
+        masks = read_masks(request.masks, frames, keypoints.image_size)
     elif request.keypoints is not None and request.video is not None:
         masks = _found_masks(job, request.video, frames, keypoints.image_size)
     else:
@@ -211,7 +211,7 @@ def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int, star
     camera = _camera_of(space, place) or _assumed(keypoints, job.request.focal_px)
     footage = _footage(job.request.video, keypoints)
     if job.request.masks is not None:
-        masks = read_masks(job.request.masks, len(keypoints.times), keypoints.image_size)
+        masks = read_masks(job.request.masks, frames, keypoints.image_size)
     elif footage is not None:
         masks = _found_masks(job, footage, frames, keypoints.image_size, camera.name)
         keypoints = keypoints.with_header(source=str(footage))

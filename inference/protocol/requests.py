@@ -385,7 +385,8 @@ class BodyRequest:
     video: Annotated[Path | None, About("A clip of one person.")] = None
     keypoints: Annotated[Path | None, About("A file or folder of 2D keypoints in place of detection.")] = None
     masks: Annotated[
-        Path | None, About("A folder of pictures of the person's mask, one a frame in the order of their names.")
+        Path | None,
+        About("A folder of pictures of the person's mask, one a frame of the film in the order of their names."),
     ] = None
     keypoints_3d: Annotated[
         Path | None, About("A keypoints_3d.npz of the same clip, lifted or triangulated: it fixes the depth.")

@@ -85,7 +85,7 @@ def test_masks_are_read_at_any_scale_as_grey_as_colour_as_zero_and_one_and_from_
     }
     for name, picture in pictures.items():
         cv2.imwrite(str(tmp_path / name), picture)
-    masks = read_masks(tmp_path, 5, SIZE)
+    masks = read_masks(tmp_path, np.arange(5), SIZE)
     for sample in range(5):
         found = masks(sample)
         assert found is not None and overlap(found, mask > 0) > 0.9
@@ -93,14 +93,14 @@ def test_masks_are_read_at_any_scale_as_grey_as_colour_as_zero_and_one_and_from_
 
 def test_folders_that_do_not_belong_to_the_clip_are_refused_with_numbers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"):
-        read_masks(tmp_path / "none", 3, SIZE)
+        read_masks(tmp_path / "none", np.arange(3), SIZE)
     with pytest.raises(InputError, match="0 pictures"):
-        read_masks(tmp_path, 3, SIZE)
+        read_masks(tmp_path, np.arange(3), SIZE)
     cv2.imwrite(str(tmp_path / "1.png"), np.zeros((240, 240), np.uint8))
     with pytest.raises(InputError, match="1 masks for 3 frames"):
-        read_masks(tmp_path, 3, SIZE)
+        read_masks(tmp_path, np.arange(3), SIZE)
     with pytest.raises(InputError, match="240 x 240 px do not belong to pictures of 320 x 240 px"):
-        read_masks(tmp_path, 1, SIZE)
+        read_masks(tmp_path, np.arange(1), SIZE)
     (tmp_path / "1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"1\.png is no picture"):
         read_mask(tmp_path / "1.png")

@@ -205,6 +205,22 @@ def test_a_capture_that_began_later_is_looked_at_in_its_own_frames(tmp_path: Pat
     assert (shown.keypoints.positions[:, 0, 0] == 100 + np.arange(30)).all()
 
 
+def test_masks_of_a_film_are_those_of_the_frames_that_a_capture_holds(tmp_path: Path) -> None:
+    film(tmp_path, {})
+    folder = captured(tmp_path / "capture", np.arange(FRAMES) / 30, start=6)
+    (tmp_path / "keypoints.npz").replace(folder / "artifacts" / "keypoints_2d.npz")
+    masks = tmp_path / "masks"
+    for frame in reversed(range(FRAMES)):
+        (masks / f"{frame:03d}.png").replace(masks / f"{frame + 6:03d}.png")
+    for frame in range(6):
+        cv2.imwrite(str(masks / f"{frame:03d}.png"), np.zeros(SIZE[::-1], np.uint8))
+    (shown,) = looked_at(tmp_path, capture=folder, view="c", masks=masks).views
+    assert [file and file.stem for file in shown.masks.files] == [f"{frame + 6:03d}" for frame in range(FRAMES)]
+    (masks / "017.png").unlink()
+    with pytest.raises(InputError, match="masks holds 17 masks for 18 frames"):
+        looked_at(tmp_path, capture=folder, view="c", masks=masks)
+
+
 def test_what_a_capture_saw_of_others_and_in_earlier_runs_is_left_aside(tmp_path: Path) -> None:
     folder = captured(tmp_path / "capture", np.arange(12) / 30, start=0)
     view = Keypoints2D.load(folder / "artifacts" / "keypoints_2d.npz")
