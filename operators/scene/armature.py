@@ -13,6 +13,7 @@ from ...inference.core.artifacts import BodyMotion
 from ...inference.core.kinematics import transformed
 from ...inference.core.timing import Timing, sample_rotations, sample_values
 from .action import Channel, write_action
+from .place import alone
 
 Array = np.ndarray
 CONFIDENCE = "confidence"
@@ -100,10 +101,8 @@ def confidence_colour(value: float) -> Array:
 
 def edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
     """Run `change` in edit mode inside a scene of its own, so that the user's mode and selection stay."""
-    scene, mode, is_hidden = bpy.data.scenes.new("Understudy"), rig.mode, rig.hide_viewport
-    try:
-        rig.hide_viewport = False  # what is off in viewports has no edit mode
-        scene.collection.objects.link(rig)
+    mode = rig.mode
+    with alone(rig) as scene:
         layer = scene.view_layers[0]
         layer.objects.active = rig
         with bpy.context.temp_override(scene=scene, view_layer=layer, active_object=rig, object=rig):
@@ -111,9 +110,6 @@ def edit(rig: bpy.types.Object, change: Callable[[], None]) -> None:
             change()
             bpy.ops.object.mode_set(mode="OBJECT")
             bpy.ops.object.mode_set(mode=mode)
-    finally:
-        rig.hide_viewport = is_hidden
-        bpy.data.scenes.remove(scene)
 
 
 def _add_bones(data: bpy.types.Armature, names: Sequence[str], parents: Array, rest: Array, lengths: Array) -> None:

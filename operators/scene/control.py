@@ -20,6 +20,7 @@ from ...inference.core.stickman import Style, control_frame
 from ...inference.protocol.errors import InputError
 from ...inference.protocol.files import atomic_write_bytes
 from .cameras import camera_of
+from .place import alone
 from .take import units_per_m
 
 Array = np.ndarray
@@ -185,22 +186,9 @@ def _stage(
     scene: bpy.types.Scene, items: Sequence[bpy.types.Object]
 ) -> Iterator[tuple[bpy.types.Scene, bpy.types.ViewLayer]]:
     """A scene with these objects alone, whose frame may be changed; it has the size and the rate of the user's."""
-    stage = bpy.data.scenes.new("Understudy Control")
-    try:
-        for name in (
-            "resolution_x",
-            "resolution_y",
-            "resolution_percentage",
-            "pixel_aspect_x",
-            "pixel_aspect_y",
-            "fps",
-        ):
+    with alone(*items) as stage:
+        for name in _RENDER:
             setattr(stage.render, name, getattr(scene.render, name))
-        stage.render.fps_base = scene.render.fps_base
         stage.unit_settings.system = scene.unit_settings.system
         stage.unit_settings.scale_length = scene.unit_settings.scale_length
-        for item in dict.fromkeys(items):
-            stage.collection.objects.link(item)
         yield stage, stage.view_layers[0]
-    finally:
-        bpy.data.scenes.remove(stage)

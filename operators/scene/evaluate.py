@@ -19,7 +19,7 @@ from ...inference.core.kinematics import local_rest
 from ...inference.core.rotations import matrix_from_euler, matrix_from_quaternion, matrix_from_rotvec, unit
 from ...inference.protocol.errors import InputError
 from .compat import curves_in
-from .place import world_of
+from .place import alone, world_of
 
 Array = np.ndarray
 _BONE_PATH = re.compile(r'pose\.bones\["((?:[^"\\]|\\.)*)"\](?:\.(\w+)|\["((?:[^"\\]|\\.)*)"\])')
@@ -249,13 +249,10 @@ def evaluated(rig: bpy.types.Object, frames: Array, names: Iterable[str]) -> tup
     Returns:
         (T, B, 4, 4) of the named bones and (T, 4, 4) of the object itself, in the world, in the scene's units.
     """
-    scene, is_hidden = bpy.data.scenes.new("Understudy"), rig.hide_viewport
     row = [rig.pose.bones.find(name) for name in names]
     flat = np.empty(16 * len(rig.pose.bones), np.float32)
     bones, here = np.empty((len(frames), len(row), 4, 4)), np.empty((len(frames), 4, 4))
-    try:
-        rig.hide_viewport = False  # what is off in viewports is not evaluated
-        scene.collection.objects.link(rig)
+    with alone(rig) as scene:
         layer = scene.view_layers[0]
         for index, frame in enumerate(frames):
             whole = int(np.floor(frame))
@@ -264,7 +261,4 @@ def evaluated(rig: bpy.types.Object, frames: Array, names: Iterable[str]) -> tup
             seen.pose.bones.foreach_get("matrix", flat)
             bones[index] = np.swapaxes(flat.reshape(-1, 4, 4), -1, -2)[row]
             here[index] = np.array(seen.matrix_world)
-    finally:
-        rig.hide_viewport = is_hidden
-        bpy.data.scenes.remove(scene)
     return here[:, None] @ bones, here

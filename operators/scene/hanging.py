@@ -14,6 +14,7 @@ import numpy as np
 from mathutils import Matrix
 
 from ...inference.core.rig import FINGERS, SIDES, Mapping
+from .place import alone
 from .puppet import Puppet
 
 Array = np.ndarray
@@ -77,23 +78,18 @@ def _without_animation(rig: bpy.types.Object) -> Iterator[None]:
 @contextlib.contextmanager
 def _stage(rig: bpy.types.Object, names: list[str]) -> Iterator[Callable[[], Array]]:
     """A scene of its own, and where Blender puts the named bones there now: (N, 4, 4) in the armature's space."""
-    scene, is_hidden = bpy.data.scenes.new("Understudy"), rig.hide_viewport
-    scene.collection.objects.link(rig)
-    rig.hide_viewport = False  # what is off in viewports is not evaluated
-    layer = scene.view_layers[0]
     rows = [rig.pose.bones.find(name) for name in names]
     flat = np.empty(16 * len(rig.pose.bones), np.float32)
 
-    def matrices() -> Array:
-        layer.update()
-        rig.evaluated_get(layer.depsgraph).pose.bones.foreach_get("matrix", flat)
-        return np.swapaxes(flat.reshape(-1, 4, 4), -1, -2)[rows].astype(float)
+    with alone(rig) as scene:
+        layer = scene.view_layers[0]
 
-    try:
+        def matrices() -> Array:
+            layer.update()
+            rig.evaluated_get(layer.depsgraph).pose.bones.foreach_get("matrix", flat)
+            return np.swapaxes(flat.reshape(-1, 4, 4), -1, -2)[rows].astype(float)
+
         yield matrices
-    finally:
-        rig.hide_viewport = is_hidden
-        bpy.data.scenes.remove(scene)
 
 
 def _together(mapping: Mapping, names: list[str]) -> list[list[int]]:

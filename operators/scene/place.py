@@ -15,6 +15,24 @@ _ROTATION = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_a
 
 
 @contextmanager
+def alone(*items: bpy.types.Object) -> Iterator[bpy.types.Scene]:
+    """Give a scene with nothing but some objects, shown in it also where they are off in viewports; it goes again.
+
+    What is off in viewports is neither evaluated nor edited.
+    """
+    scene, hidden = bpy.data.scenes.new("Understudy"), [item for item in items if item.hide_viewport]
+    try:
+        for item in dict.fromkeys(items):
+            item.hide_viewport = False
+            scene.collection.objects.link(item)
+        yield scene
+    finally:
+        for item in hidden:
+            item.hide_viewport = True
+        bpy.data.scenes.remove(scene)
+
+
+@contextmanager
 def evaluated(item: bpy.types.Object) -> Iterator[bpy.types.Object]:
     """Give an object as it is on the present frame, also where it is off in viewports or in no view layer.
 
@@ -24,16 +42,10 @@ def evaluated(item: bpy.types.Object) -> Iterator[bpy.types.Object]:
     if seen.is_evaluated:
         yield seen
         return
-    present, is_hidden = bpy.context.scene, item.hide_viewport
-    scene = bpy.data.scenes.new("Understudy")
-    try:
-        item.hide_viewport = False
-        scene.collection.objects.link(item)
+    present = bpy.context.scene
+    with alone(item) as scene:
         scene.frame_set(present.frame_current, subframe=present.frame_subframe)
         yield item.evaluated_get(scene.view_layers[0].depsgraph)
-    finally:
-        item.hide_viewport = is_hidden
-        bpy.data.scenes.remove(scene)
 
 
 def world_of(item: bpy.types.Object) -> Array:

@@ -15,6 +15,7 @@ from ...inference.core.artifacts import PoseDescriptors
 from ...inference.core.descriptors import blend
 from ...inference.protocol.errors import InputError
 from .compat import curves_in
+from .place import alone
 from .take import scene_fps
 
 Array = np.ndarray
@@ -94,16 +95,12 @@ def keyed_descriptors(item: bpy.types.Object, frames: Sequence[int], scene: bpy.
     kept = item[POSES]
     descriptors = np.array([list(kept[f"pose_{index}"]) for index in range(len(names))], float)
     weights = np.empty((len(frames), len(names)))
-    stage = bpy.data.scenes.new("Understudy Poses")
-    try:
-        stage.collection.objects.link(item)
+    with alone(item) as stage:
         stage.render.fps, stage.render.fps_base = scene.render.fps, scene.render.fps_base
         for row, frame in enumerate(frames):
             stage.frame_set(frame)
             seen = item.evaluated_get(stage.view_layers[0].depsgraph)
             weights[row] = [float(seen[name]) for name in names]
-    finally:
-        bpy.data.scenes.remove(stage)
     fps = scene_fps(scene)
     header = {"fps": fps, "network": kept["network"], "source": ""}
     numbers = np.array(frames)

@@ -115,6 +115,16 @@ def test_frames_are_drawn_where_the_camera_sees_people_and_nothing_changes(captu
     assert np.abs(lit.mean(0)[::-1] - expected.mean(0)).max() < 40
 
 
+def test_people_and_cameras_that_are_off_in_viewports_are_drawn_as_those_that_are_shown(captured, tmp_path):
+    _, rig, path = captured
+    people, eye = [(rig, read_hanging(path))], camera_at((3.0, -3.0, 1.5))
+    shown = write_control_frames(people, eye, tmp_path / "shown", ControlOptions((3, 5)), bpy.context.scene)
+    rig.hide_viewport = eye.hide_viewport = True
+    off = write_control_frames(people, eye, tmp_path / "off", ControlOptions((3, 5)), bpy.context.scene)
+    assert [file.read_bytes() for file in off] == [file.read_bytes() for file in shown]
+    assert shown[0].read_bytes() != shown[2].read_bytes() and rig.hide_viewport and eye.hide_viewport
+
+
 def test_in_a_scene_of_centimetres_the_same_picture_comes_out(captured, tmp_path, apply):
     motion, rig, path = captured
     eye = camera_at((3.0, -3.0, 1.5))

@@ -223,6 +223,8 @@ def test_between_keyed_poses_lies_the_arc_from_one_to_the_other(monkeypatch):
     assert np.allclose(found.descriptors[[0, 10, 20]], values[[0, 5, 10]], atol=1e-6)
     assert np.allclose(found.descriptors[3], slerp(values[0], values[5], 0.3), atol=1e-5)
     assert found.frames.tolist() == list(range(1, 22)) and scene.frame_current == 4
+    item.hide_viewport = True
+    assert np.array_equal(keyed_descriptors(item, range(1, 22), scene).descriptors, found.descriptors)
 
 
 def _curves(item):
