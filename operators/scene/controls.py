@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import bpy
 import numpy as np
-from mathutils import Matrix
 
 from ...inference.core.retarget.reduce import Track, location_track, rotation_track
 from ...inference.core.rig import IkLimb, Mapping, Property, RigMotion
@@ -23,6 +22,7 @@ from ...inference.core.rotations import (
 )
 from ...inference.core.timing import Timing, sample_rotations, sample_values
 from ...inference.protocol.retarget import RetargetSettings
+from .place import world_of
 from .rig import Character
 
 Array = np.ndarray
@@ -270,10 +270,10 @@ def _placement(item: bpy.types.Object, character: Character, moves: Array, toler
     per_m = character.units_per_m
     world = character.world @ moves @ np.linalg.inv(character.world)
     world[:, :3, 3] *= per_m
-    above = Matrix.Identity(4)
+    above = np.eye(4)
     if item.parent is not None:
-        above = item.parent.matrix_world @ item.matrix_parent_inverse
-    local = np.linalg.inv(np.array(above, float)) @ world @ character.matrix
+        above = world_of(item.parent) @ np.array(item.matrix_parent_inverse, float)
+    local = np.linalg.inv(above) @ world @ character.matrix
     turns = local[:, :3, :3] / np.linalg.norm(local[:, :3, :1], axis=1, keepdims=True)
     path, values, back = rotation_channel(item.rotation_mode, continuous(quaternion_from_matrix(turns)))
     places = local[:, :3, 3]

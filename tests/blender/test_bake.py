@@ -177,6 +177,16 @@ def test_travelling_by_the_root_or_the_object_ends_at_the_same_place(root) -> No
     assert np.abs(landed.shown()[:, rows] - wanted[:, rows]).max() < 2e-4
 
 
+def test_an_object_that_is_not_shown_travels_as_far_as_its_parent_lets_it(tmp_path) -> None:
+    item = armatures.armature("mixamo")
+    under_a_parent(item)
+    name, item.hide_viewport, item.parent.hide_viewport = item.name, True, True
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "off.blend"))
+    bpy.ops.wm.open_mainfile(filepath=str(tmp_path / "off.blend"))  # Blender keeps no place of what is not shown
+    landed = Landed(bpy.data.objects[name], settings=replace(FREE, root="object", root_axes="xyz"))
+    assert landed.worst()[0] < 0.05 and landed.worst()[1] < 0.1
+
+
 def _root_above_mixamo(data) -> None:
     root = data.edit_bones.new("root")
     root.tail = (0.0, 0.2, 0.0)
