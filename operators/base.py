@@ -72,6 +72,11 @@ def file_name(text: str) -> str:
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"
 
 
+def found_again(datablocks: Any, uid: int) -> Any:
+    """Look up a datablock by its `session_uid`, which outlives undo and new names; None where it was deleted."""
+    return next((item for item in datablocks if item.session_uid == uid), None)
+
+
 def chosen_files(operator: Any) -> list[Path]:
     """Files that were chosen in the file browser, or dropped.
 

@@ -21,7 +21,7 @@ from bpy_extras.io_utils import ExportHelper, ImportHelper
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, RequestError, UnderstudyError
 from . import settings as scene_settings
-from .base import Guarded
+from .base import Guarded, found_again
 from .environment import user_folder
 from .motion import SOURCE
 from .scene.compat import PATH_OPTIONS
@@ -377,17 +377,18 @@ class _Job(Guarded):
         if bpy.app.background:
             SESSION.wait(job)
             job.raise_failure()
-            _take(context.scene.name, self.bl_label, job)
+            _take(context.scene.session_uid, self.bl_label, job)
         elif is_taken:
-            job.then = partial(_take, context.scene.name, self.bl_label)
+            job.then = partial(_take, context.scene.session_uid, self.bl_label)
         return {"FINISHED"}
 
 
-def _take(scene: str, label: str, job: Job) -> None:
+def _take(scene_uid: int, label: str, job: Job) -> None:
     """Take in a job that is over."""
-    if job.state != "done" or scene not in bpy.data.scenes:
+    scene = found_again(bpy.data.scenes, scene_uid)
+    if job.state != "done" or scene is None:
         return
-    settings = bpy.data.scenes[scene].understudy.calibration
+    settings = scene.understudy.calibration
     is_check = _is_check(job)
     made = None if is_check and not job.asked.get("fix") else job.calibration
     take_job(settings, job.folder, calibration=made, is_checked=is_check)

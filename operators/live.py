@@ -23,7 +23,7 @@ from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import LiveRequest
 from ..inference.protocol.stream import LiveFrame, StreamReader, clock_ns
-from .base import Guarded, sentence
+from .base import Guarded, found_again, sentence
 from .session import SESSION, Job, new_folder, redraw
 from .settings import retarget_settings
 
@@ -88,7 +88,7 @@ class Live:
         self._job: Job | None = None
         self._reader: StreamReader | None = None
         self._driver: Driver | None = None
-        self._target: tuple[str, str] | None = None  # names of the scene and of the character, empty for one of ours
+        self._target: tuple[int, str] | None = None  # uid of the scene, name of the character, empty for one of ours
         self._discarded: list[Job] = []
         self._drawn_ns = 0
 
@@ -152,7 +152,7 @@ class Live:
         except UnderstudyError:
             driver.release(keep_pose=False)
             raise
-        self._job, self._driver, self._target = job, driver, (scene.name, rig)
+        self._job, self._driver, self._target = job, driver, (scene.session_uid, rig)
         self._reader = StreamReader(JobFolder(job.folder).stream)
         self.message, self.figures, self.is_recording = "", Figures(), request.record
         if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
@@ -253,8 +253,8 @@ class Live:
         self._job, self.message = None, job.trouble
         if job.result is not None:
             if self._target:
-                scene, rig = self._target
-                apply_recording(job.result, bpy.data.scenes.get(scene) or bpy.context.scene, rig)
+                uid, rig = self._target
+                apply_recording(job.result, found_again(bpy.data.scenes, uid) or bpy.context.scene, rig)
                 bpy.ops.ed.undo_push(message="Live Recording")
         elif not job.trouble:
             self._discarded.append(job)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.files import atomic_write_bytes
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import FaceRequest, ReenactRequest
-from .base import Guarded, Told, sentence
+from .base import Guarded, Told, found_again, sentence
 from .face import RESULT, apply_face, describe, notes_of
 from .reenact import MANIFEST, apply_frames, driving_head
 from .session import SESSION, Job
@@ -48,13 +49,12 @@ class UNDERSTUDY_OT_mesh_frames(Guarded):
             raise InputError("There is no head.", "Apply one first.")
         film = Path(bpy.path.abspath(reenact.driver))
         job = SESSION.start("face", face_request(film, reenact.frames, reenact.driver_face))
-        names = scene.name, head.name
         if bpy.app.background:
             SESSION.wait(job)
             job.raise_failure()
             self.report({"INFO"}, render_route(job.folder, head, scene, size))
         else:
-            job.then = lambda done: _finish(done, names, size)
+            job.then = partial(_finish, scene.session_uid, head.session_uid, size)
         return {"FINISHED"}
 
 
@@ -69,9 +69,9 @@ def face_request(film: Path, frames: str, face: int) -> FaceRequest:
     return FaceRequest(video=film, start=max(first - 1, 0), stop=last, face=face, overlay=False)
 
 
-def _finish(job: Job, names: tuple[str, str], size: int) -> None:
+def _finish(scene_uid: int, head_uid: int, size: int, job: Job) -> None:
     """Go on after the capture, in the scene and with the head that it was asked for."""
-    scene, head = bpy.data.scenes.get(names[0]), bpy.data.objects.get(names[1])
+    scene, head = found_again(bpy.data.scenes, scene_uid), found_again(bpy.data.objects, head_uid)
     if job.state != "done" or scene is None or head is None:
         return
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import bpy
 import numpy as np
@@ -340,6 +341,17 @@ def test_what_follows_a_check_is_told_where_it_fails_and_left_where_another_file
     late.then = lambda _: pytest.fail("it was meant for the other file")
     bpy.ops.wm.read_homefile(use_empty=True)
     addon.pump()
+
+
+def test_a_scene_that_got_another_name_meanwhile_gets_what_it_asked_for(addon, odd_rig, tmp_path):
+    scene, job = bpy.context.scene, finish_in_session(addon, tmp_path / "job")
+    report = {"cameras": [{"name": "cam02", "reprojection_px": 1.5}]}
+    (job.folder / "report.json").write_text(json.dumps(report))
+    job.then = partial(calibration._take, scene.session_uid, "Check")
+    scene.name = "Other"
+    bpy.data.scenes.new("Scene")
+    addon.pump()
+    assert [item.error_px for item in scene.understudy.calibration.cameras] == [-1.0, 1.5, -1.0]
 
 
 def finish_in_session(session, folder):

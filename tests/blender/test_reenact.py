@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import wave
+from functools import partial
 from pathlib import Path
 
 import bpy
@@ -15,8 +16,9 @@ from understudy.inference.core.descriptors import slerp
 from understudy.inference.core.face_shapes import SHAPES
 from understudy.inference.core.formats.pictures import decode_png
 from understudy.inference.protocol.errors import InputError, RequestError
+from understudy.inference.protocol.events import encode, make_event
 from understudy.inference.protocol.folder import JobFolder
-from understudy.inference.protocol.requests import Order
+from understudy.inference.protocol.requests import PROTOCOL, Order
 from understudy.operators import head as heads_operators
 from understudy.operators import mesh_route
 from understudy.operators import poses as pose_operators
@@ -312,6 +314,21 @@ def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addo
     assert f"{item.name} Mesh" in bpy.data.objects and bpy.data.objects[f"{item.name} Mesh"].location.x > 0
     value = json.loads((folder.artifacts / "reenactment.json").read_text())
     assert value["frames"] == [7, 8, 9] and value["start_s"] == pytest.approx(0.25)
+
+
+def test_the_mesh_route_goes_on_in_a_scene_and_with_a_head_that_got_other_names(addon, tmp_path):
+    scene = bpy.context.scene
+    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
+    folder = JobFolder(tmp_path / "face")
+    folder.prepare(Order("face", mesh_route.face_request(tmp_path / "v.mp4", "7-9", 0), "run"))
+    _opening(0.0, 0.5, 1.0).save(folder.artifacts / "face_track.npz")
+    events = make_event("started", protocol=PROTOCOL, task="face", run_id="run", pid=1), make_event("done")
+    folder.events.write_bytes(b"".join(map(encode, events)))
+    addon.scan(folder.path)
+    addon.jobs[0].then = partial(mesh_route._finish, scene.session_uid, item.session_uid, 24)
+    scene.name, item.name = "Stage", "Ada"
+    addon.pump()
+    assert not addon.jobs[0].trouble and "Ada Mesh" in scene.objects
 
 
 def _pixels(path: Path):
