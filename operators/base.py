@@ -1,15 +1,19 @@
-"""What all operators share: a border that errors do not cross, and grey buttons that say why."""
+"""What all operators share: a border that errors do not cross, grey buttons that say why, files that are asked for."""
 
 from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.props import StringProperty
+from bpy_extras.io_utils import ExportHelper
 
 from ..inference.protocol.errors import InputError, UnderstudyError
+from .scene.compat import PATH_OPTIONS
 
 LOG = logging.getLogger("understudy")
 ROOT = str(__package__).rpartition(".")[0]  # the extension's module name, as Blender's preferences know it
@@ -70,6 +74,53 @@ def sentence(error: UnderstudyError) -> str:
 def file_name(text: str) -> str:
     """Make a name that every system takes for a file's; letters of any script and spaces stay."""
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]', "_", text).strip(" .") or "_"
+
+
+class ToFile(ExportHelper):
+    """What operators share that write one file; mix it in after `Guarded`.
+
+    The browser shows the name as it will be written, and warns where such a file is.
+    """
+
+    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
+
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Give a name for the file, which needs no ending."""
+        raise NotImplementedError
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the ending of what is written, then those of other formats, which it replaces."""
+        raise NotImplementedError
+
+    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Ask where to."""
+        self.filepath = self.filepath or self.proposed(context)
+        self.check(context)
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def check(self, context: bpy.types.Context) -> bool:
+        """Give the name in the browser its ending; tell whether it was another."""
+        before, self.filepath = self.filepath, with_ending(self.filepath, self.endings())
+        return self.filepath != before
+
+    def file(self) -> Path:
+        """Give the file that was named.
+
+        Raises:
+            InputError: none was.
+        """
+        if not bpy.path.basename(self.filepath):
+            raise InputError("No file is named.", "Give a folder and a name.")
+        return Path(bpy.path.abspath(self.filepath))
+
+
+def with_ending(path: str, endings: Sequence[str]) -> str:
+    """Put the first of some endings behind a path, in place of any of the others; a path without a name stays."""
+    name = bpy.path.basename(path)
+    known = max((ending for ending in endings if name.lower().endswith(ending)), key=len, default="")
+    bare = path[: len(path) - len(known)]
+    return bare + endings[0] if bpy.path.basename(bare) else path
 
 
 def found_again(datablocks: Any, uid: int) -> Any:

@@ -11,7 +11,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError, RequestError
 from . import settings as scene_settings
-from .base import Guarded, file_name
+from .base import Guarded, ToFile, file_name
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION
 
@@ -194,13 +194,12 @@ class UNDERSTUDY_OT_fit_body(Guarded):
         return {"FINISHED"}
 
 
-class UNDERSTUDY_OT_export_body(Guarded):
+class UNDERSTUDY_OT_export_body(Guarded, ToFile):
     """Write a body with its motion for other programs"""
 
     bl_idname = "understudy.export_body"
     bl_label = "Export Body"
 
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     format: EnumProperty(name="Format", description="The kind of file", items=_FORMATS)
     body: StringProperty(name="Body", description="Empty for the active one or the newest", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.fbx;*.glb;*.usdc;*.usdz", options={"HIDDEN"})
@@ -209,16 +208,20 @@ class UNDERSTUDY_OT_export_body(Guarded):
     def reason(cls, context: bpy.types.Context) -> str:
         return "" if find_body(context) else "There is no body to export; apply one first"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where to."""
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest the body's name."""
         body = find_body(context, self.body)
-        self.filepath = self.filepath or file_name(body.name if body else "body")
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return file_name(body.name if body else "body")
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the endings of the formats, the chosen one first."""
+        from .scene.export import SUFFIXES
+
+        return SUFFIXES[self.format], *SUFFIXES.values()
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
-        path = export_body(_named_body(context, self.body), Path(bpy.path.abspath(self.filepath)), self.format)
+        path = export_body(_named_body(context, self.body), self.file(), self.format)
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
 

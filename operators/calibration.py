@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 from bpy.props import BoolProperty, EnumProperty, IntProperty, StringProperty
-from bpy_extras.io_utils import ExportHelper, ImportHelper
+from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, RequestError, UnderstudyError
 from . import settings as scene_settings
-from .base import Guarded, found_again
+from .base import Guarded, ToFile, found_again
 from .environment import user_folder
 from .motion import SOURCE
 from .scene.compat import PATH_OPTIONS
@@ -199,31 +199,31 @@ class _OnCameras(Guarded):
         return "" if context.scene.understudy.calibration.cameras else _EMPTY
 
 
-class UNDERSTUDY_OT_export_calibration(_OnCameras, ExportHelper):
+class UNDERSTUDY_OT_export_calibration(_OnCameras, ToFile):
     """Write the cameras for other programs"""
 
     bl_idname = "understudy.export_calibration"
     bl_label = "Export Calibration"
 
-    filename_ext = ""
-    check_extension = None
     filter_glob: StringProperty(default=_READABLE, options={"HIDDEN"})
     format: EnumProperty(
         name="Format", description="Which program is to read it", items=[item[:3] for item in _FORMATS]
     )
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where to."""
-        self.filepath = self.filepath or "calibration"
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest a name."""
+        return "calibration"
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the endings of the formats, the chosen one first; folders have none."""
+        chosen = next(item[3] for item in _FORMATS if item[0] == self.format)
+        return chosen, *(item[3] for item in _FORMATS)
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file, or the folder of files."""
         from ..inference.core.formats.calibration import write_calibration
 
-        suffix = next(item[3] for item in _FORMATS if item[0] == self.format)
-        path = Path(bpy.path.abspath(self.filepath))
+        path, suffix = self.file(), self.endings()[0]
         if suffix and not path.name.lower().endswith(suffix):
             path = path.with_name(path.name + suffix)
         write_calibration(path, cameras_in(context.scene.understudy.calibration), self.format)

@@ -10,7 +10,7 @@ from bpy.props import BoolProperty, EnumProperty, FloatProperty, StringProperty
 
 from ..inference.protocol.errors import InputError
 from . import settings as scene_settings
-from .base import Guarded, file_name
+from .base import Guarded, ToFile, file_name
 from .body import MESH
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION
@@ -109,13 +109,12 @@ def apply_coaching(path: Path, scene: bpy.types.Scene, **options: Any) -> Any:
     return made
 
 
-class UNDERSTUDY_OT_export_coaching(Guarded):
+class UNDERSTUDY_OT_export_coaching(Guarded, ToFile):
     """Write trainee, trainer and marks with their motion for viewers of augmented reality"""
 
     bl_idname = "understudy.export_coaching"
     bl_label = "Export Comparison"
 
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     format: EnumProperty(name="Format", description="The kind of file", items=_FORMATS)
     filter_glob: StringProperty(default="*.glb;*.usdz", options={"HIDDEN"})
 
@@ -123,19 +122,23 @@ class UNDERSTUDY_OT_export_coaching(Guarded):
     def reason(cls, context: bpy.types.Context) -> str:
         return "" if find_coaching(context) else "There is no comparison to export; apply one first"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where to."""
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest the trainee's name."""
         body = find_coaching(context)
-        self.filepath = self.filepath or file_name(body.name if body else "coaching")
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return file_name(body.name if body else "coaching")
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the endings of the formats, the chosen one first."""
+        from .scene.export import SUFFIXES
+
+        return SUFFIXES[self.format], *SUFFIXES.values()
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
         body = find_coaching(context)
         if body is None:
             raise InputError("There is no comparison in this scene.", "Apply one first.")
-        path = export_coaching(body, Path(bpy.path.abspath(self.filepath)), self.format)
+        path = export_coaching(body, self.file(), self.format)
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
 

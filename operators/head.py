@@ -13,7 +13,7 @@ from bpy_extras.io_utils import ImportHelper
 from ..inference.protocol.errors import InputError
 from ..inference.protocol.requests import MAX_PHOTOS, PHOTOS
 from . import settings as scene_settings
-from .base import Guarded, chosen_files, file_name, preference
+from .base import Guarded, ToFile, chosen_files, file_name, preference
 from .environment import output_folder
 from .scene.compat import PATH_OPTIONS, shown_tab
 from .session import SESSION
@@ -267,13 +267,12 @@ def _take_name(path: Path) -> str:
     return path.parents[1].name if path.parent.name == RESULT.parent.name else "Head"
 
 
-class UNDERSTUDY_OT_export_head(Guarded):
+class UNDERSTUDY_OT_export_head(Guarded, ToFile):
     """Write a head for other programs"""
 
     bl_idname = "understudy.export_head"
     bl_label = "Export Head"
 
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     format: EnumProperty(name="Format", description="The kind of file", items=_FORMATS)
     head: StringProperty(name="Head", description="Empty for the active one or the newest", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.glb;*.fbx;*.obj;*.usdc", options={"HIDDEN"})
@@ -282,12 +281,16 @@ class UNDERSTUDY_OT_export_head(Guarded):
     def reason(cls, context: bpy.types.Context) -> str:
         return "" if find_head(context) else "There is no head to export; apply one first"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where to."""
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest the head's name."""
         head = find_head(context, self.head)
-        self.filepath = self.filepath or file_name(head.name if head else "head")
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return file_name(head.name if head else "head")
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the endings of the formats, the chosen one first."""
+        from .scene.export import HEAD_SUFFIXES
+
+        return HEAD_SUFFIXES[self.format], *HEAD_SUFFIXES.values()
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
@@ -296,7 +299,7 @@ class UNDERSTUDY_OT_export_head(Guarded):
         head = find_head(context, self.head)
         if head is None:
             raise InputError(f"There is no head {self.head or 'to export'}.", "Apply one first.")
-        path = export_head(head, Path(bpy.path.abspath(self.filepath)), self.format, context.scene)
+        path = export_head(head, self.file(), self.format, context.scene)
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
 

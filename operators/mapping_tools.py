@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import bpy
 from bpy.props import StringProperty
-from bpy_extras.io_utils import ExportHelper, ImportHelper
+from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError
-from .base import Guarded, file_name
+from .base import Guarded, ToFile, file_name
 from .mapping import (
     active_row,
     add_row,
@@ -233,26 +233,27 @@ def _write(path: Path, rig: bpy.types.Object, name: str = "") -> None:
     write_mapping(path, replace(mapping, name=name or mapping.name))
 
 
-class UNDERSTUDY_OT_export_mapping(_OfRow, ExportHelper):
+class UNDERSTUDY_OT_export_mapping(_OfRow, ToFile):
     """Write the mapping to a file, to be shared"""
 
     bl_idname = "understudy.export_mapping"
     bl_label = "Export Mapping"
     bl_options = {"REGISTER"}
 
-    filename_ext = ".json"
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+    def proposed(self, context: bpy.types.Context) -> str:
         """Suggest the mapping's name."""
         rig = character(context)
-        self.filepath = self.filepath or file_name(rig.understudy.mapping or rig.name) + ".json"
-        return ExportHelper.invoke(self, context, event)
+        return file_name(rig.understudy.mapping or rig.name)
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the ending of mappings."""
+        return (".json",)
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
-        path = Path(bpy.path.abspath(self.filepath))
+        path = self.file()
         _write(path, character(context))
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}

@@ -12,7 +12,7 @@ from bpy_extras.io_utils import ImportHelper
 
 from ..inference.protocol.errors import InputError
 from . import settings as scene_settings
-from .base import Guarded, chosen_files
+from .base import Guarded, ToFile, chosen_files
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION
 
@@ -173,13 +173,12 @@ def draw_apply_options(layout: bpy.types.UILayout, options: Any, names: Iterable
         row.prop(options, name)
 
 
-class UNDERSTUDY_OT_export_motion(Guarded):
+class UNDERSTUDY_OT_export_motion(Guarded, ToFile):
     """Write an armature and its action for other programs"""
 
     bl_idname = "understudy.export_motion"
     bl_label = "Export Motion"
 
-    filepath: StringProperty(name="File", subtype="FILE_PATH", options={"SKIP_SAVE", *PATH_OPTIONS})
     format: EnumProperty(name="Format", description="The kind of file", items=_FORMATS)
     rig: StringProperty(name="Armature", description="Empty for the active one or the newest", options={"SKIP_SAVE"})
     filter_glob: StringProperty(default="*.bvh;*.fbx;*.glb", options={"HIDDEN"})
@@ -192,12 +191,16 @@ class UNDERSTUDY_OT_export_motion(Guarded):
         has_action = rig.animation_data and rig.animation_data.action
         return "" if has_action else f"{rig.name} has no action"
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where to."""
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest the armature's name."""
         rig = find_rig(context, self.rig)
-        self.filepath = self.filepath or bpy.path.clean_name(rig.name if rig else "motion")
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+        return bpy.path.clean_name(rig.name if rig else "motion")
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the endings of the formats, the chosen one first."""
+        from .scene.export import SUFFIXES
+
+        return SUFFIXES[self.format], *SUFFIXES.values()
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Write the file."""
@@ -206,7 +209,7 @@ class UNDERSTUDY_OT_export_motion(Guarded):
         rig = find_rig(context, self.rig)
         if rig is None:
             raise InputError(f"There is no armature {self.rig or 'to export'}.", "Apply a capture first.")
-        path = export_rig(rig, Path(bpy.path.abspath(self.filepath)), self.format, context.scene)
+        path = export_rig(rig, self.file(), self.format, context.scene)
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
 

@@ -11,7 +11,7 @@ from bpy.props import EnumProperty, StringProperty
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, UnderstudyError
-from .base import Guarded, sentence
+from .base import Guarded, ToFile, sentence
 from .environment import environments_folder
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION, Job, new_folder
@@ -132,19 +132,21 @@ def running() -> Job | None:
     return next((job for job in SESSION.jobs if job.task == "setup" and job.is_running), None)
 
 
-class UNDERSTUDY_OT_save_support_bundle(Guarded):
+class UNDERSTUDY_OT_save_support_bundle(Guarded, ToFile):
     """Write a zip for a bug report: findings, versions and logs; no pictures, no motion, no names"""
 
     bl_idname = "understudy.save_support_bundle"
     bl_label = "Save Support Bundle"
 
-    filepath: StringProperty(subtype="FILE_PATH")
+    filter_glob: StringProperty(default="*.zip", options={"HIDDEN"})
 
-    def invoke(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
-        """Ask where."""
-        self.filepath = "understudy-support.zip"
-        context.window_manager.fileselect_add(self)
-        return {"RUNNING_MODAL"}
+    def proposed(self, context: bpy.types.Context) -> str:
+        """Suggest a name."""
+        return "understudy-support"
+
+    def endings(self) -> tuple[str, ...]:
+        """Give the ending of bundles."""
+        return (".zip",)
 
     def work(self, context: bpy.types.Context) -> set[str]:
         """Let the doctor write it; where no environment works, Blender's own Python does."""
@@ -158,7 +160,7 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded):
             python = str(find_python())
         except UnderstudyError:
             python = sys.executable
-        path = Path(bpy.path.abspath(self.filepath))
+        path = self.file()
         path = path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
         before = path.stat().st_mtime_ns if path.is_file() else 0
         words = ["doctor", "--bundle", str(path), "--jobs", str(output_folder())]

@@ -76,6 +76,8 @@ def test_an_imported_calibration_is_listed_and_written_again_whole(scene_rig, ri
     assert scene_rig.cameras[0].lens_mm == pytest.approx(1600 * 36 / 1088)
     assert scene_rig.cameras[0].error_px < 0
     before = rig_file.read_bytes()
+    for nowhere in ("", f"{tmp_path}/"):
+        assert "No file is named" in fails(bpy.ops.understudy.export_calibration, filepath=nowhere)
     bpy.ops.understudy.export_calibration(filepath=str(tmp_path / "out"), format="anipose")
     same_cameras(read_calibration(tmp_path / "out.toml"), read_calibration(rig_file), within=1e-12)
     assert rig_file.read_bytes() == before

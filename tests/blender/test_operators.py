@@ -9,6 +9,7 @@ import pytest
 from understudy.inference.protocol.errors import RequestError
 from understudy.inference.protocol.requests import SelftestRequest
 from understudy.operators import settings
+from understudy.operators.base import ToFile, with_ending
 from understudy.operators.pick import to_pixel
 from understudy.tests.blender import motions
 from understudy.tests.blender.buttons import fails, why_grey
@@ -228,3 +229,26 @@ def test_the_golden_motion_is_what_the_formulas_give():
     stored, made = BodyMotion.load(motions.GOLDEN), motions.body_motion(12)
     assert stored.header == made.header
     assert abs(stored.rotations - made.rotations).max() < 1e-9
+
+
+EXPORTS = ("export_motion", "export_head", "export_body", "export_coaching", "export_calibration", "export_mapping",
+           "save_support_bundle")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_what_writes_a_file_asks_before_it_takes_the_place_of_another(addon, name):
+    asked = getattr(bpy.ops.understudy, name).get_rna_type().properties
+    operator = getattr(bpy.types, f"UNDERSTUDY_OT_{name}")
+    assert asked["check_existing"].default and operator.check is ToFile.check and operator.invoke is ToFile.invoke
+
+
+@pytest.mark.parametrize(
+    ("path", "endings", "wanted"),
+    [("/a/walk", (".bvh",), "/a/walk.bvh"), ("/a/walk.v1", (".bvh",), "/a/walk.v1.bvh"),
+     ("/a/walk.FBX", (".bvh", ".bvh", ".fbx"), "/a/walk.bvh"), ("//walk.bvh", (".bvh",), "//walk.bvh"),
+     ("rig.qca.txt", (".xcp", ".txt", ".qca.txt"), "rig.xcp"), ("rig.txt", (".qca.txt", ".txt"), "rig.qca.txt"),
+     ("rig.toml", ("", ".toml"), "rig"), ("/a/", (".bvh",), "/a/"), ("", (".bvh",), ""),
+     ("a/.bvh", (".bvh",), "a/.bvh")],
+)  # fmt: skip
+def test_a_browser_shows_the_name_that_is_written(path, endings, wanted):
+    assert with_ending(path, endings) == wanted
