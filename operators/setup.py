@@ -19,6 +19,7 @@ from .session import SESSION, Job, new_folder
 if TYPE_CHECKING:
     from ..inference.setup import recipe
 
+PATIENCE_S = 90.0  # for the doctor, while Blender waits
 OFFLINE = "Blender is offline: allow online access in the preferences (System > Network), or give a folder of wheels"
 _BACKENDS = (
     ("AUTO", "Automatic", "What the computer's driver allows"),
@@ -164,12 +165,19 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded, ToFile):
         path = path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
         before = path.stat().st_mtime_ns if path.is_file() else 0
         words = ["doctor", "--bundle", str(path), "--jobs", str(output_folder())]
-        run = subprocess.run(
-            command_line(python, *words), cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL,
-            capture_output=True, timeout=180, check=False,
-        )  # fmt: skip
+        try:
+            run = subprocess.run(
+                command_line(python, *words), cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL,
+                capture_output=True, timeout=PATIENCE_S, check=False,
+            )  # fmt: skip
+            said = run.stderr.decode("utf-8", "replace")[-300:].strip()
+        except subprocess.TimeoutExpired:
+            said = f"The doctor had not looked at everything after {PATIENCE_S:g} s."
+            self.report({"WARNING"}, said)
+        except OSError as error:
+            said = f"{python} does not start: {error.strerror}."
         if not path.is_file() or path.stat().st_mtime_ns == before:
-            raise InputError(f"It was not written: {run.stderr.decode('utf-8', 'replace')[-300:].strip()}")
+            raise InputError(f"It was not written: {said}")
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
 

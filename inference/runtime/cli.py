@@ -142,11 +142,12 @@ def _run_worker(options: argparse.Namespace, console: Console) -> int:
 
 def _run_doctor(options: argparse.Namespace, console: Console) -> int:
     from .doctor import examine, exit_code
+    from .support import UNFINISHED, write_bundle
 
+    if options.bundle:  # at once: what hangs is what support is to be asked about
+        write_bundle(options.bundle, [UNFINISHED], options.jobs)
     findings = examine(golden=options.golden)
     if options.bundle:
-        from .support import write_bundle
-
         console.note(f"Wrote {write_bundle(options.bundle, findings, options.jobs)}")
     if options.json:
         console.say(json.dumps([vars(finding) for finding in findings], indent=1))

@@ -19,6 +19,7 @@ from ..protocol.files import atomic_write
 from .doctor import Finding
 
 JOBS, TAIL_BYTES = 10, 64 << 10
+UNFINISHED = Finding("doctor", "bad", "the doctor was stopped, or hung, before it had looked at everything")
 NAMES = ("log.txt", "events.jsonl", "blender.txt")
 _PATH = re.compile(r"""(?:[A-Za-z]:)?[/\\][^\s"'<>|:*?]+""")
 
