@@ -12,7 +12,7 @@ import bpy
 from bpy.props import IntProperty
 
 from ..inference.protocol.errors import InputError, UnderstudyError
-from ..inference.protocol.files import atomic_write_bytes
+from ..inference.protocol.files import atomic_write_text
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import FaceRequest, ReenactRequest
 from .base import Guarded, Told, found_again, sentence
@@ -124,7 +124,7 @@ def render_mesh(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene, si
         "driver": str(track.header.get("source", "")), "is_film": True, "unseen": [],
     }  # fmt: skip
     path = folder / MANIFEST
-    atomic_write_bytes(path, json.dumps(manifest, indent=1, allow_nan=False).encode())
+    atomic_write_text(path, json.dumps(manifest, indent=1, allow_nan=False))
     return path, "; ".join([describe(made), *notes_of(made)])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.artifacts import Coaching
 from ..core.page import heading, page, pictures, table
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from .joint_angles import JOINTS, Joint
 
 Array = np.ndarray
@@ -69,7 +69,7 @@ def as_csv(found: Coaching) -> str:
 
 def write_report(folder: Path, numbers: dict[str, Any], found: Coaching) -> None:
     """Write `report.json`, `report.html` and `coaching.csv`."""
-    atomic_write_bytes(folder / "coaching.csv", as_csv(found).encode())
+    atomic_write_text(folder / "coaching.csv", as_csv(found))
     head = ("Joint", "Mean", "Worst", "At", "Beyond tolerance", "What to do")
     rows = [(row["joint"], f"{row['mean_deg']:g}", f"{row['worst_deg']:g}", f"{row['worst_at_s']:g} s",
              f"{100 * row['beyond']:.0f} %", row["advice"]) for row in numbers["joints"]]  # fmt: skip
@@ -80,8 +80,8 @@ def write_report(folder: Path, numbers: dict[str, Any], found: Coaching) -> None
                    f"{found.header['tolerance_deg']:g}, dark from {found.header['worst_deg']:g} degrees.",
                    heat(found))]),
     ]  # fmt: skip
-    atomic_write_bytes(folder / "report.html", page("Trainee and trainer", parts).encode(errors="replace"))
-    atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+    atomic_write_text(folder / "report.html", page("Trainee and trainer", parts))
+    atomic_write_text(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
 
 
 def heat(found: Coaching, width: int = 900, row_px: int = 22) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.artifacts import BodyParameters
 from ..core.page import heading, page, pictures, table
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from .job import BodyJob
 
 Array = np.ndarray
@@ -28,8 +28,8 @@ def write_report(
     parts = [pictures(shown), heading("Measures"), table(_measures(numbers["measures_m"]))]
     parts += [heading("Over time"), pictures([(_LEGEND, plot(parameters))])]
     parts += [heading("Numbers"), table(_rows(numbers)), heading("Shape"), table(list(numbers["shape"].items()))]
-    atomic_write_bytes(job.folder / "report.html", page("A body", parts, numbers["warnings"]).encode(errors="replace"))
-    atomic_write_bytes(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+    atomic_write_text(job.folder / "report.html", page("A body", parts, numbers["warnings"]))
+    atomic_write_text(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
     job.artifact("report", "report.html")
 
 

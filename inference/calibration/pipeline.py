@@ -17,7 +17,7 @@ from ..motion.triangulate import TriangulateSettings, triangulate
 from ..motion.views import match_cameras, synchronise
 from ..protocol.errors import InputError, RequestError
 from ..protocol.events import Reporter, SilentReporter
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from ..protocol.requests import CalibrateRequest, MotionRequest
 from ..runtime.device import set_threads
 from ..runtime.video import probe
@@ -89,9 +89,9 @@ def run(request: CalibrateRequest, folder: Path, report: Reporter) -> dict[str, 
     text = json.dumps(numbers, indent=1, allow_nan=False)
     before = given if request.refine or request.fix else None
     html = page(numbers, done.cameras, before, keypoints)
-    atomic_write_bytes(folder / "report.html", html.encode(errors="replace"))
+    atomic_write_text(folder / "report.html", html)
     job.artifact("report", "report.html")
-    atomic_write_bytes(folder / "report.json", text.encode())
+    atomic_write_text(folder / "report.json", text)
     return numbers
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..core.artifacts import FaceTrack
 from ..core.page import heading, page, table
 from ..core.rotations import rotvec_from_quaternion
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 
 Array = np.ndarray
 _SHOWN = 8  # curves in a plot
@@ -57,8 +57,8 @@ def write_report(folder: Path, numbers: dict[str, Any], track: FaceTrack) -> Non
         _figure("What moves most", _curves(track)), heading("Numbers"), table(rows), heading("Shapes"),
         table(means, ("Shape", "mean", "largest")),
     ]  # fmt: skip
-    atomic_write_bytes(folder / "report.html", page("A face", parts, numbers["warnings"]).encode(errors="replace"))
-    atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+    atomic_write_text(folder / "report.html", page("A face", parts, numbers["warnings"]))
+    atomic_write_text(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
 
 
 def _strongest(track: FaceTrack) -> list[tuple[str, float, float]]:

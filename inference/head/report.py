@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 
 Array = np.ndarray
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1040px;margin:2em auto;padding:0 1em;color:#222}
@@ -36,8 +36,8 @@ def write_report(folder: Path, numbers: dict[str, Any], pictures: Sequence[tuple
         pictures: captions and pictures (H, W, 3) uint8.
         color: the texture (H, W, 4) uint8.
     """
-    atomic_write_bytes(folder / "report.html", page(numbers, pictures, color).encode(errors="replace"))
-    atomic_write_bytes(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+    atomic_write_text(folder / "report.html", page(numbers, pictures, color))
+    atomic_write_text(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
 
 
 def page(numbers: dict[str, Any], pictures: Sequence[tuple[str, Array]], color: Array) -> str:

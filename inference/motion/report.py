@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.artifacts import Keypoints2D, atomic_write
+from ..core.artifacts import Keypoints2D
+from ..protocol.files import atomic_write_text
 from .plots import DELAYS, draw_delays, draw_plots
 from .summary import Capture, summary
 from .sync import Offsets
@@ -38,10 +39,9 @@ _NOTES = {
 def write_report(folder: Path, capture: Capture, *, pictures: Sequence[Path] = ()) -> dict[str, Any]:
     """Write `report.html` and, last of all, `report.json` into `folder`; `pictures` top the page."""
     numbers = summary(capture)
-    text = json.dumps(numbers, indent=1, allow_nan=False).encode()
-    page = _page(numbers, draw_plots(capture), pictures).encode(errors="replace")
-    atomic_write(folder / "report.html", lambda stream: stream.write(page))
-    atomic_write(folder / "report.json", lambda stream: stream.write(text))
+    text = json.dumps(numbers, indent=1, allow_nan=False)
+    atomic_write_text(folder / "report.html", _page(numbers, draw_plots(capture), pictures))
+    atomic_write_text(folder / "report.json", text)
     return numbers
 
 
@@ -57,10 +57,8 @@ def write_sync_report(folder: Path, offsets: Offsets, views: Sequence[Keypoints2
     page += ["<h1>Understudy: when each clip started</h1>", f"<p>{html.escape(numbers['said'])}</p>", _table(rows)]
     if len(offsets.curves):
         page.append(f"<h2>{DELAYS}</h2><p class='note'>{html.escape(_NOTES[DELAYS])}</p>{draw_delays(offsets, views)}")
-    text = "\n".join([*page, "</body></html>"]).encode(errors="replace")
-    content = json.dumps(numbers, indent=1, allow_nan=False).encode()
-    atomic_write(folder / "report.html", lambda stream: stream.write(text))
-    atomic_write(folder / "report.json", lambda stream: stream.write(content))
+    atomic_write_text(folder / "report.html", "\n".join([*page, "</body></html>"]))
+    atomic_write_text(folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
     return numbers
 
 

@@ -62,6 +62,15 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
     atomic_write(path, lambda stream: stream.write(content))
 
 
+def atomic_write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all; names of files that are not valid Unicode get question marks.
+
+    Raises:
+        ResourceError: the disk is full or the folder cannot be written.
+    """
+    atomic_write_bytes(path, text.encode(errors="replace"))
+
+
 def _replace(temporary: Path, path: Path) -> None:
     for attempt in range(_REPLACE_TRIES):
         try:

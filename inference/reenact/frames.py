@@ -13,7 +13,7 @@ import numpy as np
 
 from ..core.artifacts import PoseDescriptors
 from ..core.formats.pictures import read_key, to_bytes, write_picture
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from .job import FRAMES, ReenactJob
 from .person import Person
 
@@ -103,5 +103,5 @@ def write_manifest(job: ReenactJob, plan: Plan, driven: PoseDescriptors) -> None
         "driver": str(driven.header.get("source", "")), "is_film": bool(driven.header.get("is_film", False)),
         "unseen": driven.frames[~driven.seen].tolist(),
     }  # fmt: skip
-    atomic_write_bytes(job.artifacts / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False).encode())
+    atomic_write_text(job.artifacts / MANIFEST, json.dumps(manifest, indent=1, allow_nan=False))
     job.artifact("reenactment", f"artifacts/{MANIFEST}")

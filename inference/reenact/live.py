@@ -15,7 +15,7 @@ from ..core.artifacts import PoseDescriptors
 from ..core.descriptors import carry_over
 from ..core.formats.pictures import write_picture
 from ..protocol.errors import Cancelled, InputError
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from ..protocol.folder import JobFolder
 from ..protocol.stream import clock_ns
 from ..sight.face_track import FaceTracker
@@ -170,5 +170,5 @@ class _Show:
             "late_ms": round(statistics.median(self.late_ms), 1), "warnings": job.warnings,
             "seconds": {stage: round(value, 2) for stage, value in job.seconds.items()},
         }  # fmt: skip
-        atomic_write_bytes(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+        atomic_write_text(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
         return numbers

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..core.page import heading, page, pictures, table
-from ..protocol.files import atomic_write_bytes
+from ..protocol.files import atomic_write_text
 from .job import ReenactJob
 
 Array = np.ndarray
@@ -23,8 +23,8 @@ def write_report(job: ReenactJob, numbers: dict[str, Any], shown: Sequence[tuple
     """Write `report.json` and `report.html`; `shown` are captions and pictures (H, W, 3) uint8."""
     parts = [pictures(shown), heading("Numbers"), table(_rows(numbers))]
     text = page("Frames", parts, numbers["warnings"])
-    atomic_write_bytes(job.folder / "report.html", text.encode(errors="replace"))
-    atomic_write_bytes(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False).encode())
+    atomic_write_text(job.folder / "report.html", text)
+    atomic_write_text(job.folder / "report.json", json.dumps(numbers, indent=1, allow_nan=False))
     job.artifact("report", "report.html")
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from inference.protocol.errors import Cancelled, RequestError, ResourceError
 from inference.protocol.events import EventReader
-from inference.protocol.files import FileLock, atomic_write
+from inference.protocol.files import FileLock, atomic_write, atomic_write_text
 from inference.protocol.folder import JobFolder, JobReporter
 from inference.protocol.requests import Order, SelftestRequest
 from inference.protocol.watch import JobWatch
@@ -79,6 +79,11 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         atomic_write(path, lambda stream: stream.write(b"new") / 0)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_with_a_name_that_is_no_unicode_is_written(tmp_path):
+    atomic_write_text(tmp_path / "report.html", "<p>J\udcf6rg.mp4 für 日本</p>")
+    assert (tmp_path / "report.html").read_text("utf-8") == "<p>J?rg.mp4 für 日本</p>"
 
 
 def test_a_folder_that_cannot_be_written_is_a_resource_error(tmp_path):

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..artifacts import UNREADABLE, first_line
 from ..cameras import Camera, CameraSet
 from .camera_parts import Z_UP_FROM_Y_DOWN, Given, five, metres_of, moved_world, numbers, rescaled, rig
@@ -170,7 +170,7 @@ def write_biocv(folder: Path, cameras: CameraSet) -> None:
         rows = [*_rows(camera.matrix), "", *_rows(pose), "", *_rows(five(camera, "BioCV")[None])]
         texts[camera.name] = "\n".join([str(camera.size[0]), str(camera.size[1]), *rows, ""])
     for name, text in texts.items():
-        atomic_write_bytes(folder / f"{name}.calib", text.encode())
+        atomic_write_text(folder / f"{name}.calib", text)
 
 
 def write_panoptic(path: Path, cameras: CameraSet) -> None:
@@ -194,7 +194,7 @@ def write_panoptic(path: Path, cameras: CameraSet) -> None:
             }
         )
     document = {"calibDataSource": "understudy", "cameras": listed}
-    atomic_write_bytes(path, json.dumps(document, indent=1, allow_nan=False).encode())
+    atomic_write_text(path, json.dumps(document, indent=1, allow_nan=False))
 
 
 def write_projections(path: Path, cameras: CameraSet) -> None:
@@ -212,7 +212,7 @@ def write_projections(path: Path, cameras: CameraSet) -> None:
         matrix = camera.matrix @ camera.camera_from_world[:3]
         title = re.sub(r"\s+", "_", camera.name) or "cam"
         text += f"# {title} {camera.size[0]} {camera.size[1]}\n" + "\n".join(_rows(matrix)) + "\n"
-    atomic_write_bytes(path, text.encode(errors="replace"))
+    atomic_write_text(path, text)
 
 
 def _opencap(name: str, path: Path, found: dict[str, Any]) -> Camera:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..cameras import Camera, CameraSet
 from ..rotations import rotvec_from_matrix
 from .camera_parts import Given, five, rig
@@ -49,7 +49,7 @@ def write_toml_rig(path: Path, cameras: CameraSet, style: str) -> None:
     text = "".join(_text(index, camera, style) for index, camera in enumerate(cameras))
     if style != "caliscope":
         text += "[metadata]\nadjusted = false\nerror = 0.0\n"
-    atomic_write_bytes(path, text.encode(errors="replace"))
+    atomic_write_text(path, text)
 
 
 def _camera_tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

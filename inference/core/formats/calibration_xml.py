@@ -22,7 +22,7 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..cameras import BLENDER_FROM_OPENCV, Camera, CameraSet
 from ..rotations import matrix_from_quaternion, quaternion_from_matrix
 from .camera_parts import Given, five, rig
@@ -214,7 +214,7 @@ def _write(path: Path, outer: str, inner: str, cameras: CameraSet, text: Callabl
     body = "".join(text(camera) for camera in cameras)
     body = f"<{inner}>\n{body}</{inner}>\n" if inner else body
     document = f'<?xml version="1.0" encoding="UTF-8"?>\n<{outer}>\n{body}</{outer}>\n'
-    atomic_write_bytes(path, document.encode(errors="replace"))
+    atomic_write_text(path, document)
 
 
 def _attributes(values: Mapping[str, object]) -> str:

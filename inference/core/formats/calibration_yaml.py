@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..cameras import Camera, CameraSet
 from ..rotations import matrix_from_quaternion, quaternion_from_matrix, rotvec_from_matrix
 from .camera_parts import Z_UP_FROM_Y_DOWN, Given, five, metres_of, moved_world, numbers, rescaled, rig
@@ -154,7 +154,7 @@ def write_easymocap(folder: Path, cameras: CameraSet) -> None:
         outer.append(_matrix_text(f"Rot_{name}", camera.rotation))
         outer.append(_matrix_text(f"T_{name}", camera.translation[:, None]))
     for name, parts in (("intri.yml", inner), ("extri.yml", outer)):
-        atomic_write_bytes(folder / name, ("%YAML:1.0\n---\n" + "".join(parts)).encode())
+        atomic_write_text(folder / name, "%YAML:1.0\n---\n" + "".join(parts))
 
 
 def write_opencv(path: Path, cameras: CameraSet) -> None:
@@ -176,7 +176,7 @@ def write_opencv(path: Path, cameras: CameraSet) -> None:
             text += _matrix_text(f"M{number}", camera.matrix) + _matrix_text(f"D{number}", camera.distortion)
         turn = last.rotation @ first.rotation.T
         text += _matrix_text("R", turn) + _matrix_text("T", (last.translation - turn @ first.translation)[:, None])
-    atomic_write_bytes(path, ("%YAML:1.0\n---\n" + text).encode())
+    atomic_write_text(path, "%YAML:1.0\n---\n" + text)
 
 
 def write_ros(folder: Path, cameras: CameraSet) -> None:
@@ -188,7 +188,7 @@ def write_ros(folder: Path, cameras: CameraSet) -> None:
     for camera in cameras:
         _check_name(camera, "A file of ROS")
     for camera in cameras:
-        atomic_write_bytes(folder / f"{camera.name}.yaml", _ros_text(camera).encode())
+        atomic_write_text(folder / f"{camera.name}.yaml", _ros_text(camera))
 
 
 def _stereo_keys(document: dict[str, Any]) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..artifacts import FaceTrack
 from ..face_shapes import SHAPES, find_shape
 from ..rotations import euler_from_matrix, matrix_from_euler, matrix_from_quaternion, quaternion_from_matrix, slerp
@@ -95,7 +95,7 @@ def write_live_link(path: Path, track: FaceTrack) -> None:
         else:
             row += ["0", *[""] * (len(_ORDER) + len(_TURNS))]
         writer.writerow(row)
-    atomic_write_bytes(path, text.getvalue().encode())
+    atomic_write_text(path, text.getvalue())
 
 
 def _rows(path: Path) -> tuple[list[str], list[list[str]]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...protocol.errors import InputError
-from ...protocol.files import atomic_write_bytes
+from ...protocol.files import atomic_write_text
 from ..artifacts import Keypoints3D, first_line
 from .marker_sets import Markers
 
@@ -105,7 +105,7 @@ def write_trc(path: Path, keypoints: Keypoints3D, *, z_up_from_frame: Array | No
         raise InputError("No joint is seen in any frame.")
     names = [keypoints.header["joints"][joint] for joint in shown]
     text = _head(path, keypoints.fps, len(points), names) + _rows(points[:, shown], keypoints.times)
-    atomic_write_bytes(path, text.encode())
+    atomic_write_text(path, text)
 
 
 def _head(path: Path, fps: float, frames: int, names: list[str]) -> str:

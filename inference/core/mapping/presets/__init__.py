@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from ....protocol.errors import InputError
-from ....protocol.files import atomic_write_bytes
+from ....protocol.files import atomic_write_text
 from ...formats.text import read_json
 from ...rig import ROLES, IkLimb, Mapping, Property
 
@@ -82,7 +82,7 @@ def write_mapping(path: Path, mapping: Mapping) -> None:
         ResourceError: the disk is full or the folder cannot be written.
     """
     decode(encode(mapping))  # nothing is written that could not be read again
-    atomic_write_bytes(Path(path), dumps(mapping).encode())
+    atomic_write_text(Path(path), dumps(mapping))
 
 
 def dumps(mapping: Mapping) -> str:
