@@ -225,10 +225,10 @@ def test_a_likely_unit_is_suggested(tmp_path: Path) -> None:
     ],
 )
 def test_dotted_keys_cost_no_time(tmp_path: Path, text: str) -> None:
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(InputError):
         read_calibration(_file(tmp_path, text))
-    assert time.monotonic() - start < 2.0
+    assert time.process_time() - start < 2.0
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode) | st.just(CAMERA.encode()).flatmap(
