@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..head.frame import CENTRE
-from ..head.guess import read
+from ..head.guess import guess
 from ..head.prior import Prior
 from ..head.surface import FitSettings
 from ..nets.head_shape import directions, triangles
@@ -65,7 +65,7 @@ def scored(shot: Shot, make: Callable[[Shot], Predicted]) -> Score:
 
 
 def looked(shot: Shot, prior: Prior) -> Predicted:
-    """The surface that one look at the first photo says."""
+    """The surface that one look at the photos says."""
     assert prior.reader is not None
-    radii, points = read(prior.reader, shot.photos[0])
-    return Predicted(CENTRE + directions() * radii[:, None], triangles(), points)
+    seen = guess(prior.reader, shot.photos)
+    return Predicted(CENTRE + directions() * seen.radii[:, None], triangles(), seen.points)

@@ -25,10 +25,9 @@ from .seen import Seen
 
 Array = np.ndarray
 _NOSE = 1  # the detector's point on the tip of the nose
-_FACE_M, _EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
-_FAR_M, _FAR_HAIR_M = 0.0075, 0.02  # a look so far from the fit was read wrongly: it moves the surface half as far
-_SMOOTH_M, _CELL_M, _AROUND = 0.0015, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
-_TURNED_DEG = 45.0  # a photo from so far to a side counts e times less
+FACE_M, EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
+_FAR_M, _FAR_HAIR_M = 0.015, 0.04  # a look so far from the fit was read wrongly: it moves the surface half as far
+_SMOOTH_M, _CELL_M, _AROUND = 0.001, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
 _NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
 _FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a direction a surface is looked for, and how
@@ -45,7 +44,7 @@ class Guessed:
         """(V,) metres: the radii as they are on a fit of radii (V,), NaN for none, with face points (478, 3) metres."""
         rays, fitted = directions(), closed(np.nan_to_num(found))
         places = CENTRE + rays * self.radii[:, None]
-        near = np.flatnonzero(np.linalg.norm(places - self.points[_NOSE], axis=1) < _FACE_M)[_SOME]
+        near = np.flatnonzero(np.linalg.norm(places - self.points[_NOSE], axis=1) < FACE_M)[_SOME]
         scale, rotation, move = similarity(self.points, face)
         for _ in range(_STEPS):
             moved = scale * places[near] @ rotation.T + move
@@ -61,7 +60,7 @@ class Guessed:
         off, rays = np.nan_to_num(self.laid(found, face) - found), directions()
         places = CENTRE + rays * np.nan_to_num(found)[:, None]
         away = np.linalg.norm(places - face[_NOSE], axis=1)
-        hair = np.clip((away - _FACE_M) / _EDGE_M, 0, 1)
+        hair = np.clip((away - FACE_M) / EDGE_M, 0, 1)
         towards = (eyes - CENTRE) / np.linalg.norm(eyes - CENTRE, axis=1, keepdims=True)
         free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
         far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
@@ -123,22 +122,14 @@ def moved(field: Field, found: Array, change: Array, g: torch.Generator) -> tupl
     return points[kept], distance[kept, 0], features[kept]
 
 
-def read(net: HeadShape, photo: Seen) -> tuple[Array, Array]:
-    """Radii (V,) and places of the detector's points (478, 3), metres, that a photo speaks of."""
-    square = of_points(photo.landmarks)
-    points = torch.from_numpy(square.place(photo.landmarks, photo.depth)).float()[None]
-    crop = None
-    if net.config.side:
-        cut = square.cut(photo.image, net.config.side)
-        crop = torch.from_numpy(cut.copy()).permute(2, 0, 1)[None].float() / 255
-    with torch.no_grad():
-        found = net.seen_twice(crop, points)
-    return found.radii[0].double().numpy(), found.points[0].double().numpy()
-
-
+@torch.no_grad()
 def guess(net: HeadShape, photos: list[Seen]) -> Guessed:
-    """Read all photos, and give their mean."""
-    weights = np.array([np.exp(-abs(photo.yaw_deg) / _TURNED_DEG) for photo in photos])
-    radii, points = (np.average(part, axis=0, weights=weights)
-                     for part in zip(*(read(net, photo) for photo in photos), strict=True))  # fmt: skip
-    return Guessed(radii, points)
+    """Read the photos of somebody together."""
+    squares = [of_points(photo.landmarks) for photo in photos]
+    points = [square.place(photo.landmarks, photo.depth) for square, photo in zip(squares, photos, strict=True)]
+    crops = None
+    if side := net.config.side:
+        cut = [square.cut(photo.image, side) for square, photo in zip(squares, photos, strict=True)]
+        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)[None].float() / 255
+    found = net.seen_twice(crops, torch.from_numpy(np.stack(points)).float()[None])
+    return Guessed(found.radii[0].double().numpy(), found.points[0].double().numpy())

@@ -2,7 +2,8 @@
 
 A head is how far it reaches from a point inside it along fixed directions, hair included: a mean and principal modes
 of that over many people (Blanz and Vetter 1999, of radii instead of vertices). A small convolutional network reads the
-crop of the face and the detector's points, and says the modes' coefficients and where in space the points are.
+crop of the face and the detector's points, and says the modes' coefficients and where in space the points are. What it
+sees in several photos of one person is weighed, number by number, before it is put together.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ShapeConfig:
 
 
 class Guess(NamedTuple):
-    """What a picture says: radii (B, V) metres, points (B, 478, 3) metres in the frame of heads."""
+    """What photos say: radii (B, V) metres, points (B, 478, 3) metres in the frame of heads."""
 
     radii: Tensor
     points: Tensor
@@ -79,12 +80,12 @@ def mirrored() -> np.ndarray:
 
 
 def seen_mirrored(points: Tensor, swap: Tensor) -> Tensor:
-    """Points (B, 478, 3) of a crop as its mirror image has them; swap (478,): the point that each becomes."""
-    return points[:, swap] * points.new_tensor([-1.0, 1.0, 1.0]) + points.new_tensor([1.0, 0.0, 0.0])
+    """Points (..., 478, 3) of a crop as its mirror image has them; swap (478,): the point that each becomes."""
+    return points[..., swap, :] * points.new_tensor([-1.0, 1.0, 1.0]) + points.new_tensor([1.0, 0.0, 0.0])
 
 
 class HeadShape(nn.Module):
-    """Crop (B, 3, S, S) in [0, 1] and points (B, 478, 3) of the crop, in its sides, to a `Guess`."""
+    """P photos of each of B people, crop (B, P, 3, S, S) in [0, 1] and points (B, P, 478, 3) in sides, to a `Guess`."""
 
     mean: Tensor
     basis: Tensor
@@ -114,14 +115,16 @@ class HeadShape(nn.Module):
         )
         self.see = nn.Linear(cells, config.hidden) if cells else None
         self.points = nn.Linear(3 * POINTS, config.hidden)
+        self.gate = nn.Linear(config.hidden, config.hidden)
         self.inner = nn.ModuleList(nn.Linear(config.hidden, config.hidden) for _ in range(2))
         self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in range(2))
         self.last = nn.Linear(config.hidden, config.modes + config.point_modes)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        for layer in (self.gate, self.last):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
-    def coefficients(self, crop: Tensor | None, points: Tensor) -> Tensor:
-        """(B, modes + point_modes), each of unit variance over people."""
+    def see_photos(self, crop: Tensor | None, points: Tensor) -> Tensor:
+        """(N, hidden) of photos, crop (N, 3, S, S) and points (N, 478, 3)."""
         x = self.points((points - self.seen_mean).flatten(1) / self.seen_size)
         if self.see is not None:
             assert crop is not None
@@ -129,6 +132,11 @@ class HeadShape(nn.Module):
             for index, block in enumerate(self.down):
                 y = block(functional.avg_pool2d(y, 2) if index else y)
             x = x + self.see(functional.avg_pool2d(y, self.config.pool).flatten(1))
+        return x
+
+    def coefficients(self, seen: Tensor) -> Tensor:
+        """(B, modes + point_modes), each of unit variance, of people by what is seen in P photos (B, P, hidden)."""
+        x = (self.gate(seen).softmax(1) * seen).sum(1)
         for norm, layer in zip(self.norms, self.inner, strict=True):
             x = x + layer(functional.dropout(functional.silu(norm(x)), self.config.dropout, self.training))
         return self.last(functional.dropout(functional.silu(x), self.config.dropout, self.training))
@@ -142,11 +150,12 @@ class HeadShape(nn.Module):
 
     def forward(self, crop: Tensor | None, points: Tensor) -> Guess:
         """See the class."""
-        return self.shape_of(self.coefficients(crop, points))
+        seen = self.see_photos(None if crop is None else crop.flatten(0, 1), points.flatten(0, 1))
+        return self.shape_of(self.coefficients(seen.unflatten(0, points.shape[:2])))
 
     def seen_twice(self, crop: Tensor | None, points: Tensor) -> Guess:
         """The mean of what pictures and their mirror images say."""
-        both = None if crop is None else torch.cat([crop, crop.flip(3)])
+        both = None if crop is None else torch.cat([crop, crop.flip(-1)])
         flip = points.new_tensor([-1.0, 1.0, 1.0])
         seen = self(both, torch.cat([points, seen_mirrored(points, self.swap)]))
         (radii, other), (places, others) = (part.chunk(2) for part in seen)

@@ -16,7 +16,7 @@ import numpy as np
 from ..core.cameras import Camera, project
 from ..head.crop import of_points
 from ..head.frame import CENTRE, similarity
-from ..head.guess import closed
+from ..head.guess import FACE_M, closed
 from ..head.nearest import Meshed
 from ..nets.head_shape import RINGS, SPOKES, directions
 from ..sight.faces import Faces, square_of
@@ -30,10 +30,11 @@ from .studio.render import look_at
 Array = np.ndarray
 SIDE = 112  # px of a kept crop, of which the middle 96 are read
 MARGIN = 8
-NOSE_TIP, FACE_M = np.array([0.0, -0.0305, -0.0031]), 0.085
+NOSE_TIP = np.array([0.0, -0.0305, -0.0031])
 _PHOTO = 224  # px
 _FINE = 768  # texels of a side over which textures are made smaller
 _WIGS = 0.4  # of people wear one
+_SMILES = 0.3  # of those of the head model
 _FRONT = slice(0, RINGS * SPOKES, 23)  # directions that are laid on the reference
 _PRESENT = 0.5  # of a face that the detector reads
 _OUTSIDE = 0.3  # metres from the centre, where rays begin
@@ -70,7 +71,10 @@ def names(data: Path, people: int) -> list[str]:
 
 
 def make(data: Path, name: str) -> Head:
-    """Somebody in the frame of heads, cut off at its sphere: two in five of those who are drawn or mixed wear a wig."""
+    """Somebody in the frame of heads, cut off at its sphere.
+
+    Two in five of those who are drawn or mixed wear a wig; three in ten of those who are drawn smile.
+    """
     kind, seed = name.split("_", 1)
     avatars = tuple(item for item in heads.valid_names(data) if item not in portraits.HELD_OUT)
     if kind not in {"ict", "mix"}:
@@ -80,7 +84,9 @@ def make(data: Path, name: str) -> Head:
     if kind == "mix":
         head = mixed.make(data, int(seed), avatars)
     else:
-        head = heads.make_ict(data, int(seed), hair=not wig).canonical()
+        other = np.random.default_rng([23, *name.encode()])
+        also = heads.smile(other) if other.random() < _SMILES else None
+        head = heads.make_ict(data, int(seed), hair=not wig, also=also).canonical()
     if wig:
         head = mixed.wigged(data, head, str(rng.choice(mixed.wigs(data, avatars))), rng)
     return portraits.cut_off(head)

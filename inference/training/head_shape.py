@@ -1,7 +1,7 @@
 """Train `nets/head_shape.py`, which reads the shape of a head from a photo of its face, on rendered people.
 
 python -m inference.training.head_shape photograph --data DIR --out DIR [--people N]
-python -m inference.training.head_shape learn --people DIR --out DIR [--recipe FILE] [--set net.side=0]
+python -m inference.training.head_shape learn --people DIR --out DIR [--recipe FILE] [--set net.side=0] [--begin FILE]
 
 `photograph` keeps of everybody (`head_people`) how far the head reaches in all directions, crops of the face with what
 the detector reads there, and where in space that is; who is there already is not drawn again. `learn` goes on from its
@@ -18,16 +18,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.ndimage import grey_closing
 from torch import Tensor
 from torch.nn import functional
 
+from .. import nets
 from ..head.frame import CENTRE
+from ..head.guess import EDGE_M, FACE_M
 from ..head.wrap import load_template
 from ..nets import head_shape
 from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored, seen_mirrored
 from .algebraic import checkpoint, restore, save_weights
 from .face_response import mirror_points
-from .head_people import FACE_M, MARGIN, NOSE_TIP, SIDE, draw
+from .head_people import MARGIN, NOSE_TIP, SIDE, draw
 from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
 from .script import LOG, Run, add_changes, read_recipe, work_as_job
@@ -39,13 +42,13 @@ _NECK_M = -0.1  # height below which heads end
 _OPEN, _OPEN_M = 0.5, 0.1  # a direction in which fewer people have anything counts nothing
 _NOISE = 0.0015  # of a crop's side, added to points
 _SPREAD_M, _PLACE_M = 0.001, 0.01
-_BARE_M, _EDGE_M = 0.085, 0.03  # how far about the nose's tip heads are skin, hair or not, and over what that passes
+_ACROSS = 13  # rings or spokes: holes of eyes and mouths are narrower
 
 
 class Bank:
     """Photos of all people in memory, and their heads as coefficients of modes.
 
-    Everybody's photos stand in a row: rows `held` are of people who are not learnt from.
+    Everybody's photos stand in a row, `count` of them from `first` on; people `held` are not learnt from, `learnt` are.
     """
 
     def __init__(self, folder: Path, modes: int, point_modes: int) -> None:
@@ -60,26 +63,41 @@ class Bank:
             who += [number] * len(parts[-1][0])
         self.names = [path.stem for path in files]
         self.who = torch.tensor(who)
+        self.count = torch.bincount(self.who)
+        self.first = self.count.cumsum(0) - self.count
         self.images, self.masks, self.points, self.places = (
             torch.from_numpy(np.concatenate(part)) for part in zip(*parts, strict=True)
         )
         held = torch.tensor([zlib.crc32(name.encode()) % _HELD == 0 for name in self.names])
-        self.held, self.learnt = (torch.nonzero(part[self.who])[:, 0] for part in (held, ~held))
+        self.held, self.learnt = (torch.nonzero(part)[:, 0] for part in (held, ~held))
         reach = torch.from_numpy(np.stack(radii)).float()
         other = reach[:, torch.from_numpy(mirrored())]
         self.span = span(torch.cat([reach[~held], other[~held]]), modes)
         self.wanted = torch.stack([self.span.coefficients(part) for part in (reach, other)], 1)[self.who]  # (P, 2, K)
         self.radii = reach
         self.swap = torch.from_numpy(mirror_points(load_template()))
-        places = self.places[self.learnt]
+        places = self.places[~held[self.who]]
         both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
         self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
 
+    def two_of(self, people: Tensor, g: torch.Generator) -> Tensor:
+        """(B, 2) two photos of each, the same one twice where there is no other."""
+        count = self.count[people]
+        one = (torch.rand(len(people), generator=g) * count).long()
+        away = 1 + (torch.rand(len(people), generator=g) * (count - 1)).long()
+        return self.first[people, None] + torch.stack([one, (one + away) % count], 1)
+
 
 def learnt_reach(radii: Array, skin: Array) -> Array:
-    """(V,) metres: how far a head reaches, but to the skin over the face, curtains of hair before it or not."""
+    """(V,) metres: how far a head reaches, but to the skin over the face, curtains of hair before it or not.
+
+    Eyes and teeth count as skin: what is seen in a hole of it, no further out than what closes the hole.
+    """
+    grid = np.nan_to_num(skin).reshape(RINGS, SPOKES)
+    lids, lips = grey_closing(grid, (1, _ACROSS), mode="wrap"), grey_closing(grid, (_ACROSS, 1), mode="nearest")
+    skin = np.where(np.isfinite(radii), np.clip(radii, skin, np.maximum(lids, lips).ravel()), skin)
     places = CENTRE + directions() * np.where(np.isfinite(skin), skin, radii)[:, None]
-    share = np.clip((_BARE_M + _EDGE_M - np.linalg.norm(places - NOSE_TIP, axis=1)) / _EDGE_M, 0, 1)
+    share = np.clip((FACE_M + EDGE_M - np.linalg.norm(places - NOSE_TIP, axis=1)) / EDGE_M, 0, 1)
     known = np.isfinite(skin) & np.isfinite(radii)
     return np.where(known, share * skin + (1 - share) * radii, radii)
 
@@ -126,12 +144,16 @@ def modes_with_gaps(rows: Tensor, modes: int, rounds: int = 6) -> tuple[Tensor, 
     return mean + off.mean(0), right * values / len(off) ** 0.5
 
 
-def learn(recipe: dict[str, Any], people: Path, run: Run) -> HeadShape:
-    """Learn, or go on where a run was stopped."""
+def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = None) -> HeadShape:
+    """Learn, or go on where a run was stopped; begin: weights to begin with."""
     torch.manual_seed(recipe["seed"])
     bank = Bank(people, recipe["net"]["modes"], recipe["net"]["point_modes"])
     net = HeadShape(ShapeConfig(**recipe["net"]))
     prepare(net, bank)
+    if begin is not None:
+        other = nets.load(begin).float()
+        assert isinstance(other, HeadShape)
+        take_up(net, other, bank.span)
     optimisers = adam_and_muon(
         net, lambda name, value: value.ndim == 2 and not name.startswith("last"),
         lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=1e-2, muon_decay=recipe["decay"],
@@ -142,12 +164,17 @@ def learn(recipe: dict[str, Any], people: Path, run: Run) -> HeadShape:
     running = torch.zeros(2)
     while run.goes_on(step, last):
         scale_rates(optimisers, schedule(step, last, 50, last // 3))
-        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"],), generator=g)]
-        flip, points, wanted, places = batch(bank, some, g)
-        crop = pictures(bank, some, flip, net.config.side, g) if net.config.side else None
+        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"] // 2,), generator=g)]
+        rows = bank.two_of(some, g).flatten()
+        flip = (torch.rand(len(some), generator=g) < 0.5).repeat_interleave(2)
+        points, wanted, places = batch(bank, rows, flip, g)
+        crop = pictures(bank, rows, flip, net.config.side, g) if net.config.side else None
         with torch.autocast("cpu", torch.bfloat16):
-            found = net.coefficients(crop, points)
-        found = losses(net, bank.span, found.float(), wanted, places)
+            seen = net.see_photos(crop, points)
+            alone, both = net.coefficients(seen[:, None]), net.coefficients(seen.unflatten(0, (-1, 2)))
+        found = losses(net, bank.span, alone.float(), wanted, places)
+        seen_by_one = torch.where(places[::2].isfinite(), places[::2], places[1::2])
+        found = found + losses(net, bank.span, both.float(), wanted[::2], seen_by_one)
         net.zero_grad()
         found.sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -157,9 +184,9 @@ def learn(recipe: dict[str, Any], people: Path, run: Run) -> HeadShape:
         step += 1
         if step % 100 == 0:
             pace = 1e3 * (time.monotonic() - began) / 100
-            LOG.info("step %d radii %.4f points %.4f, %.0f ms", step, *(running / 100).tolist(), pace)
+            LOG.info("step %d radii %.4f points %.4f, %.0f ms", step, *(running / 200).tolist(), pace)
             running, began = torch.zeros(2), time.monotonic()
-        if time.monotonic() - saved > 180 or step == last:
+        if time.monotonic() - saved > 300 or step == last:
             checkpoint(run.out, step, net, *optimisers)
             LOG.info("left out: %s", figures := measure(net, bank))
             save_weights(run.out / "head_shape.safetensors", net, head_shape, recipe, {"steps": step, **figures})
@@ -174,24 +201,39 @@ def prepare(net: HeadShape, bank: Bank) -> None:
     net.basis.copy_(bank.span.basis)
     net.point_mean.copy_(bank.point_mean.view(-1, 3))
     net.point_basis.copy_(bank.point_basis)
-    points = bank.points[bank.learnt]
+    points = bank.points[~torch.isin(bank.who, bank.held)]
     both = torch.cat([points, seen_mirrored(points, bank.swap)])
     net.seen_mean.copy_(both.mean(0))
     net.swap.copy_(bank.swap)
     net.seen_size.copy_((both - both.mean(0)).square().mean().sqrt())
 
 
-def batch(bank: Bank, which: Tensor, g: torch.Generator, *, changed: bool = True) -> tuple[Tensor, ...]:
-    """Which are mirrored (B,), points (B, 478, 3), coefficients (B, K) and places (B, 478, 3)."""
+@torch.no_grad()
+def take_up(net: HeadShape, other: HeadShape, modes: Modes) -> None:
+    """Let a network say what another one of its shape says, in its own modes."""
+    state, points = other.state_dict(), net.point_basis / net.point_basis.square().sum(0)
+    net.load_state_dict({name: state[name] for name, _ in net.named_parameters()}, strict=False)
+    net.seen_mean.copy_(other.seen_mean)
+    net.seen_size.copy_(other.seen_size)
+    kept = net.config.modes
+    shape = modes.coefficients(modes.mean + other.basis.T)
+    place = other.point_basis.T @ points
+    bias, weight = state["last.bias"], state["last.weight"]
+    net.last.weight.copy_(torch.cat([shape.T @ weight[:kept], place.T @ weight[kept:]]))
+    off = (other.point_mean - net.point_mean).flatten() @ points
+    net.last.bias.copy_(
+        torch.cat([modes.coefficients(other.mean[None])[0] + bias[:kept] @ shape, off + bias[kept:] @ place])
+    )
+
+
+def batch(bank: Bank, which: Tensor, flip: Tensor, g: torch.Generator, *, noise: float = _NOISE) -> tuple[Tensor, ...]:
+    """Points (B, 478, 3), coefficients (B, K) and places (B, 478, 3), mirrored where `flip` (B,)."""
     points, wanted, places = bank.points[which], bank.wanted[which], bank.places[which]
-    if not changed:
-        return torch.zeros(len(which), dtype=torch.bool), points, wanted[:, 0], places
-    flip = torch.rand(len(which), generator=g) < 0.5
     turned = flip[:, None, None]
-    points = points + _NOISE * torch.randn(points.shape, generator=g)
+    points = points + noise * torch.randn(points.shape, generator=g)
     points = torch.where(turned, seen_mirrored(points, bank.swap), points)
     places = torch.where(turned, places[:, bank.swap] * torch.tensor([-1.0, 1.0, 1.0]), places)
-    return flip, points, torch.where(flip[:, None], wanted[:, 1], wanted[:, 0]), places
+    return points, torch.where(flip[:, None], wanted[:, 1], wanted[:, 0]), places
 
 
 def pictures(bank: Bank, which: Tensor, flip: Tensor, side: int, g: torch.Generator, *, changed: bool = True) -> Tensor:
@@ -225,27 +267,28 @@ def losses(net: HeadShape, modes: Modes, found: Tensor, wanted: Tensor, places: 
 
 @torch.no_grad()
 def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
-    """Mean radial errors over the face, mm, of people left out and of the mean head."""
+    """Mean radial errors over the face, mm, of people left out in one photo and in two, and of the mean head."""
     net.eval()
     g, parts = torch.Generator().manual_seed(0), []
-    flip, points, _, places = batch(bank, bank.held, g, changed=False)
-    for rows in torch.arange(len(points)).split(64):
-        side = net.config.side
-        crop = pictures(bank, bank.held[rows], flip[rows], side, g, changed=False) if side else None
-        parts.append(net.coefficients(crop, points[rows]))
+    for people in bank.held.split(32):
+        rows = bank.two_of(people, g).flatten()
+        flip = torch.zeros(len(rows), dtype=torch.bool)
+        side, (points, _, places) = net.config.side, batch(bank, rows, flip, g, noise=0.0)
+        seen = net.see_photos(pictures(bank, rows, flip, side, g, changed=False) if side else None, points)
+        alone, both = net.coefficients(seen[:, None]), net.coefficients(seen.unflatten(0, (-1, 2)))
+        truth = bank.radii[people]
+        one, two = net.shape_of(alone[::2]), net.shape_of(both)
+        miss = (one.points - places[::2]).norm(dim=-1)
+        parts.append((*((radii - truth).abs() for radii in (one.radii, two.radii, net.mean)), miss))
     net.train()
-    seen = net.shape_of(torch.cat(parts))
-    truth = bank.radii[bank.who[bank.held]]
-    off = (seen.radii - truth).abs()
-    figures = {}
     base = torch.from_numpy(CENTRE).float() + torch.from_numpy(directions()).float() * net.mean[:, None]
     face = (base - torch.from_numpy(NOSE_TIP)).norm(dim=1) < FACE_M
+    *off, miss = (torch.cat(column) for column in zip(*parts, strict=True))
+    figures = {"points_mm": round(1e3 * float(miss.nanmean()), 2)}
     for kind in ("ict", "mix"):
-        mine = torch.tensor([bank.names[k].startswith(kind) for k in bank.who[bank.held]])
-        figures[f"{kind}_mm"] = round(1e3 * float(off[mine][:, face].nanmean()), 3)
-        figures[f"{kind}_mean_mm"] = round(1e3 * float((truth[mine] - net.mean).abs()[:, face].nanmean()), 3)
-    miss = (seen.points - places).norm(dim=-1)
-    figures["points_mm"] = round(1e3 * float(miss.nanmean()), 2)
+        mine = torch.tensor([bank.names[k].startswith(kind) for k in bank.held])
+        for name, each in zip(("", "_two", "_mean"), off, strict=True):
+            figures[f"{kind}{name}_mm"] = round(1e3 * float(each[mine][:, face].nanmean()), 3)
     return figures
 
 
@@ -257,6 +300,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--people", help="how many to photograph; the folder of those to learn from")
     parser.add_argument("--recipe", type=Path, default=RECIPE)
+    parser.add_argument("--begin", type=Path, help="weights to begin with")
     add_changes(parser)
     work_as_job(parser, _work)
 
@@ -265,7 +309,7 @@ def _work(options: argparse.Namespace, run: Run) -> None:
     if options.what == "photograph":
         draw(options.data, int(options.people), run)
     else:
-        learn(read_recipe(options.recipe, options.set), Path(options.people), run)
+        learn(read_recipe(options.recipe, options.set), Path(options.people), run, options.begin)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import torch
 import trimesh
 
 from inference.head.frame import MEAN_LANDMARKS
-from inference.nets.head_shape import HeadShape, ShapeConfig, build, directions, mirrored, triangles
+from inference.nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, build, directions, mirrored, triangles
 from inference.training import head_people
 from inference.training import head_shape as training
 from inference.training.studio import heads, mixed
@@ -36,8 +36,8 @@ def test_a_mirrored_head_has_its_left_on_the_right() -> None:
 def test_an_untrained_network_says_the_mean_and_comes_back_from_its_config(side: int) -> None:
     net = HeadShape(ShapeConfig(**{**SMALL.to_dict(), "side": side})).eval()
     net.mean += 0.1
-    crop = torch.rand(2, 3, 32, 32) if side else None
-    found = net(crop, torch.rand(2, 478, 3) + net.seen_size)
+    crop = torch.rand(2, 3, 3, 32, 32) if side else None
+    found = net(crop, torch.rand(2, 3, 478, 3) + net.seen_size)
     assert found.radii.shape == (2, len(directions())) and found.points.shape == (2, 478, 3)
     again = build(net.config.to_dict())
     again.load_state_dict(net.state_dict())
@@ -96,6 +96,37 @@ def test_curtains_of_hair_count_behind_the_face_and_not_before_it() -> None:
     assert np.isnan(training.learnt_reach(open_below, skin)[::5]).all()
 
 
+def test_eyes_and_teeth_close_holes_of_the_skin_and_hair_before_them_does_not() -> None:
+    radii, skin = np.full((RINGS, SPOKES), 0.1), np.full((RINGS, SPOKES), 0.1)
+    skin[20:26, 30:36] = 0.08
+    radii[20:26, 30:33], radii[20:26, 33:36] = 0.097, 0.13
+    found = training.learnt_reach(radii.ravel(), skin.ravel()).reshape(RINGS, SPOKES)
+    assert found[22, 31] == pytest.approx(0.097) and found[22, 34] == pytest.approx(0.1)
+    assert found[10, 10] == pytest.approx(0.1)
+
+
+def test_a_network_goes_on_in_other_modes_where_it_was() -> None:
+    g = torch.Generator().manual_seed(0)
+    old, new, count = HeadShape(SMALL).eval(), HeadShape(SMALL).eval(), len(directions())
+    both = torch.linalg.qr(torch.randn(count, 5, generator=g))[0]
+    old.mean.copy_(0.1 + both[:, 0])
+    old.basis.copy_(both @ torch.randn(5, 5, generator=g))
+    old.point_mean.copy_(torch.randn(478, 3, generator=g))
+    old.point_basis.copy_(torch.linalg.qr(torch.randn(1434, 3, generator=g))[0])
+    torch.nn.init.normal_(old.last.weight, generator=g)
+    torch.nn.init.normal_(old.last.bias, generator=g)
+    old.seen_size.fill_(2.0)
+    new.mean.copy_(old.mean + both[:, 1])
+    new.basis.copy_(both * torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0]))
+    new.point_mean.copy_(old.point_mean)
+    new.point_basis.copy_(3 * old.point_basis.flip(1))
+    training.take_up(new, old, training.Modes(new.mean, new.basis, torch.ones(count)))
+    crop, points = torch.rand(2, 1, 3, 32, 32, generator=g), torch.rand(2, 1, 478, 3, generator=g)
+    before, after = old(crop, points), new(crop, points)
+    assert (before.radii - after.radii).abs().max() < 1e-3 and (before.points - after.points).abs().max() < 1e-3
+    assert (before.radii - old.mean).abs().max() > 0.1
+
+
 def test_a_picture_and_its_mirror_image_say_mirrored_heads() -> None:
     torch.manual_seed(0)
     net = HeadShape(SMALL).eval()
@@ -103,9 +134,23 @@ def test_a_picture_and_its_mirror_image_say_mirrored_heads() -> None:
         torch.nn.init.normal_(value)
     net.seen_size.fill_(1.0)
     net.swap.copy_(torch.arange(478).flip(0))
-    crop, points, flip = torch.rand(2, 3, 32, 32), torch.rand(2, 478, 3), torch.tensor([-1.0, 1.0, 1.0])
+    crop, points, flip = torch.rand(2, 2, 3, 32, 32), torch.rand(2, 2, 478, 3), torch.tensor([-1.0, 1.0, 1.0])
     seen = net.seen_twice(crop, points)
-    other = net.seen_twice(crop.flip(3), points.flip(1) * flip + torch.tensor([1.0, 0.0, 0.0]))
+    other = net.seen_twice(crop.flip(-1), points.flip(2) * flip + torch.tensor([1.0, 0.0, 0.0]))
     assert (seen.radii[:, torch.from_numpy(mirrored())] - other.radii).abs().max() < 1e-4
     assert (seen.points.flip(1) * flip - other.points).abs().max() < 1e-4
     assert (seen.radii - net(crop, points).radii).abs().max() > 0.1
+
+
+def test_photos_of_one_person_count_in_any_order_and_the_same_twice_as_once() -> None:
+    torch.manual_seed(0)
+    net = HeadShape(SMALL).eval()
+    for value in (net.last.weight, net.gate.weight, net.mean, net.basis, net.point_mean, net.point_basis):
+        torch.nn.init.normal_(value)
+    net.seen_size.fill_(1.0)
+    crop, points = torch.rand(1, 3, 3, 32, 32), torch.rand(1, 3, 478, 3)
+    seen = net(crop, points).radii
+    assert (seen - net(crop.flip(1), points.flip(1)).radii).abs().max() < 1e-4
+    assert (seen - net(crop[:, :2], points[:, :2]).radii).abs().max() > 0.1
+    once, twice = net(crop[:, :1], points[:, :1]), net(crop[:, [0, 0]], points[:, [0, 0]])
+    assert (once.radii - twice.radii).abs().max() < 1e-4

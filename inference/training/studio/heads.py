@@ -174,14 +174,26 @@ def load_ict(data: Path) -> IctModel:
         )  # fmt: skip
 
 
-def make_ict(data: Path, seed: int, *, expression: float = 0.25, hair: bool = True) -> Head:
-    """Draw a person from the ICT model: shape, expression, skin, and mostly a shell of hair."""
+def smile(rng: np.random.Generator) -> dict[str, float]:
+    """Weights of a smile's shapes: with closed lips or showing teeth, a little uneven."""
+    wide, lifted = rng.uniform(0.3, 1.0), rng.uniform(0.0, 0.6)
+    both = {"mouthSmile": wide, "mouthUpperUp": lifted, "cheekSquint": wide * rng.random(), "eyeSquint": 0.5 * wide}
+    uneven = {f"{name}_{side}": value * rng.uniform(0.85, 1.0) for name, value in both.items() for side in "LR"}
+    return uneven | {"jawOpen": rng.uniform(0.0, 0.25) * lifted / 0.6}
+
+
+def make_ict(
+    data: Path, seed: int, *, expression: float = 0.25, hair: bool = True, also: Mapping[str, float] | None = None
+) -> Head:
+    """Draw a person from the ICT model: shape, expression with `also` on top, skin, and mostly a shell of hair."""
     model, rng = load_ict(data), np.random.default_rng(seed)
     weights = rng.normal(size=100).clip(-2.2, 2.2)
     vertices = model.neutral + np.tensordot(weights, model.identities, 1)
     names = sorted(name for name in model.expressions if not name.startswith("Pupil"))
     for name in rng.choice(names, 6, replace=False):
         vertices = vertices + expression * rng.random() * model.expressions[name]
+    for name, weight in (also or {}).items():
+        vertices = vertices + weight * model.expressions[name]
     hidden = np.isin(model.face_material, [model.materials.index(name) for name in _HIDDEN if name in model.materials])
     faces, material = model.faces[~hidden], model.face_material[~hidden]
     used = [name for name in model.materials if name not in _HIDDEN]
