@@ -30,6 +30,7 @@ _FAR_M, _FAR_HAIR_M = 0.015, 0.04  # a look so far from the fit was read wrongly
 _SMOOTH_M, _CELL_M, _AROUND = 0.001, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
 _NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
+_APART_M = 0.0075  # what is so far apart then counts half
 _FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a direction a surface is looked for, and how
 
 
@@ -49,7 +50,7 @@ class Guessed:
         for _ in range(_STEPS):
             moved = scale * places[near] @ rotation.T + move
             met = fitted.nearest(moved).points
-            weight = 1 / (1 + np.square((met - moved) / _FAR_M).sum(1))
+            weight = 1 / (1 + np.square((met - moved) / _APART_M).sum(1))
             scale, rotation, move = similarity(places[near], met, weight)
         look = Meshed(scale * places @ rotation.T + move, triangles()).cast(CENTRE + _FIRST_M * rays, -rays)
         radii = _FIRST_M - look.depth
