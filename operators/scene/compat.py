@@ -6,6 +6,11 @@ from typing import Any
 
 import bpy
 
+_TIMING = {
+    "content_start": "frame_start", "left_handle": "frame_final_start", "left_handle_offset": "frame_offset_start",
+    "right_handle": "frame_final_end", "duration": "frame_final_duration",
+}  # fmt: skip
+
 
 class Curves:
     """The F-curves of one datablock in one action.
@@ -134,6 +139,17 @@ def strips_of(scene: bpy.types.Scene) -> Any:
     """The strips of a scene's sequencer, which is made where there is none. The second name can go with 4.2."""
     editor = scene.sequence_editor or scene.sequence_editor_create()
     return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def timing(strip: Any, name: str) -> float:
+    """Frames by which a strip of the sequencer is placed, by the names of 5.2. The old ones can go with 5.0."""
+    return getattr(strip, name if hasattr(strip, name) else _TIMING[name])
+
+
+def place_strip(strip: Any, **places: float) -> None:
+    """Set some of what `timing` gives, in their order."""
+    for name, value in places.items():
+        setattr(strip, name if hasattr(strip, name) else _TIMING[name], value)
 
 
 def compositor_nodes(scene: bpy.types.Scene) -> tuple[Any, Any, bool]:

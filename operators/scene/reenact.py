@@ -18,7 +18,7 @@ import numpy as np
 from ...inference.core.timing import Timing, place
 from ...inference.protocol.errors import InputError
 from .action import Channel, write_action
-from .compat import compositor_nodes, material_nodes, over_sockets, strips_of
+from .compat import compositor_nodes, material_nodes, over_sockets, place_strip, strips_of, timing
 from .take import all_or_nothing, scene_fps, units_per_m
 
 Array = np.ndarray
@@ -291,15 +291,15 @@ def _add_sound(frames: Frames, options: FrameOptions, scene: bpy.types.Scene, ch
         )
     except RuntimeError:
         return None
-    if strip.frame_final_duration <= 1:
+    if timing(strip, "duration") <= 1:
         made = strip.sound
         strips.remove(strip)
         if made is not None and not made.users:
             bpy.data.sounds.remove(made)
         return None
     skipped = round(frames.start_s * fps)
-    strip.frame_start = options.frame_start - skipped
-    strip.frame_offset_start = skipped
+    place_strip(strip, content_start=options.frame_start - skipped, left_handle_offset=skipped)
     seconds = (frames.numbers[-1] - frames.numbers[0] + 1) / frames.fps
-    strip.frame_final_end = min(strip.frame_final_end, options.frame_start + max(round(seconds * fps), 1))
+    last = options.frame_start + max(round(seconds * fps), 1)
+    place_strip(strip, right_handle=min(timing(strip, "right_handle"), last))
     return strip.name

@@ -23,7 +23,7 @@ from understudy.operators import head as heads_operators
 from understudy.operators import mesh_route
 from understudy.operators import poses as pose_operators
 from understudy.operators import reenact as frame_operators
-from understudy.operators.scene.compat import compositor_nodes, set_movie_output, strips_of
+from understudy.operators.scene.compat import compositor_nodes, set_movie_output, strips_of, timing
 from understudy.operators.scene.head_frames import HeadFrames, render_head
 from understudy.operators.scene.poses import add_pose, create_poses, key_pose, keyed_descriptors, pose_names
 from understudy.tests.blender import frames, heads
@@ -117,9 +117,10 @@ def test_strips_hold_every_frame_and_the_drivers_sound_from_the_same_moment(tmp_
     made = apply(frames.write_job(tmp_path / "job", driver=path, is_film=True, start_s=0.5), strip=True, frame_start=7)
     pictures, sound = (strips_of(scene)[name] for name in made.strips)
     assert [element.filename for element in pictures.elements] == [f"frame_{k:04d}.png" for k in range(5, 17)]
-    assert (pictures.frame_final_start, pictures.frame_final_duration) == (7, 12)
+    assert (timing(pictures, "left_handle"), timing(pictures, "duration")) == (7, 12)
     assert pictures.channel != sound.channel
-    assert (sound.frame_final_start, sound.frame_final_duration, sound.frame_offset_start) == (7, 12, 12)
+    shown = tuple(timing(sound, name) for name in ("left_handle", "duration", "left_handle_offset"))
+    assert shown == (7, 12, 12)
 
 
 def test_strips_show_the_frame_before_where_the_driver_s_folder_had_gaps(tmp_path):
