@@ -32,7 +32,8 @@ def test_rigifys_fingers_hang_from_the_hand_and_everything_is_given_back() -> No
     found = effective_parents(rig, mappings()["Rigify"])
     assert found["f_index.01.L"] == found["thumb.01.L"] == "hand_fk.L"
     assert found["f_index.02.L"] == "f_index.01.L" and found["upper_arm_fk.R"] == "shoulder.R"
-    assert rig.animation_data.action == action and rig.animation_data.action_slot == action.slots[0]
+    assert rig.animation_data.action == action
+    assert not hasattr(action, "slots") or rig.animation_data.action_slot == action.slots[0]
     assert rig.pose.bones["upper_arm_parent.L"]["IK_FK"] == switch
     for name, (basis, head) in before.items():
         bone = rig.pose.bones[name]
