@@ -300,12 +300,18 @@ def test_a_head_of_the_scene_is_rendered_with_its_shape_keys_frame_by_frame(tmp_
     assert (set(bpy.data.scenes.keys()), set(bpy.data.objects.keys())) == before
 
 
-def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addon, tmp_path):
-    scene = bpy.context.scene
+def _head_and_capture(tmp_path, scene):
+    """A head in a scene, and the folder of a capture of frames 7 to 9, in which a mouth opens."""
     item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
     folder = JobFolder(tmp_path / "face")
     folder.prepare(Order("face", mesh_route.face_request(tmp_path / "v.mp4", "7-9", 0), "run"))
     _opening(0.0, 0.5, 1.0).save(folder.artifacts / "face_track.npz")
+    return item, folder
+
+
+def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addon, tmp_path):
+    scene = bpy.context.scene
+    item, folder = _head_and_capture(tmp_path, scene)
     for corner in item.data.shape_keys.key_blocks["jawOpen"].data:
         corner.co[2] -= 0.05
     said = mesh_route.render_route(folder.path, item, scene, 24)
@@ -320,10 +326,7 @@ def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addo
 
 def test_the_mesh_route_goes_on_in_a_scene_and_with_a_head_that_got_other_names(addon, tmp_path):
     scene = bpy.context.scene
-    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), scene).head]
-    folder = JobFolder(tmp_path / "face")
-    folder.prepare(Order("face", mesh_route.face_request(tmp_path / "v.mp4", "7-9", 0), "run"))
-    _opening(0.0, 0.5, 1.0).save(folder.artifacts / "face_track.npz")
+    item, folder = _head_and_capture(tmp_path, scene)
     events = make_event("started", protocol=PROTOCOL, task="face", run_id="run", pid=1), make_event("done")
     folder.events.write_bytes(b"".join(map(encode, events)))
     addon.scan(folder.path)

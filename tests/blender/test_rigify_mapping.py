@@ -77,7 +77,9 @@ def apart(a: np.ndarray, b: np.ndarray) -> float:
 def test_the_generated_rig_is_the_stored_one_and_its_mapped_controls_move_the_skin_in_fk_and_ik() -> None:
     rig = generated()  # once: it takes seconds
     bones, stored = read(rig), rigs.load("rigify_generated")
-    assert (bones.names, np.allclose(bones.rest, stored.rest, atol=2e-2)) == (stored.names, True)  # 5.2 rolls fingers
+    within = 2e-4 if bpy.app.version < (5, 2) else 2e-2  # 5.2 turns two fingers of the right hand by a degree
+    assert (bones.names, np.allclose(bones.rest, stored.rest, atol=within)) == (stored.names, True)
+    assert np.allclose(bones.rest[:, :3, 3], stored.rest[:, :3, 3], atol=2e-4)
     mapping = map_rig(bones).mapping
     assert (mapping.bones, mapping.ik, mapping.settings) == (MAPPING.bones, MAPPING.ik, MAPPING.settings)
     set_properties(rig, [*mapping.settings, *(item for limb in mapping.ik for item in limb.fk)])
