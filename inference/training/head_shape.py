@@ -76,7 +76,7 @@ class Bank:
         self.wanted = torch.stack([self.span.coefficients(part) for part in (reach, other)], 1)[self.who]  # (P, 2, K)
         self.radii = reach
         self.swap = torch.from_numpy(mirror_points(load_template()))
-        places = self.places[~held[self.who]]
+        places = self.places[torch.isin(self.who, self.learnt)]
         both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
         self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
 
@@ -201,7 +201,7 @@ def prepare(net: HeadShape, bank: Bank) -> None:
     net.basis.copy_(bank.span.basis)
     net.point_mean.copy_(bank.point_mean.view(-1, 3))
     net.point_basis.copy_(bank.point_basis)
-    points = bank.points[~torch.isin(bank.who, bank.held)]
+    points = bank.points[torch.isin(bank.who, bank.learnt)]
     both = torch.cat([points, seen_mirrored(points, bank.swap)])
     net.seen_mean.copy_(both.mean(0))
     net.swap.copy_(bank.swap)
@@ -275,9 +275,8 @@ def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
         flip = torch.zeros(len(rows), dtype=torch.bool)
         side, (points, _, places) = net.config.side, batch(bank, rows, flip, g, noise=0.0)
         seen = net.see_photos(pictures(bank, rows, flip, side, g, changed=False) if side else None, points)
-        alone, both = net.coefficients(seen[:, None]), net.coefficients(seen.unflatten(0, (-1, 2)))
+        one, two = (net.shape_of(net.coefficients(part)) for part in (seen[::2, None], seen.unflatten(0, (-1, 2))))
         truth = bank.radii[people]
-        one, two = net.shape_of(alone[::2]), net.shape_of(both)
         miss = (one.points - places[::2]).norm(dim=-1)
         parts.append((*((radii - truth).abs() for radii in (one.radii, two.radii, net.mean)), miss))
     net.train()
