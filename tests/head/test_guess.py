@@ -72,7 +72,7 @@ def test_a_fit_moves_to_the_look_over_the_face_and_hardly_to_what_is_far_off(net
         net.mean.copy_(torch.from_numpy(REACH + rise * (nose > 0.97)))
         change = guess(net, [photo()]).change(np.full(nose.shape, REACH), face(), FRONT)
         assert moved_by[0] < change[nose > 0.99].mean() < moved_by[1]
-        assert np.abs(change[nose < 0]).max() < 0.006
+        assert np.abs(change[nose < 0]).max() < 0.005
 
 
 def test_hair_moves_but_for_its_outline(net: HeadShape) -> None:
@@ -88,7 +88,7 @@ def test_strands_are_smoothed_and_slopes_stay() -> None:
     front = directions()[:, 1] < -0.8
     slope = 0.05 * places[:, 0]
     left = np.abs(smoothed(places, slope + strands) - slope)[front]
-    assert left.mean() < 6e-4
+    assert left.mean() < 4e-4 and left.max() < 0.002
 
 
 def test_what_moves_takes_distances_along() -> None:
