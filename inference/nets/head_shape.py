@@ -9,6 +9,7 @@ sees in several photos of one person is weighed, number by number, before it is 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,8 +55,9 @@ class Guess(NamedTuple):
     points: Tensor
 
 
+@cache
 def directions() -> np.ndarray:
-    """(V, 3) unit vectors in rings about -y, where faces look, close to each other over the face."""
+    """(V, 3) unit vectors in rings about -y, where faces look, close to each other over the face; not to be changed."""
     fine = (np.arange(_FINE_RINGS) + 0.5) / _FINE_RINGS * _FINE_DEG
     coarse = np.linspace(_FINE_DEG, _LAST_DEG, RINGS - _FINE_RINGS + 1)[1:]
     away = np.radians(np.concatenate([fine, coarse]))[:, None]

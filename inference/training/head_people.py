@@ -40,7 +40,7 @@ _PRESENT = 0.5  # of a face that the detector reads
 _OUTSIDE = 0.3  # metres from the centre, where rays begin
 _LEAST_M = 0.03  # of a radius: shorter rays come in through an open neck
 _REFERENCE, _OPEN_M = 40, 0.1  # people whose mean all others are laid on; where none of them has skin
-_PHOTOS = 2
+_PHOTOS = 4  # from in front, from the left, from the right, and from anywhere
 _SCALED = 0.15  # of the logarithm of the scale by which a head is laid on the reference
 _DRAWN_FROM = 3000  # seeds of the head model
 _HIDDEN_M = 0.004  # a point may be so far behind what the camera sees of it
@@ -118,11 +118,11 @@ def lay(head: Head, mesh: Meshed, steps: int = 30) -> tuple[float, Array, Array]
 
 
 def photograph(head: Head, faces: Faces, count: int, rng: np.random.Generator) -> Subject | None:
-    """Photos of a head from in front of it, and what the detector reads; None where it reads nothing."""
+    """Photos of a head from in front of it and from its sides, and what is read; None where nothing is."""
     portrait, found = Portrait(head), []
     radii, skin = reach(portrait), bare(head, directions())
-    for _ in range(count):
-        camera = _camera(rng)
+    for k in range(count):
+        camera = _camera(rng, k)
         image, mask, depth = portrait.photograph(camera, Light.drawn(rng), supersample=1)
         shown = (image + (1 - mask[..., None]) * rng.uniform(40, 220, 3)).clip(0, 255).astype(np.uint8)
         face = _read(faces, shown, project(camera, head.landmarks))
@@ -151,9 +151,10 @@ def _read(faces: Faces, image: Array, marks: Array) -> Array | None:
     return np.median([seen[0], *(other[0] for other in varied if other)], 0)
 
 
-def _camera(rng: np.random.Generator) -> Camera:
-    """Half the photos are frontal; from 0.35 to 1.6 metres, as selfies and portraits are."""
-    at = np.radians(rng.normal() * 8 if rng.random() < 0.5 else rng.uniform(-52, 52))
+def _camera(rng: np.random.Generator, k: int) -> Camera:
+    """Of somebody's kth photo: in front, left, right, anywhere; from 0.35 to 1.6 m, as selfies and portraits."""
+    side = rng.uniform(15, 60)
+    at = np.radians((rng.normal() * 8, -side, side, rng.uniform(-52, 52))[k % 4])
     up, distance = np.radians(np.clip(2 + rng.normal() * 7, -20, 20)), np.exp(rng.uniform(np.log(0.35), np.log(1.6)))
     face = np.array([0.0, 0.03, -0.01])
     eye = face + distance * np.array([np.sin(at) * np.cos(up), -np.cos(at) * np.cos(up), np.sin(up)])

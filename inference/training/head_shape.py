@@ -23,13 +23,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from .. import nets
+from ..face.mirror import mirrored_points
+from ..face.response import load_response
 from ..head.frame import CENTRE
 from ..head.guess import EDGE_M, FACE_M
-from ..head.wrap import load_template
 from ..nets import head_shape
 from ..nets.head_shape import RINGS, SPOKES, HeadShape, ShapeConfig, directions, mirrored, seen_mirrored
 from .algebraic import checkpoint, restore, save_weights
-from .face_response import mirror_points
 from .head_people import MARGIN, NOSE_TIP, SIDE, draw
 from .lifter import schedule
 from .muon import adam_and_muon, scale_rates
@@ -42,6 +42,7 @@ _NECK_M = -0.1  # height below which heads end
 _OPEN, _OPEN_M = 0.5, 0.1  # a direction in which fewer people have anything counts nothing
 _NOISE = 0.0015  # of a crop's side, added to points
 _SPREAD_M, _PLACE_M = 0.001, 0.01
+_TOGETHER = 3  # photos of somebody that are read at once
 _ACROSS = 13  # rings or spokes: holes of eyes and mouths are narrower
 
 
@@ -75,17 +76,16 @@ class Bank:
         self.span = span(torch.cat([reach[~held], other[~held]]), modes)
         self.wanted = torch.stack([self.span.coefficients(part) for part in (reach, other)], 1)[self.who]  # (P, 2, K)
         self.radii = reach
-        self.swap = torch.from_numpy(mirror_points(load_template()))
+        self.swap = torch.from_numpy(mirrored_points(load_response().mean))
         places = self.places[torch.isin(self.who, self.learnt)]
         both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
         self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
 
-    def two_of(self, people: Tensor, g: torch.Generator) -> Tensor:
-        """(B, 2) two photos of each, the same one twice where there is no other."""
-        count = self.count[people]
-        one = (torch.rand(len(people), generator=g) * count).long()
-        away = 1 + (torch.rand(len(people), generator=g) * (count - 1)).long()
-        return self.first[people, None] + torch.stack([one, (one + away) % count], 1)
+    def some_of(self, people: Tensor, photos: int, g: torch.Generator) -> Tensor:
+        """(B, photos) different photos of each, some again where there are not so many."""
+        count, most = self.count[people, None], int(self.count.max())
+        order = torch.rand(len(people), most, generator=g).masked_fill(torch.arange(most) >= count, 2).argsort(1)
+        return self.first[people, None] + order.gather(1, torch.arange(photos) % count)
 
 
 def learnt_reach(radii: Array, skin: Array) -> Array:
@@ -164,17 +164,20 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
     running = torch.zeros(2)
     while run.goes_on(step, last):
         scale_rates(optimisers, schedule(step, last, 50, last // 3))
-        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"] // 2,), generator=g)]
-        rows = bank.two_of(some, g).flatten()
-        flip = (torch.rand(len(some), generator=g) < 0.5).repeat_interleave(2)
+        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"] // _TOGETHER,), generator=g)]
+        rows = bank.some_of(some, _TOGETHER, g).flatten()
+        flip = (torch.rand(len(some), generator=g) < 0.5).repeat_interleave(_TOGETHER)
         points, wanted, places = batch(bank, rows, flip, g)
         crop = pictures(bank, rows, flip, net.config.side, g) if net.config.side else None
         with torch.autocast("cpu", torch.bfloat16):
             seen = net.see_photos(crop, points)
-            alone, both = net.coefficients(seen[:, None]), net.coefficients(seen.unflatten(0, (-1, 2)))
+            alone, each = net.coefficients(seen[:, None]), seen.unflatten(0, (-1, _TOGETHER))
+            fused = [net.coefficients(each[:, :count]) for count in range(2, _TOGETHER + 1)]
         found = losses(net, bank.span, alone.float(), wanted, places)
-        seen_by_one = torch.where(places[::2].isfinite(), places[::2], places[1::2])
-        found = found + losses(net, bank.span, both.float(), wanted[::2], seen_by_one)
+        met = places.unflatten(0, (-1, _TOGETHER))
+        for count, together in enumerate(fused, 2):
+            mine = losses(net, bank.span, together.float(), wanted[::_TOGETHER], met[:, :count].nanmean(1))
+            found = found + mine / len(fused)
         net.zero_grad()
         found.sum().backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -267,18 +270,18 @@ def losses(net: HeadShape, modes: Modes, found: Tensor, wanted: Tensor, places: 
 
 @torch.no_grad()
 def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
-    """Mean radial errors over the face, mm, of people left out in one photo and in two, and of the mean head."""
+    """Mean radial errors over the face, mm, of people left out in one photo, two and three, and of the mean head."""
     net.eval()
     g, parts = torch.Generator().manual_seed(0), []
     for people in bank.held.split(32):
-        rows = bank.two_of(people, g).flatten()
+        rows = bank.some_of(people, _TOGETHER, g).flatten()
         flip = torch.zeros(len(rows), dtype=torch.bool)
         side, (points, _, places) = net.config.side, batch(bank, rows, flip, g, noise=0.0)
         seen = net.see_photos(pictures(bank, rows, flip, side, g, changed=False) if side else None, points)
-        one, two = (net.shape_of(net.coefficients(part)) for part in (seen[::2, None], seen.unflatten(0, (-1, 2))))
-        truth = bank.radii[people]
-        miss = (one.points - places[::2]).norm(dim=-1)
-        parts.append((*((radii - truth).abs() for radii in (one.radii, two.radii, net.mean)), miss))
+        each, truth = seen.unflatten(0, (-1, _TOGETHER)), bank.radii[people]
+        one, *more = (net.shape_of(net.coefficients(each[:, :count])) for count in range(1, _TOGETHER + 1))
+        miss = (one.points - places[::_TOGETHER]).norm(dim=-1)
+        parts.append((*((radii - truth).abs() for radii in (one.radii, *(two.radii for two in more), net.mean)), miss))
     net.train()
     base = torch.from_numpy(CENTRE).float() + torch.from_numpy(directions()).float() * net.mean[:, None]
     face = (base - torch.from_numpy(NOSE_TIP)).norm(dim=1) < FACE_M
@@ -286,7 +289,7 @@ def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
     figures = {"points_mm": round(1e3 * float(miss.nanmean()), 2)}
     for kind in ("ict", "mix"):
         mine = torch.tensor([bank.names[k].startswith(kind) for k in bank.held])
-        for name, each in zip(("", "_two", "_mean"), off, strict=True):
+        for name, each in zip(("", "_two", "_three", "_mean"), off, strict=True):
             figures[f"{kind}{name}_mm"] = round(1e3 * float(each[mine][:, face].nanmean()), 3)
     return figures
 
