@@ -18,6 +18,7 @@ Array = np.ndarray
 # Blender's camera looks down -z with y up; OpenCV's looks down +z with y down.
 BLENDER_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _RIGHT_ANGLE = np.pi / 2 - 1e-6
+_ASTRAY = 1e-4  # x / z: 0.1 px of a focal length of 1000
 _WIDEST = 3.0  # x / z of 72 degrees: a polynomial in it describes no lens beyond
 
 
@@ -135,7 +136,8 @@ def project(camera: Camera, points_world: Array) -> Array:
 def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
     """(..., 2) undistorted normalised coordinates of (..., 2) pixels: x / z and y / z in the camera frame.
 
-    Distortion is removed by fixed-point iteration, as OpenCV's undistortPoints does.
+    Distortion is removed by fixed-point iteration, as OpenCV's undistortPoints does, and by Newton's method where that
+    runs astray: in the outer picture of action cameras.
     """
     (a, b), (c, d) = camera.matrix[:2, :2]  # LAPACK's inverse wakes threads: on a busy machine longer than a live frame
     target = (pixels - camera.matrix[:2, 2]) @ np.array([[d, -c], [-b, a]]) / (a * d - b * c)
@@ -146,8 +148,12 @@ def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
     if len(camera.distortion) > 5:
         return _by_newton(camera, target, iterations)
     points = target
-    for _ in range(iterations):
-        points = points + target - distort(camera, points)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(iterations):
+            points = points + target - distort(camera, points)
+        off = np.abs(distort(camera, points) - target).max(-1)
+    astray = np.isfinite(target).all(-1) & ~(off < _ASTRAY)
+    points[astray] = _by_newton(camera, target[astray], iterations)
     return points
 
 
@@ -210,7 +216,7 @@ def _fisheye_straight(camera: Camera, bent: Array) -> Array:
 
 
 def _by_newton(camera: Camera, target: Array, iterations: int) -> Array:
-    """Invert `distort` with a Jacobian by differences: rational lenses bend too much for a fixed point."""
+    """Invert `distort` with a Jacobian by differences: wide lenses bend too much for a fixed point."""
     points, step = target, 1e-6
     for _ in range(iterations):
         here = distort(camera, points)

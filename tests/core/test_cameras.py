@@ -49,6 +49,15 @@ def test_undistortion_reverses_distortion(seed: int) -> None:
     assert np.allclose(undistort(camera, pixels), straight @ camera.matrix[:2, :2].T + camera.matrix[:2, 2], atol=0.2)
 
 
+def test_an_action_cameras_outer_picture_has_its_rays() -> None:
+    lens = np.array([-0.264, 0.077, 0.0003, -0.0002, -0.0108])
+    camera = replace(pinhole("cam", (2704, 1520), 1350.0), distortion=lens)
+    straight = np.stack(np.meshgrid(np.linspace(-1.2, 1.2, 25), np.linspace(-0.6, 0.6, 13)), -1)
+    pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
+    assert (np.abs(pixels - camera.matrix[:2, 2]) < [1352, 760]).all()  # all of it is seen
+    assert np.allclose(normalise(camera, pixels), straight, atol=2e-3)
+
+
 def _wide(seed: int, kind: str) -> Camera:
     rng = np.random.default_rng(seed)
     if kind == "fisheye":
