@@ -49,7 +49,7 @@ from .table import Table, each, write
 Array = np.ndarray
 BESIDE = Path(__file__).parent  # other weights that the tables compare with
 _FRAMES, _CLIPS = 24, 8  # of a drawn clip, and clips of each split
-_HEIGHTS = 40  # clips of each split whose heights are looked at
+_HEIGHTS = 120  # clips of each split whose heights are looked at
 _LONG = 240  # frames of a clip whose time is taken: eight seconds
 _SPLITS = ("val", "test")
 

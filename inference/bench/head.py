@@ -135,7 +135,7 @@ def main(arguments: Sequence[str]) -> int:
         "accuracy": lambda: accuracy(studio, prior, kept, options.people, options.sides),
         "simpler": lambda: simpler(studio, prior, kept, options.people, options.few),
         "priors": lambda: priors(studio, others, kept, options.few, options.figure),
-        "spread": lambda: _spread(studio, prior, kept, options.people),
+        "spread": lambda: _spread(studio, prior, kept, options.people, options.sides),
         "speed": lambda: speed(studio, prior, kept),
     }
     write([make() for name, make in made.items() if options.only in (None, name)], options.out)
@@ -189,7 +189,7 @@ def _averaged(studio: Studio, prior: Prior, kept: Kept, name: str) -> Score:
     return kept.get(f"the average head: {name}", lambda: score(studio.person(name), average_head(prior)))
 
 
-def _spread(studio: Studio, prior: Prior, kept: Kept, people: int) -> Table:
+def _spread(studio: Studio, prior: Prior, kept: Kept, people: int, sides: int) -> Table:
     """Ways of the first stage beside each other."""
 
     def fit(shot: Shot, settings: FitSettings) -> Predicted:
@@ -199,7 +199,8 @@ def _spread(studio: Studio, prior: Prior, kept: Kept, people: int) -> Table:
 
     groups = {"avatars": _AVATARS[:people], "head model": _DRAWN[:people]}
     average = lambda name: Score(*_averaged(studio, prior, kept, name))  # noqa: E731
-    return spread(studio, prior, kept, groups, fit=fit, average=average)
+    views = {view: people if view == "front" else sides for view in VIEWS}
+    return spread(studio, prior, kept, groups, views, fit=fit, average=average)
 
 
 def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Fitting:

@@ -81,11 +81,16 @@ class Bank:
         both = torch.cat([places, places[:, self.swap] * torch.tensor([-1.0, 1.0, 1.0])]).flatten(1)
         self.point_mean, self.point_basis = modes_with_gaps(both, point_modes)
 
-    def some_of(self, people: Tensor, photos: int, g: torch.Generator) -> Tensor:
-        """(B, photos) different photos of each, some again where there are not so many."""
-        count, most = self.count[people, None], int(self.count.max())
-        order = torch.rand(len(people), most, generator=g).masked_fill(torch.arange(most) >= count, 2).argsort(1)
-        return self.first[people, None] + order.gather(1, torch.arange(photos) % count)
+    def some_of(self, people: Tensor, g: torch.Generator) -> Tensor:
+        """(B, _TOGETHER) photos of each."""
+        return self.first[people, None] + different(self.count[people], _TOGETHER, g)
+
+
+def different(count: Tensor, some: int, g: torch.Generator) -> Tensor:
+    """(B, some) numbers below count (B,), none of them again before all are there."""
+    most = int(count.max())
+    order = torch.rand(len(count), most, generator=g).masked_fill(torch.arange(most) >= count[:, None], 2).argsort(1)
+    return order.gather(1, torch.arange(some) % count[:, None])
 
 
 def learnt_reach(radii: Array, skin: Array) -> Array:
@@ -165,7 +170,7 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
     while run.goes_on(step, last):
         scale_rates(optimisers, schedule(step, last, 50, last // 3))
         some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"] // _TOGETHER,), generator=g)]
-        rows = bank.some_of(some, _TOGETHER, g).flatten()
+        rows = bank.some_of(some, g).flatten()
         flip = (torch.rand(len(some), generator=g) < 0.5).repeat_interleave(_TOGETHER)
         points, wanted, places = batch(bank, rows, flip, g)
         crop = pictures(bank, rows, flip, net.config.side, g) if net.config.side else None
@@ -274,7 +279,7 @@ def measure(net: HeadShape, bank: Bank) -> dict[str, float]:
     net.eval()
     g, parts = torch.Generator().manual_seed(0), []
     for people in bank.held.split(32):
-        rows = bank.some_of(people, _TOGETHER, g).flatten()
+        rows = bank.some_of(people, g).flatten()
         flip = torch.zeros(len(rows), dtype=torch.bool)
         side, (points, _, places) = net.config.side, batch(bank, rows, flip, g, noise=0.0)
         seen = net.see_photos(pictures(bank, rows, flip, side, g, changed=False) if side else None, points)

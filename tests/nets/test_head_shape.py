@@ -53,6 +53,14 @@ def test_modes_are_found_where_some_numbers_are_missing() -> None:
     assert (basis @ fitted - (rows - mean).T).abs().mean() < 0.1
 
 
+def test_photos_of_somebody_are_drawn_again_only_where_there_are_no_others() -> None:
+    g = torch.Generator().manual_seed(0)
+    drawn = torch.stack([training.different(torch.tensor([1, 2, 5]), 3, g) for _ in range(60)])
+    assert (drawn[:, 0] == 0).all()
+    assert (drawn[:, 1, 0] != drawn[:, 1, 1]).all() and drawn[:, 1].max() == 1
+    assert all(len(row.unique()) == 3 for row in drawn[:, 2]) and len(drawn[:, 2].unique()) == 5
+
+
 @pytest.mark.data
 def test_somebody_mixed_is_a_head_in_the_frame_of_heads(data_dir: Path) -> None:
     names = tuple(heads.valid_names(data_dir)[:4])
