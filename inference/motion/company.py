@@ -34,6 +34,7 @@ from .views import check_image_sizes, check_rotations, match_cameras
 
 Array = np.ndarray
 _A = TypeVar("_A", bound=Artifact)
+_WHOLE = 0.9  # of the frames in which clothes show somebody
 # Of whom the report tells; the rest of a summary is the first person's.
 _FIGURES = (
     "frames", "frame", "height_m", "views", "reprojection_px", "limb_length_std_mm", "confidence", "feet", "jitter_mm",
@@ -159,6 +160,8 @@ def _find_people(job: Job, crowds: list[Crowd2D], cameras: CameraSet | None) -> 
     settled = rig is not None and request.sync == "off" and not request.refine
     people = associate(crowds, rig, job if settled or not several else SilentReporter(), **wanted)
     if several and not settled:
+        if rig is not None and request.sync != "off":
+            people = _not_in_step(people, crowds, wanted)
         pairs = zip(people[0].views, crowds, strict=True)
         views = [view.with_header(fingerprint=crowd.header["fingerprint"]) for view, crowd in pairs]
         views = put_in_step(job, views, rig)
@@ -171,8 +174,17 @@ def _find_people(job: Job, crowds: list[Crowd2D], cameras: CameraSet | None) -> 
         people = [_on_own_clocks(p, crowds) for p in associate(moved, _rig_of(crowds, cameras), job, **wanted)]
     job.seconds["associate"] = time.perf_counter() - start
     if several:
-        check_rig(job, people[0].views, cameras)
+        seen = people[0].views if job.offsets is None else in_step(people[0].views, job.offsets, SilentReporter())
+        check_rig(job, seen, cameras)
     return ([unswapped(person) for person in people] if request.unswap else people), cameras
+
+
+def _not_in_step(people: list[Person], crowds: Sequence[Crowd2D], wanted: dict[str, Any]) -> list[Person]:
+    """Tell people apart by their clothes where rays have torn them apart: those of different moments do not meet."""
+    if any(crowd.look is None for crowd in crowds):
+        return people
+    dressed = associate(crowds, None, SilentReporter(), **wanted)
+    return dressed if sum(people[0].frames) < _WHOLE * sum(dressed[0].frames) else people
 
 
 def _on_own_clocks(person: Person, crowds: Sequence[Crowd2D]) -> Person:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from understudy.tests.motion.roads import NO_WEIGHTS, Road
 
 from inference.bench.people import FPS, SIZE, CrowdNoise, Scene, make_scene
-from inference.core.artifacts import BodyMotion, Keypoints2D, Keypoints3D
+from inference.core.artifacts import BodyMotion, Crowd2D, Keypoints2D, Keypoints3D
 from inference.core.formats.calibration import write_calibration
 from inference.core.formats.keypoints2d import read_crowd
-from inference.motion.job import forget_people
+from inference.motion.company import _find_people as find_people
+from inference.motion.job import Job, forget_people
+from inference.protocol.events import SilentReporter
 from inference.protocol.requests import MotionRequest
 from inference.runtime import weights
 
@@ -149,6 +152,23 @@ def test_somebody_whom_one_camera_sees_is_lifted_into_the_world_of_all(tmp_path,
     place = np.nanmedian(keypoints.positions[:, 8], axis=0)
     assert np.linalg.norm(place - np.median(scene.points[1, :, 8], axis=0)) < 1.5  # one view guesses the distance
     assert len(road.report()["people"]) == 2
+
+
+def test_clips_of_several_people_that_began_at_different_moments_are_put_in_step(tmp_path):
+    scene = make_scene(np.random.default_rng(21), people=2, views=3, frames=240, noise=CLEAN)
+    crowds = [replace(c, frame=c.frame - late) for c, late in zip(scene.crowds, (0, 45, 0), strict=True)]
+    crowds = [_cut(crowd, 195).with_header(fingerprint=f"{view}") for view, crowd in enumerate(crowds)]
+    asked = replace(request(tmp_path, ["cam1", "cam2", "cam3"], tmp_path / "rig.toml"), sync="motion")
+    job = Job(asked, tmp_path / "artifacts", SilentReporter())
+    find_people(job, crowds, scene.cameras)
+    assert job.offsets is not None and job.offsets.seconds[1] == pytest.approx(1.5, abs=0.01)
+    assert job.findings == []  # the rig is sound
+
+
+def _cut(crowd: Crowd2D, frames: int) -> Crowd2D:
+    kept = (crowd.frame >= 0) & (crowd.frame < frames)
+    rows = {name: getattr(crowd, name)[kept] for name in ("frame", "track", "positions", "confidence", "look")}
+    return replace(crowd, **rows, times=crowd.times[:frames])
 
 
 @has_lifter
