@@ -21,7 +21,7 @@ from ..core.cameras import Camera, CameraSet, distort
 from ..core.rotations import matrix_from_rotvec, rotvec_from_matrix
 from ..protocol.errors import InputError, RequestError
 from ..protocol.events import Reporter
-from ..runtime.video import probe, read_frames
+from ..runtime.video import VideoInfo, probe, read_frames
 from .alignment import angle
 from .levelling import level_cameras
 from .result import Calibrated
@@ -107,6 +107,8 @@ def calibrate_from_board(
 ) -> Calibrated:  # fmt: skip
     """Calibrate the cameras of clips in step that show one board; a single clip gives a lens.
 
+    Args:
+        start, stop: frames of the slowest clip.
     Returns:
         Metres; z up as far as cameras are held level, the origin in the middle of where the board was.
     Raises:
@@ -115,8 +117,8 @@ def calibrate_from_board(
     names = list(names) or [Path(video).stem for video in videos]
     films = [probe(video) for video in videos]
     sights = [
-        _look(Path(video), board, report, name=name, place=(index, len(videos)), span=(start, stop))
-        for index, (video, name) in enumerate(zip(videos, names, strict=True))
+        _look(Path(video), board, report, name=name, place=(index, len(videos)), pace=pace)
+        for index, (video, name, pace) in enumerate(zip(videos, names, _paces(films, start, stop), strict=True))
     ]
     cameras, figures, notes = [], [], []
     for name, film, seen in zip(names, films, sights, strict=True):
@@ -136,23 +138,57 @@ def calibrate_from_board(
     return Calibrated(world.cameras(rig), _figures(figures, errors), tuple(notes))
 
 
+@dataclass(frozen=True)
+class _Pace:
+    """When a clip is looked at: at every `stride`-th moment of all clips, by the frame within `reach_s` of it."""
+
+    begin_s: float
+    end_s: float
+    moment_s: float  # from one to the next
+    stride: int
+    reach_s: float
+
+    def moment(self, time_s: float) -> int | None:
+        """Number of the moment that a frame shows; None where it shows none that is looked at."""
+        since = time_s - self.begin_s
+        number = round(since / (self.moment_s * self.stride)) * self.stride
+        is_near = abs(since - number * self.moment_s) <= self.reach_s
+        return number if is_near and number >= 0 and time_s < self.end_s else None
+
+
+def _paces(films: Sequence[VideoInfo], start: int, stop: int | None) -> list[_Pace]:
+    """Choose moments for all clips, so that frames of different rates and lengths can be held against each other.
+
+    The shortest clip is looked at most closely, a longer one at every second, fourth ... of its moments.
+    """
+    frame_s = 1.0 / min(film.fps for film in films)
+    spans = [film.frames / film.fps if stop is None else min(stop * frame_s, film.frames / film.fps) for film in films]
+    counts = np.maximum(np.round(np.array(spans) / frame_s) - start, 1)
+    step = max(1, int(counts.min()) // _LOOKED_AT)
+    strides = 2 ** np.floor(np.log2(np.maximum(counts / (step * _LOOKED_AT), 1))).astype(int)
+    end_s = np.inf if stop is None else (stop - 0.5) * frame_s
+    return [
+        _Pace(start * frame_s, end_s, step * frame_s, int(stride), 0.5 / film.fps)
+        for film, stride in zip(films, strides, strict=True)
+    ]
+
+
 def _look(
-    video: Path, board: Board, report: Reporter, *, name: str, place: tuple[int, int], span: tuple[int, int | None]
+    video: Path, board: Board, report: Reporter, *, name: str, place: tuple[int, int], pace: _Pace
 ) -> dict[int, Sight]:
-    """Find the board in frames spread evenly over a clip."""
-    film, (start, stop) = probe(video), span
-    last = film.frames if stop is None else min(stop, film.frames)
-    step = max(1, (last - start) // _LOOKED_AT)
-    finder, mirrored, found, looked = _finder(board), 0, {}, 0
-    for index, _, rgb in read_frames(video, start=start, stop=stop):
-        if (index - start) % step:
+    """Find the board at moments spread evenly over a clip."""
+    finder, mirrored, found = _finder(board), 0, {}
+    looked: set[int] = set()
+    for _, time_s, rgb in read_frames(video):
+        moment = pace.moment(time_s)
+        if moment is None or moment in looked:
             continue
-        looked += 1
-        report.progress("detect", place[0] * _LOOKED_AT + min(looked, _LOOKED_AT), place[1] * _LOOKED_AT)
+        looked.add(moment)
+        report.progress("detect", place[0] * _LOOKED_AT + min(len(looked), _LOOKED_AT), place[1] * _LOOKED_AT)
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         sight = finder.find(gray)
         if sight is not None:
-            found[index] = sight
+            found[moment] = sight
         elif board.kind == "charuco" and mirrored < 5 and len(found) < _LEAST_VIEWS:
             mirrored += finder.find(np.ascontiguousarray(gray[:, ::-1])) is not None
     turned = [sight for sight in found.values() if _is_mirrored(sight, board)]
@@ -164,9 +200,9 @@ def _look(
         )
     if len(found) < _LEAST_VIEWS:
         raise InputError(
-            f"The board {_said(board)} is found in {len(found)} of {looked} frames of {name}; "
+            f"The board {_said(board)} is found in {len(found)} of {len(looked)} frames of {name}; "
             f"{_LEAST_VIEWS} are needed.",
-            _other_counts(video, board, start, stop) or "Show all of it, flat, well lit and slowly moved.",
+            _other_counts(video, board, pace, sorted(looked)) or "Show all of it, flat, well lit and slowly moved.",
         )
     least = _SHARP * float(np.median([sight.sharpness for sight in found.values()]))
     return {index: sight for index, sight in found.items() if sight.sharpness >= least}
@@ -227,16 +263,15 @@ def _is_mirrored(sight: Sight, board: Board) -> bool:
     return float(np.linalg.det(matrix)) < 0
 
 
-def _other_counts(video: Path, board: Board, start: int, stop: int | None) -> str:
+def _other_counts(video: Path, board: Board, pace: _Pace, looked: Sequence[int]) -> str:
     """Look for a chessboard of nearly the same size, as people count squares in place of corners."""
     if board.kind != "chessboard":
         return ""
     near = [(-1, -1), (1, 1), (-1, 0), (0, -1), (1, 0), (0, 1), (-2, 0), (0, -2)]
     sizes = [(board.columns + a, board.rows + b) for a, b in near]
-    frames = probe(video).frames if stop is None else stop
-    wanted = set(np.linspace(start, max(frames - 1, start), 6).round().astype(int).tolist())
-    for index, _, rgb in read_frames(video, start=start, stop=stop):
-        if index not in wanted:
+    wanted = {looked[row] for row in np.linspace(0, len(looked) - 1, 6).round().astype(int)} if looked else set()
+    for _, time_s, rgb in read_frames(video):
+        if pace.moment(time_s) not in wanted:
             continue
         gray = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
         for size in sizes:

@@ -11,12 +11,12 @@ import pytest
 from understudy.tests.calibration.filming import looking
 
 from inference.calibration.alignment import difference, lay_over
-from inference.calibration.board import Board, calibrate_from_board
+from inference.calibration.board import Board, _paces, calibrate_from_board
 from inference.core.cameras import CameraSet
 from inference.core.rotations import matrix_from_rotvec
 from inference.protocol.errors import InputError, RequestError
 from inference.protocol.events import SilentReporter
-from inference.runtime.video import write_movie
+from inference.runtime.video import VideoInfo, write_movie
 
 SIZE = (960, 720)
 FRAMES = 20
@@ -51,7 +51,7 @@ def rig(count: int = 2) -> CameraSet:
     )
 
 
-def waved(frame: int) -> tuple[np.ndarray, np.ndarray]:
+def waved(frame: float) -> tuple[np.ndarray, np.ndarray]:
     """Where the board is: facing the cameras, tilted to and fro, near and far, all over the picture."""
     facing = np.array([[1.0, 0, 0], [0, 0, 1.0], [0, -1.0, 0]])  # x right, y down, looking along +y
     t = 2.4 * frame
@@ -60,16 +60,18 @@ def waved(frame: int) -> tuple[np.ndarray, np.ndarray]:
     return tilt @ facing, shift
 
 
-def filmed(folder: Path, cameras: CameraSet, board: Board, *, mirrored: bool = False) -> list[Path]:
-    """Write a clip for each camera."""
+def filmed(
+    folder: Path, cameras: CameraSet, board: Board, *, mirrored: bool = False, rates: tuple[int, ...] = (1, 1, 1)
+) -> list[Path]:
+    """Write a clip for each camera; `rates`: of 30 frames a second."""
     gray, from_board = picture(board)
     middle = board.corners().mean(0)
     clips = []
-    for camera in cameras:
+    for camera, rate in zip(cameras, rates, strict=False):
         path = folder / f"{camera.name}.mp4"
-        with write_movie(path, 30.0, SIZE) as movie:
-            for frame in range(FRAMES):
-                rotation, shift = waved(frame)
+        with write_movie(path, 30.0 * rate, SIZE) as movie:
+            for frame in range(FRAMES * rate):
+                rotation, shift = waved(frame / rate)
                 shift = shift - rotation @ middle
                 turn, place = camera.rotation @ rotation, camera.rotation @ shift + camera.translation
                 plane = camera.matrix @ np.stack([turn[:, 0], turn[:, 1], place], axis=1)
@@ -96,6 +98,21 @@ def test_a_board_gives_lenses_and_places(board: Board, tmp_path: Path) -> None:
     assert found.figures["reprojection_px"] < 0.5
     assert all(0.1 < row["coverage"] <= 1 for row in found.figures["cameras"])
     assert np.degrees(np.arccos(moved.turn[2, 2])) < 1.0
+
+
+def test_a_camera_of_twice_the_rate_is_looked_at_at_the_same_moments(tmp_path: Path) -> None:
+    cameras = rig(2)
+    found = calibrate_from_board(filmed(tmp_path, cameras, CHARUCO, rates=(1, 2)), CHARUCO, SilentReporter())
+    moved = lay_over(found.cameras, cameras)
+    assert difference(tuple(moved.cameras(found.cameras)), tuple(cameras)).share.max() < 0.02
+
+
+def test_clips_that_do_not_end_together_are_looked_at_at_the_same_moments() -> None:
+    films = [VideoInfo(Path(f"{frames}.mp4"), SIZE, 30.0, frames, frames / 30.0) for frames in (1199, 1200, 4000)]
+    looked = [{pace.moment(frame / 30.0) for frame in range(film.frames)} - {None}
+              for film, pace in zip(films, _paces(films, 0, None), strict=True)]  # fmt: skip
+    assert [len(moments) for moments in looked] == [134, 134, 223]
+    assert len(looked[0] & looked[1]) == 134 and len(looked[0] & looked[2]) == 67
 
 
 def test_one_camera_gives_its_lens(tmp_path: Path) -> None:
