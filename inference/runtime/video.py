@@ -24,6 +24,7 @@ Array = np.ndarray
 MAX_PIXELS = 64_000_000
 MAX_DURATION_S = 4 * 3600.0
 MAX_FRAMES = 1_000_000
+_DOUBTED_FPS = 240.0  # above it a rate is rather a clock's
 # Containers that hold a film and nothing else: no playlist or script can make us open other files or the network.
 CONTAINERS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf",
@@ -52,9 +53,12 @@ def probe(path: Path) -> VideoInfo:
         InputError: no such file, not a film, no picture in it, or larger than any camera makes.
     """
     with open_film(path) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate or Fraction(30)
-        duration_s = _duration_s(container, stream, float(rate))
-        frames = stream.frames or max(1, round(duration_s * float(rate)))
+        rate = float(stream.average_rate or stream.guessed_rate or 30)
+        duration_s = _duration_s(container, stream, rate)
+        frames = stream.frames or round(duration_s * rate)
+        if not frames or rate > _DOUBTED_FPS:
+            frames, rate = _counted(path, rate)
+            duration_s = frames / rate
         _check_caps(path, stream.width, stream.height, duration_s, frames)
         first = next(_decoded(container, stream), None)
         if first is None:
@@ -62,7 +66,7 @@ def probe(path: Path) -> VideoInfo:
         width, height = stream.width, stream.height
         size = (height, width) if _quarter_turns(first) % 2 else (width, height)
         aspect = float(stream.sample_aspect_ratio or 1) or 1.0
-        return VideoInfo(path, size, float(rate), frames, duration_s or frames / float(rate), aspect)
+        return VideoInfo(path, size, rate, frames, duration_s or frames / rate, aspect)
 
 
 def read_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, float, Array]]:
@@ -199,6 +203,21 @@ def _duration_s(container: InputContainer, stream: VideoStream, rate: float) -> 
     if container.duration:
         return container.duration / 1e6
     return stream.frames / rate
+
+
+def _counted(path: Path, rate: float) -> tuple[int, float]:
+    """Count a film's pictures, and how many of them a second has by their times; `rate` where they have none.
+
+    A browser's recording says neither: its rate would be that of its clock, 1000.
+    """
+    with open_film(path) as (container, stream), contextlib.suppress(av.FFmpegError, OSError):
+        stamps = []
+        for packet in container.demux(stream):
+            if packet.size and len(stamps) <= MAX_FRAMES:
+                stamps.append(packet.pts)
+    known = [stamp for stamp in stamps if stamp is not None]
+    span_s = float((max(known) - min(known)) * (stream.time_base or 0)) if known else 0.0
+    return max(len(stamps), 1), (len(known) - 1) / span_s if span_s > 0 else rate
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

@@ -83,6 +83,19 @@ def test_probe_tells_size_rate_count_and_duration(tmp_path):
     assert info.pixel_aspect == 1.0
 
 
+def test_a_browsers_recording_has_the_rate_and_the_count_of_its_pictures(tmp_path):
+    path = film(tmp_path / "recorded.mkv", [40 * i for i in range(50)])
+    data = path.read_bytes()
+    for name, size in ((b"\x23\xe3\x83", 3), (b"\x44\x89", 2)):  # browsers write no DefaultDuration, no Duration
+        start = data.index(name)
+        length = size + 1 + (data[start + size] & 0x7F)
+        data = data[:start] + bytes([0xEC, 0x80 | (length - 2)]) + bytes(length - 2) + data[start + length :]
+    path.write_bytes(data)
+    info = probe(path)
+    assert (info.fps, info.frames) == (pytest.approx(25.0), 50)
+    assert info.duration_s == pytest.approx(2.0)
+
+
 def test_a_film_that_is_cut_off_gives_what_can_be_decoded(tmp_path):
     whole = tmp_path / "whole.mp4"
     noise = np.random.default_rng(0)
