@@ -225,18 +225,24 @@ class _Charuco:
     def __init__(self, board: Board) -> None:
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{board.dictionary}"))
         size, lengths = (board.columns, board.rows), (board.square_m, board.marker_m)
+        self.across = board.columns - 1
         self.detectors = []
         for legacy in (False, True):  # OpenCV 4.6 moved the markers of boards with an even number of rows
             printed = cv2.aruco.CharucoBoard(size, *lengths, dictionary)
             printed.setLegacyPattern(legacy)
             self.detectors.append(cv2.aruco.CharucoDetector(printed))
 
+    def _spans_plane(self, ids: Array) -> bool:
+        """Tell whether corners are enough to say how the board lies: those along one line do not."""
+        off = [len(ids) - np.bincount(places).max() for places in np.divmod(ids, self.across)]
+        return len(ids) >= _LEAST_CORNERS and min(off) >= 2
+
     def find(self, gray: Array) -> Sight | None:
         """Find at least some corners, by the layout of markers that gives more of them."""
         best: Sight | None = None
         for detector in self.detectors:
             corners, ids, _, _ = detector.detectBoard(gray)
-            if ids is None or len(ids) < _LEAST_CORNERS or (best is not None and len(ids) <= len(best.ids)):
+            if ids is None or not self._spans_plane(np.ravel(ids)) or (best is not None and len(ids) <= len(best.ids)):
                 continue
             pixels = np.asarray(corners, float).reshape(-1, 2)
             best = Sight(np.ravel(ids).astype(int), pixels, _sharpness(gray, pixels))

@@ -11,7 +11,7 @@ import pytest
 from understudy.tests.calibration.filming import looking
 
 from inference.calibration.alignment import difference, lay_over
-from inference.calibration.board import Board, _paces, calibrate_from_board
+from inference.calibration.board import Board, _finder, _paces, calibrate_from_board
 from inference.core.cameras import CameraSet
 from inference.core.rotations import matrix_from_rotvec
 from inference.protocol.errors import InputError, RequestError
@@ -113,6 +113,13 @@ def test_clips_that_do_not_end_together_are_looked_at_at_the_same_moments() -> N
               for film, pace in zip(films, _paces(films, 0, None), strict=True)]  # fmt: skip
     assert [len(moments) for moments in looked] == [134, 134, 223]
     assert len(looked[0] & looked[1]) == 134 and len(looked[0] & looked[2]) == 67
+
+
+def test_a_board_of_which_one_row_is_in_the_picture_says_nothing() -> None:
+    gray, _ = picture(CHARUCO)
+    two = _finder(CHARUCO).find(gray[: 4 * PX])
+    assert two is not None and len(two.ids) == 12
+    assert _finder(CHARUCO).find(gray[: 3 * PX]) is None  # six corners on one line: OpenCV's calibration ends there
 
 
 def test_one_camera_gives_its_lens(tmp_path: Path) -> None:
