@@ -27,7 +27,8 @@ Array = np.ndarray
 _NOSE = 1  # the detector's point on the tip of the nose
 FACE_M, EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
 _FAR_M, _FAR_HAIR_M = 0.015, 0.04  # a look so far from the fit was read wrongly: it moves the surface half as far
-_SMOOTH_M, _CELL_M, _AROUND = 0.0015, 0.003, 48  # standard deviation, grain and neighbours of what is smoothed
+GRAIN_M, HAIR_GRAIN_M = 0.001, 0.0015  # standard deviations by which what moves is smoothed: strands are the coarser
+_AROUND = 48  # neighbours of what is smoothed
 _NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
 _APART_M = 0.0075  # what is so far apart then counts half
@@ -65,7 +66,8 @@ class Guessed:
         towards = (eyes - CENTRE) / np.linalg.norm(eyes - CENTRE, axis=1, keepdims=True)
         free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
         far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
-        return smoothed(places, (1 - hair * (1 - free)) * off / (1 + np.square(off / far)))
+        moves = (1 - hair * (1 - free)) * off / (1 + (off / far) ** 4)
+        return (1 - hair) * smoothed(places, moves, GRAIN_M) + hair * smoothed(places, moves, HAIR_GRAIN_M)
 
 
 def closed(radii: Array) -> Meshed:
@@ -73,16 +75,16 @@ def closed(radii: Array) -> Meshed:
     return Meshed(CENTRE + directions() * radii[:, None], triangles())
 
 
-def smoothed(places: Array, values: Array) -> Array:
+def smoothed(places: Array, values: Array, grain_m: float) -> Array:
     """Values (V,) without what is finer than can be guessed, such as strands and teeth; places (V, 3) metres.
 
-    Means over neighbours, by area: places are thick about the nose.
+    Means over neighbours, by area, in cells of two grains: places are thick about the nose.
     """
-    cells, which = np.unique((places / _CELL_M).round(), axis=0, return_inverse=True)
+    cells, which = np.unique((places / (2 * grain_m)).round(), axis=0, return_inverse=True)
     count = np.bincount(which.ravel())
     mean = np.bincount(which.ravel(), values) / count
-    away, near = KDTree(cells * _CELL_M).query(places, k=_AROUND)
-    weight = np.exp(-0.5 * np.square(away / _SMOOTH_M)) + 1e-12
+    away, near = KDTree(cells * 2 * grain_m).query(places, k=_AROUND)
+    weight = np.exp(-0.5 * np.square(away / grain_m)) + 1e-12
     return (weight * mean[near]).sum(1) / weight.sum(1)
 
 

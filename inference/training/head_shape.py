@@ -169,7 +169,8 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
     running = torch.zeros(2)
     while run.goes_on(step, last):
         scale_rates(optimisers, schedule(step, last, 50, last // 3))
-        some = bank.learnt[torch.randint(0, len(bank.learnt), (recipe["batch"] // _TOGETHER,), generator=g)]
+        photos = bank.count[bank.learnt].float()  # everybody as often as there are photos of them
+        some = bank.learnt[photos.multinomial(recipe["batch"] // _TOGETHER, generator=g)]
         rows = bank.some_of(some, g).flatten()
         flip = (torch.rand(len(some), generator=g) < 0.5).repeat_interleave(_TOGETHER)
         points, wanted, places = batch(bank, rows, flip, g)

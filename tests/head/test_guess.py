@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from inference.head.frame import CENTRE, RADIUS
-from inference.head.guess import guess, moved, reach, smoothed
+from inference.head.guess import HAIR_GRAIN_M, guess, moved, reach, smoothed
 from inference.head.seen import Seen
 from inference.nets.head_shape import HeadShape, ShapeConfig, directions
 from inference.nets.neus import Field
@@ -87,7 +87,7 @@ def test_strands_are_smoothed_and_slopes_stay() -> None:
     strands = 0.002 * (np.arange(len(places)) % 128 % 2 * 2 - 1)
     front = directions()[:, 1] < -0.8
     slope = 0.05 * places[:, 0]
-    left = np.abs(smoothed(places, slope + strands) - slope)[front]
+    left = np.abs(smoothed(places, slope + strands, HAIR_GRAIN_M) - slope)[front]
     assert left.mean() < 4e-4 and left.max() < 0.002
 
 
