@@ -18,6 +18,7 @@ from .armature import Placement
 from .camera import Footage, create_camera, keep_step, show_footage
 
 Array = np.ndarray
+_UNEVEN = 0.5  # of a frame
 _COLLECTIONS = (
     "objects", "armatures", "cameras", "meshes", "actions", "collections", "materials", "images", "movieclips",
     "scenes",
@@ -139,12 +140,19 @@ def _add_cameras(take: Take, motion: BodyMotion, options: TakeOptions, scene: bp
 
 
 def _clip_seconds(motion: BodyMotion, view: int, timing: Timing) -> Array | None:
-    """(K,) seconds of a view's own clip at each key; None where it runs with the motion's own times."""
+    """(K,) seconds of a view's own clip at each key; None where each of its frames is a sample, at an even rate.
+
+    Frames that come unevenly are the film's own, at its own times: Blender finds frames by time.
+    """
     clips = motion.header.get("clips") or ()
     start, rate = clips[view] if view < len(clips) else (None, 1.0)
+    samples = np.arange(len(motion.times))
     if start is None:
-        return None
-    times = np.interp(timing.samples, np.arange(len(motion.times)), motion.times)
+        even = np.linspace(motion.times[0], motion.times[-1], len(samples))
+        if np.abs(motion.times - even).max() * motion.fps < _UNEVEN:
+            return None
+        start = motion.times[0]
+    times = np.interp(timing.samples, samples, motion.times)
     return start + (times - motion.times[0]) * (rate or 1.0)
 
 

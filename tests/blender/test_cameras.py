@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import bpy
 import numpy as np
 import pytest
@@ -157,6 +159,15 @@ def test_at_another_rate_the_footage_is_kept_in_step_by_keys(film, apply):
         user = evaluated.background_images[0].image_user
         shows = min(max(frame - user.frame_start + 1, 1), user.frame_duration) + user.frame_offset
         assert shows == pytest.approx((frame - 1) / 24 * 30 + 1, abs=0.51)
+
+
+def test_a_phones_uneven_film_is_shown_at_the_times_of_its_frames(film, apply):
+    bpy.context.scene.render.fps = 30
+    even = with_footage(film)
+    times = np.concatenate([np.arange(10) / 60, 1 / 6 + np.arange(10) / 20])
+    take, _ = apply(replace(even, times=times), rate="CLIP")
+    _, shown = background(take)
+    assert shown.source == "MOVIE_CLIP" and shown.clip.frame_start == 1  # 30 of Blender's frames are one second of it
 
 
 def test_a_lens_with_distortion_is_described_to_the_movie_clip(film, apply):
