@@ -105,14 +105,14 @@ class ToFile(ExportHelper):
         return self.filepath != before
 
     def file(self) -> Path:
-        """Give the file that was named.
+        """Give the file that was named, with its ending.
 
         Raises:
             InputError: none was.
         """
         if not bpy.path.basename(self.filepath):
             raise InputError("No file is named.", "Give a folder and a name.")
-        return Path(bpy.path.abspath(self.filepath))
+        return Path(bpy.path.abspath(with_ending(self.filepath, self.endings())))
 
 
 def with_ending(path: str, endings: Sequence[str]) -> str:

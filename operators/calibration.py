@@ -223,9 +223,7 @@ class UNDERSTUDY_OT_export_calibration(_OnCameras, ToFile):
         """Write the file, or the folder of files."""
         from ..inference.core.formats.calibration import write_calibration
 
-        path, suffix = self.file(), self.endings()[0]
-        if suffix and not path.name.lower().endswith(suffix):
-            path = path.with_name(path.name + suffix)
+        path = self.file()
         write_calibration(path, cameras_in(context.scene.understudy.calibration), self.format)
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}

@@ -162,7 +162,6 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded, ToFile):
         except UnderstudyError:
             python = sys.executable
         path = self.file()
-        path = path if path.suffix.lower() == ".zip" else path.with_name(f"{path.name}.zip")
         before = path.stat().st_mtime_ns if path.is_file() else 0
         words = ["doctor", "--bundle", str(path), "--jobs", str(output_folder())]
         try:
