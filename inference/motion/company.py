@@ -27,7 +27,7 @@ from .job import Job, forget_people
 from .pipeline import cameras_of, put_in_step, to_space
 from .report import write_report
 from .rig import check_rig, settle_rig
-from .see import seeing_settings, view_names
+from .see import seeing_settings, span, view_names
 from .summary import Capture, summary
 from .sync import in_step
 from .views import check_image_sizes, check_rotations, match_cameras
@@ -94,14 +94,15 @@ def see_everybody(job: Job) -> list[Crowd2D]:
         name = "crowd_2d" if len(sources) == 1 else f"crowd_2d_{names[index]}"
         make = (_reader if request.keypoints else _detector)(job, index, names[index])
         footage = str(request.video[index].resolve()) if request.video else ""
-        inputs = [content_of(source), footage, names[index], seeing_settings(request), "everybody"]
+        inputs = [content_of(source), footage, names[index], seeing_settings(request, index), "everybody"]
         crowds.append(job.stage(Crowd2D, name, "detect", inputs, make))
     return crowds
 
 
 def _detector(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
     request = job.request
-    settings = DetectSettings(hands=request.hands, face=request.face, start=request.start, stop=request.stop)
+    start, stop = span(request, index)
+    settings = DetectSettings(hands=request.hands, face=request.face, start=start, stop=stop)
 
     def make() -> Crowd2D:
         part = Part(job, index, len(request.video))
@@ -121,14 +122,15 @@ def _reader(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
         size = request.image_size or (footage.size if footage else None)
         fps = request.fps or (footage.fps if footage else None)
         found = read_crowd(request.keypoints[index], image_size=size, fps=fps, view=view)
-        kept = found.frame >= request.start
-        if request.stop is not None:
-            kept &= found.frame < request.stop
+        start, stop = span(request, index)
+        kept = found.frame >= start
+        if stop is not None:
+            kept &= found.frame < stop
         if not kept.any():
-            raise InputError(f"No frame of {view} from {request.start} on shows anybody.")
+            raise InputError(f"No frame of {view} from {start} on shows anybody.")
         rows = {name: getattr(found, name)[kept] for name in ("frame", "track", "positions", "confidence")}
-        rows["frame"] = rows["frame"] - request.start
-        times = found.times[request.start : request.stop]
+        rows["frame"] = rows["frame"] - start
+        times = found.times[start:stop]
         return replace(found, **rows, times=times).with_header(source=str(footage.path.resolve()) if footage else "")
 
     return make

@@ -34,15 +34,26 @@ def capture_views(job: Job) -> list[Keypoints2D]:
         name = "keypoints_2d" if len(sources) == 1 else f"keypoints_2d_{names[index]}"
         make = (_reader if request.keypoints else _detector)(job, index, names[index], person)
         footage = str(request.video[index].resolve()) if request.video else ""
-        inputs = [content_of(source), footage, names[index], person, seeing_settings(request)]
+        inputs = [content_of(source), footage, names[index], person, seeing_settings(request, index)]
         views.append(job.stage(Keypoints2D, name, "detect", inputs, make))
     return views
 
 
-def seeing_settings(request: MotionRequest) -> dict[str, Any]:
-    """What decides how views are seen."""
-    names = ("start", "stop", "min_confidence", "hands", "face", "unswap", "image_size", "fps")
-    return {name: getattr(request, name) for name in names}
+def seeing_settings(request: MotionRequest, index: int) -> dict[str, Any]:
+    """What decides how a view is seen."""
+    names = ("min_confidence", "hands", "face", "unswap", "image_size", "fps")
+    start, stop = span(request, index)
+    return {"start": start, "stop": stop, **{name: getattr(request, name) for name in names}}
+
+
+def span(request: MotionRequest, index: int) -> tuple[int, int | None]:
+    """Give the frames of one clip that are read; `start` and `stop` count those of the slowest clip."""
+    start, stop = request.start, request.stop
+    if request.fps is not None or len(request.video) < 2 or (start == 0 and stop is None):
+        return start, stop
+    rates = [probe(video).fps for video in request.video]
+    pace = rates[index] / min(rates)
+    return round(start * pace), None if stop is None else round(stop * pace)
 
 
 def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
@@ -50,9 +61,10 @@ def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None)
         from ..sight.detect import DetectSettings, detect
 
         request = job.request
+        start, stop = span(request, index)
         settings = DetectSettings(
             min_confidence=request.min_confidence, hands=request.hands, face=request.face, person=person,
-            unswap=request.unswap, start=request.start, stop=request.stop,
+            unswap=request.unswap, start=start, stop=stop,
         )  # fmt: skip
         found = detect(request.video[index].resolve(), settings, Part(job, index, len(request.video)), view=view)
         return _at_rate(found, request.fps)
@@ -64,7 +76,7 @@ def _reader(job: Job, index: int, view: str, person: tuple[float, ...] | None) -
     def make() -> Keypoints2D:
         request = job.request
         found = _read_beside_footage(job, index, view, person)
-        found = trimmed(found, request.start, request.stop)
+        found = trimmed(found, *span(request, index))
         found = _without(found, hands=not request.hands, face=not request.face)
         if not request.unswap:
             return found
@@ -81,7 +93,7 @@ def _reader(job: Job, index: int, view: str, person: tuple[float, ...] | None) -
 def _read_beside_footage(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Keypoints2D:
     """Read keypoints; footage beside them says the image size and the rate where nobody else does."""
     request, source = job.request, job.request.keypoints[index]
-    options: dict[str, Any] = {"person": person, "view": view, "start": request.start}
+    options: dict[str, Any] = {"person": person, "view": view, "start": span(request, index)[0]}
     if not request.video:
         found = read_keypoints(source, image_size=request.image_size, fps=request.fps, **options)
         return found.with_header(source="")

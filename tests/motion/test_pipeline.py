@@ -22,7 +22,7 @@ from inference.protocol.events import Event
 from inference.protocol.folder import new_run_id
 from inference.protocol.requests import MotionRequest, Order
 from inference.runtime import weights
-from inference.runtime.video import probe, read_frames
+from inference.runtime.video import probe, read_frames, write_movie
 from inference.runtime.worker import run_job
 
 TRUTH = roads.truth()
@@ -280,6 +280,23 @@ def test_a_rate_given_by_hand_overrules_the_films(tmp_path: Path, folders: tuple
     assert road.run(from_keypoints(folders, video=(DEMO / "front.mp4", DEMO / "side.mp4"), fps=60.0)) == 0
     motion = BodyMotion.load(road.folder.artifacts / "body_motion.npz")
     assert motion.fps == 60 and np.isclose(motion.times[-1], (FRAMES - 1) / 60)
+
+
+def test_start_and_stop_mean_the_same_moments_of_clips_of_two_rates(tmp_path: Path) -> None:
+    films, frames = [], (slice(0, 80), slice(0, 80, 2))
+    for index, (name, rate) in enumerate((("front", 30.0), ("side", 15.0))):
+        films.append(tmp_path / f"{name}.mp4")
+        with write_movie(films[-1], rate, SIZE) as movie:
+            for _ in range(80)[frames[index]]:
+                movie.write(np.zeros((SIZE[1], SIZE[0], 3), np.uint8))
+        write_openpose(tmp_path / name, roads.true_view(index, frames[index]))
+    road, given = Road(tmp_path / "job"), {"fps": None, "sync": "off", "triangulation": "ransac"}
+    folders = [tmp_path / "front", tmp_path / "side"]
+    assert road.run(from_keypoints(folders, video=tuple(films), start=10, stop=30, **given)) == 0, road.message
+    found = Keypoints3D.load(road.folder.artifacts / "keypoints_3d.npz")
+    truth = TRUTH["positions"][20:60:2, :25][:, JOINTS]
+    assert len(found.times) == 20 and found.fps == 15.0
+    assert 1000 * np.nanmean(np.linalg.norm(found.positions[:, JOINTS] - truth, axis=-1)) < 4  # a frame aside: 70
 
 
 @pytest.fixture(scope="module")
