@@ -123,11 +123,6 @@ def with_ending(path: str, endings: Sequence[str]) -> str:
     return bare + endings[0] if bpy.path.basename(bare) else path
 
 
-def found_again(datablocks: Any, uid: int) -> Any:
-    """Look up a datablock by its `session_uid`, which outlives undo and new names; None where it was deleted."""
-    return next((item for item in datablocks if item.session_uid == uid), None)
-
-
 def chosen_files(operator: Any) -> list[Path]:
     """Files that were chosen in the file browser, or dropped.
 

@@ -21,10 +21,11 @@ from bpy_extras.io_utils import ImportHelper
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, RequestError, UnderstudyError
 from . import settings as scene_settings
-from .base import Guarded, ToFile, found_again
+from .base import Guarded, ToFile
 from .environment import user_folder
 from .motion import SOURCE
 from .scene.compat import PATH_OPTIONS
+from .scene.datablocks import found_again
 from .session import SESSION, Job, redraw
 
 if TYPE_CHECKING:  # numpy comes with the first use

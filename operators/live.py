@@ -23,7 +23,8 @@ from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import LiveRequest
 from ..inference.protocol.stream import LiveFrame, StreamReader, clock_ns
-from .base import Guarded, found_again, sentence
+from .base import Guarded, sentence
+from .scene.datablocks import found_again
 from .session import SESSION, Job, new_folder, redraw
 from .settings import retarget_settings
 
@@ -88,7 +89,7 @@ class Live:
         self._job: Job | None = None
         self._reader: StreamReader | None = None
         self._driver: Driver | None = None
-        self._target: tuple[int, str] | None = None  # uid of the scene, name of the character, empty for one of ours
+        self._target: tuple[int, int] | None = None  # uids of the scene and of the character, 0 for one of ours
         self._discarded: list[Job] = []
         self._drawn_ns = 0
 
@@ -152,7 +153,7 @@ class Live:
         except UnderstudyError:
             driver.release(keep_pose=False)
             raise
-        self._job, self._driver, self._target = job, driver, (scene.session_uid, rig)
+        self._job, self._driver, self._target = job, driver, (scene.session_uid, driver.uid if rig else 0)
         self._reader = StreamReader(JobFolder(job.folder).stream)
         self.message, self.figures, self.is_recording = "", Figures(), request.record
         if not bpy.app.background and not bpy.app.timers.is_registered(_tick):
@@ -253,8 +254,8 @@ class Live:
         self._job, self.message = None, job.trouble
         if job.result is not None:
             if self._target:
-                uid, rig = self._target
-                apply_recording(job.result, found_again(bpy.data.scenes, uid) or bpy.context.scene, rig)
+                scene, rig = self._target
+                apply_recording(job.result, found_again(bpy.data.scenes, scene) or bpy.context.scene, _name_of(rig))
                 bpy.ops.ed.undo_push(message="Live Recording")
         elif not job.trouble:
             self._discarded.append(job)
@@ -276,6 +277,16 @@ class Live:
     def is_busy(self) -> bool:
         """Whether pumping is of use."""
         return self._job is not None or bool(self._discarded)
+
+
+def _name_of(rig: int) -> str:
+    """Name of the armature that was driven, of whichever name it is now; none where it was a new one."""
+    if not rig:
+        return ""
+    item = found_again(bpy.data.objects, rig)
+    if item is None:
+        raise InputError("The armature is not there any more.", "The recording waits among the jobs.")
+    return str(item.name)
 
 
 def apply_recording(result: Path, scene: bpy.types.Scene, rig: str) -> None:

@@ -15,9 +15,10 @@ from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.files import atomic_write_text
 from ..inference.protocol.folder import JobFolder
 from ..inference.protocol.requests import FaceRequest, ReenactRequest
-from .base import Guarded, Told, found_again, sentence
+from .base import Guarded, Told, sentence
 from .face import RESULT, apply_face, describe, notes_of
 from .reenact import MANIFEST, apply_frames, driving_head
+from .scene.datablocks import found_again
 from .session import SESSION, Job
 
 LOG = logging.getLogger("understudy")

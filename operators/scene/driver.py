@@ -18,6 +18,7 @@ from ...inference.core.skeletons import HUMANOID_NAMES, HUMANOID_PARENTS
 from ...inference.protocol.retarget import RetargetSettings
 from ...inference.protocol.stream import LiveFrame
 from .armature import Placement, create_armature
+from .datablocks import found_again
 from .puppet import Puppet
 from .rig import Character, check_character, read_character
 from .take import units_per_m
@@ -30,11 +31,20 @@ class Driver:
     """Drives one armature; made by `prepare`."""
 
     def __init__(self, character: Character, mapping: Mapping, *, is_ours: bool) -> None:
-        self.rig = character.name
         self._character, self._mapping, self._is_ours = character, mapping, is_ours
         self._way = _Way(_average_person(), character, mapping)
         self._puppet = self._way.puppet()
         self._has_taken = False
+
+    @property
+    def rig(self) -> str:
+        """Name of the armature, as it was when it was last driven."""
+        return self._puppet.rig
+
+    @property
+    def uid(self) -> int:
+        """What the armature is found again by."""
+        return self._puppet.uid
 
     @classmethod
     def prepare(cls, rig: bpy.types.Object, mapping: Mapping) -> Driver:
@@ -74,7 +84,7 @@ class Driver:
         if keep_pose:
             return
         if self._is_ours:
-            _remove(self.rig)
+            _remove(self.uid)
         else:
             self._puppet.give_back()
 
@@ -129,7 +139,7 @@ def _new_armature(scene: bpy.types.Scene) -> bpy.types.Object:
     return create_armature(motion, _NAME, scene.collection, Placement(np.eye(4), units_per_m(scene)))
 
 
-def _remove(name: str) -> None:
-    rig = bpy.data.objects.get(name)
+def _remove(uid: int) -> None:
+    rig = found_again(bpy.data.objects, uid)
     if rig is not None:
         bpy.data.armatures.remove(rig.data)  # the object goes with it

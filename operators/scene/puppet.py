@@ -15,6 +15,7 @@ from mathutils import Quaternion
 
 from ...inference.core.rig import Property
 from ...inference.protocol.errors import InputError
+from .datablocks import found_again
 
 Array = np.ndarray
 _ROTATION = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_angle"}
@@ -22,13 +23,17 @@ _ROTATION = {"QUATERNION": "rotation_quaternion", "AXIS_ANGLE": "rotation_axis_a
 
 @dataclass
 class Puppet:
-    """An armature object by its name, the bones that turn and those that move, and properties that are to hold."""
+    """An armature object, whatever its name becomes, bones that turn and that move, and properties that are to hold."""
 
     rig: str
     turned: Sequence[str]
     moved: Sequence[str]
     properties: Sequence[Property] = ()
+    uid: int = field(default=0, init=False)
     _before: dict[tuple[str, str], Any] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.uid = bpy.data.objects[self.rig].session_uid
 
     def take(self) -> None:
         """Remember the pose, and set the properties.
@@ -64,7 +69,7 @@ class Puppet:
 
     def give_back(self) -> None:
         """Put back what is still there; rotation modes that were changed meanwhile stay as they are."""
-        rig = bpy.data.objects.get(self.rig)
+        rig = found_again(bpy.data.objects, self.uid)
         for (name, channel), value in self._before.items():
             owner = rig.pose.bones.get(name) if rig and rig.pose and name else rig
             if owner is None:
@@ -83,9 +88,10 @@ class Puppet:
         Raises:
             InputError: it is not there any more.
         """
-        rig = bpy.data.objects.get(self.rig)
-        if rig is None or rig.type != "ARMATURE":
+        rig = found_again(bpy.data.objects, self.uid)
+        if rig is None:
             raise InputError(f"The armature {self.rig} is not there any more.", "Choose a character and start again.")
+        self.rig = rig.name
         return rig
 
 

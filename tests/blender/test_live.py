@@ -249,6 +249,20 @@ def test_the_pose_is_kept_where_that_is_asked_for(live):
     assert pose_of(rig) == shown
 
 
+def test_a_character_is_driven_on_and_given_back_under_another_name(live):
+    rig = character()
+    before = pose_of(rig)
+    live.start(LiveRequest(video=DEMO, hands=False, record=True), bpy.context.scene, rig="Hero")
+    follow(until=seen(3))
+    rig.name = "Heroine"
+    follow(until=seen(10))
+    assert live.is_running and live.rig == "Heroine" and pose_of(rig) != before
+    live.stop()
+    assert pose_of(rig) == before
+    follow(until=lambda: not live.is_busy)
+    assert not live.message and rig.animation_data.action is not None
+
+
 def test_a_character_that_is_deleted_ends_the_capture_with_a_sentence(live):
     rig = character()
     live.start(LiveRequest(video=DEMO, hands=False), bpy.context.scene, rig="Hero")
