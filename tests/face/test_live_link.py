@@ -36,6 +36,14 @@ def test_a_face_comes_back_from_a_phones_file_as_it_went(tmp_path):
         assert np.abs(np.abs((ours * theirs).sum(-1)) - 1).max() < 1e-8
 
 
+@pytest.mark.parametrize("fps", [10.0, 15.0, 20.0, 30000 / 1001, 90.0, 240.0])
+def test_films_of_any_rate_keep_their_times_in_a_phones_file(tmp_path, fps):
+    saved = track(300, fps)
+    saved.times[200:] += 0.99999 - saved.times[200] % 1  # the last moment of a second
+    write_live_link(tmp_path / "a.csv", saved)
+    assert np.allclose(read_live_link(tmp_path / "a.csv").times, saved.times, atol=1e-3)
+
+
 def test_axes_are_arkits(tmp_path):
     """Yaw turns the face to its left, pitch down: about its up and its left."""
     names = ["Timecode", "BlendShapeCount", *(s[0].upper() + s[1:] for s in SHAPES), "HeadYaw", "HeadPitch", "HeadRoll"]

@@ -84,11 +84,12 @@ def write_live_link(path: Path, track: FaceTrack) -> None:
     names = [str(name) for name in track.header["shapes"]]
     places = [names.index(name) if name in names else -1 for name in _ORDER]
     turned = np.concatenate([_angles(track.rotations), _angles(track.eyes[:, 0]), _angles(track.eyes[:, 1])], 1)
+    rate = _rate_above(track.fps - 1e-3)  # by which readers count
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in _ORDER), *_TURNS])
     for t, time_s in enumerate(track.times - track.times[0]):
-        row = [_timecode(float(time_s), track.fps)]
+        row = [_timecode(float(time_s), rate)]
         if track.confidence[t] > 0:
             shown = [track.weights[t, place] if place >= 0 else 0.0 for place in places]
             row += ["61", *(f"{value:.9f}" for value in [*shown, *turned[t]])]
@@ -140,8 +141,7 @@ def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float
     if fps is not None:
         return np.arange(len(codes)) / fps, fps
     numbers = np.array([[float(word) for word in part.groups()] for part in parts if part])
-    most = numbers[:, 3].max()
-    rate = next((rate for rate in _RATES if rate > most), math.ceil(most + 1))
+    rate = _rate_above(numbers[:, 3].max())
     times = numbers[:, :3] @ [3600.0, 60.0, 1.0] + numbers[:, 3] / rate
     times = np.where(times < times[0], times + 86400.0, times)  # past midnight
     step = np.diff(times)
@@ -153,9 +153,14 @@ def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float
     return times - times[0], round(median, 3)
 
 
-def _timecode(time_s: float, fps: float) -> str:
+def _rate_above(frames: float) -> float:
+    """The lowest usual rate of timecodes that count further than so many frames in a second."""
+    return next((rate for rate in _RATES if rate > frames), math.floor(frames) + 1)
+
+
+def _timecode(time_s: float, rate: float) -> str:
     whole = int(time_s + 1e-9)
-    frame = (time_s - whole) * fps
+    frame = min((time_s - whole) * rate, rate - 0.001)  # never rounded up to the next second's
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{max(frame, 0.0):06.3f}"
 
 
