@@ -38,7 +38,7 @@ def spread(
 ) -> Table:  # fmt: skip
     """Ratios to the average head after the first stage, by several ways; `fit` makes a head of a shot.
 
-    views: of how many people of each group which photos are fitted.
+    views: of how many people of each group which photos are fitted; the way without a look, in front alone.
     """
     title = "First stage only: ratio to the average head, mean and standard error between people"
     table = Table(title, ("photos", "way", "people", "face", "+-", "head", "+-", f"faces nearer than by {_PLAIN}"))
@@ -51,6 +51,8 @@ def spread(
         names = everybody[: views[view]]
         base, first = np.array([average(name) for name in names]), None
         for way, make in ways.items() if names else ():
+            if way == _PLAIN and view != "front":
+                continue
             key = f"spread, {way}" if view == "front" else f"spread {view}, {way}"
             rows = [
                 kept.get(f"{key}: {name}", lambda n=name, m=make, v=view: scored(studio.shot(n, v), m))
@@ -59,7 +61,8 @@ def spread(
             ratio = np.array(rows) / base
             first = ratio if first is None else first
             error = ratio.std(0, ddof=1) / len(ratio) ** 0.5 if len(ratio) > 1 else np.full(2, np.nan)
-            nearer = f"{int((ratio[:, 0] < first[:, 0]).sum())} of {len(ratio)}" if ratio is not first else ""
+            is_beside = view == "front" and ratio is not first
+            nearer = f"{int((ratio[:, 0] < first[:, 0]).sum())} of {len(ratio)}" if is_beside else ""
             means = (float(x) for pair in zip(ratio.mean(0), error, strict=True) for x in pair)
             table.add(view, way, f"{len(names)} {group}", *means, nearer)
     return table
