@@ -15,7 +15,7 @@ import numpy as np
 from ..protocol.errors import InputError, RequestError
 from ..protocol.events import Reporter, SilentReporter
 from ..protocol.requests import MAX_PHOTOS, HeadRequest
-from ..runtime.video import probe, read_frames
+from ..runtime.video import VideoInfo, probe, read_frames
 from ..sight.faces import Face, Faces
 from ..sight.mask import cut_out
 from ..sight.photos import Photo, read_photo
@@ -88,8 +88,7 @@ def see_photo(photo: Photo, faces: Faces, request: HeadRequest, report: Reporter
         RequestError: the chosen one is not there.
         Unfit: no face, or one that shows too little.
     """
-    found = faces.find(photo.rgb)
-    found = [face for face in found if is_sure(face)] or found
+    found = _find(photo.rgb, faces)
     if not found:
         size = f"{photo.rgb.shape[1]} x {photo.rgb.shape[0]} px"
         hint = "Give a photo that shows the face from the front: profiles and backs of heads are not recognised."
@@ -97,6 +96,12 @@ def see_photo(photo: Photo, faces: Faces, request: HeadRequest, report: Reporter
     face = _choose(photo, found, number, report)
     _check(photo, face, request, report)
     return _cut(photo, face, [other for other in found if other is not face], request.focal_px)
+
+
+def _find(rgb: Array, faces: Faces) -> list[Face]:
+    """Find faces, those alone that are surely some where there are any."""
+    found = faces.find(rgb)
+    return [face for face in found if is_sure(face)] or found
 
 
 def _choose(photo: Photo, found: Sequence[Face], number: int, report: Reporter) -> Face:
@@ -199,22 +204,8 @@ def _best_first(seen: list[Seen], unfit: Sequence[Unfit], report: Reporter) -> l
 
 def _see_film(request: HeadRequest, video: Path, faces: Faces, report: Reporter) -> list[Seen]:
     info = probe(video)
-    step = max(info.frames // _LOOKS, 1)
     number = request.face[0] if request.face else 0
-    looked: list[Frame] = []
-    for index, _, rgb in read_frames(video):
-        if index % step:
-            continue
-        report.progress("see", min(index, info.frames), info.frames + MAX_PHOTOS)
-        found = [face for face in faces.find(rgb) if is_sure(face) and face.size_px >= MIN_FACE_PX]
-        if found:
-            face = found[min(number, len(found)) - 1] if number else max(found, key=lambda one: one.size_px)
-            looked.append(Frame(index, face.yaw_deg, _sharpness(rgb, face)))
-    if not looked:
-        count = len(range(0, info.frames, step))
-        text = f"No face was found in {video.name}: {count} of its {info.frames} frames were looked at."
-        raise InputError(text, "Film the face from the front first, then walk round it.")
-    chosen = choose_frames(looked)
+    chosen = choose_frames(_look(info, number, faces, report))
     wanted, seen, unfit = {frame.index for frame in chosen}, [], []
     for index, _, rgb in read_frames(video, stop=max(wanted) + 1):
         if index in wanted:
@@ -226,6 +217,36 @@ def _see_film(request: HeadRequest, video: Path, faces: Faces, report: Reporter)
                 unfit.append(error)
             report.progress("see", info.frames + len(seen), info.frames + MAX_PHOTOS)
     return _best_first(seen, unfit, report)
+
+
+def _look(info: VideoInfo, number: int, faces: Faces, report: Reporter) -> list[Frame]:
+    """Frames of a film that show the face that is meant.
+
+    Raises:
+        InputError: none does.
+        RequestError: none shows as many faces as the chosen one's number.
+    """
+    step, most = max(info.frames // _LOOKS, 1), 0
+    looked: list[Frame] = []
+    for index, _, rgb in read_frames(info.path):
+        if index % step:
+            continue
+        report.progress("see", min(index, info.frames), info.frames + MAX_PHOTOS)
+        found = _find(rgb, faces)
+        most = max(most, len(found))
+        if len(found) < max(number, 1):
+            continue
+        face = found[number - 1] if number else max(found, key=lambda one: one.size_px)
+        if is_sure(face) and face.size_px >= MIN_FACE_PX:
+            looked.append(Frame(index, face.yaw_deg, _sharpness(rgb, face)))
+    if 0 < most < number:
+        text = f"{number} is asked for, and {info.path.name} shows at most {most} at once"
+        raise RequestError(text, "Faces are counted from the left.", field="face")
+    if not looked:
+        count = len(range(0, info.frames, step))
+        text = f"No face was found in {info.path.name}: {count} of its {info.frames} frames were looked at."
+        raise InputError(text, "Film the face from the front first, then walk round it.")
+    return looked
 
 
 def choose_frames(looked: Sequence[Frame], count: int = MAX_PHOTOS) -> list[Frame]:

@@ -184,6 +184,18 @@ def test_a_film_of_somebody_who_holds_still_gives_one_frame(tmp_path: Path) -> N
     assert len(seen) == 1 and seen[0].name.startswith("a.mp4, frame")
 
 
+def test_of_a_film_the_chosen_face_is_taken_where_as_many_are_seen(tmp_path: Path) -> None:
+    """While the other person is out of view, who is left is not taken for the chosen one."""
+    both, alone = faces.twice(second=0.8), np.full((512, 922, 3), 128, np.uint8)
+    alone[:, :512] = faces.portrait()
+    both[:, 512:] = cv2.GaussianBlur(both[:, 512:], (0, 0), 0.7)
+    with write_movie(tmp_path / "a.mp4", 30, (922, 512)) as movie:
+        for picture in [alone] * 6 + [both] * 4:
+            movie.write(picture)
+    (seen,) = see(HeadRequest(video=tmp_path / "a.mp4", face=(2,)), Heard())
+    assert seen.landmarks[:, 0].mean() > seen.centre_px[0]
+
+
 @pytest.mark.data
 @pytest.mark.parametrize("turn", [-45, 0, 45])
 def test_how_far_heads_are_turned_is_known_to_ten_degrees(data_dir: Path, tmp_path: Path, turn: int) -> None:
