@@ -46,8 +46,7 @@ def see_sources(request: ReenactRequest, job: ReenactJob, size: int) -> list[Sho
         for place, path in enumerate(request.source):
             job.progress("see", place, len(request.source))
             chosen = request.face[place % len(request.face)] if request.face else 0
-            found = [_see(picture, faces, chosen, size, job) for picture in _pictures(path, job)]
-            kept = [one for one in found if one is not None]
+            kept = _see(path, faces, chosen, size, job)
             if not kept:
                 job.warning("source", f"{path.name} shows no face and is left out.")
             shown += kept
@@ -59,16 +58,22 @@ def see_sources(request: ReenactRequest, job: ReenactJob, size: int) -> list[Sho
     return shown
 
 
-def choose_face(found: Sequence[Face], chosen: int, where: str) -> Face:
-    """Take the face of that number from the left, or with 0 the largest.
+def _see(path: Path, faces: Faces, chosen: int, size: int, job: ReenactJob) -> list[Shown]:
+    """The person in a photo, or in those frames of a film that show as many faces as the chosen one's number.
 
     Raises:
-        RequestError: there are fewer.
+        RequestError: there are always fewer.
     """
-    if chosen > len(found):
-        text = f"{chosen} is asked for, and {where} shows {len(found)} face{'s' * (len(found) > 1)}"
+    kept, most = [], 0
+    for picture in _pictures(path, job):
+        found = faces.find(picture[1])
+        most = max(most, len(found))
+        if len(found) >= max(chosen, 1):
+            kept.append(_shown(picture, found, chosen, size, job))
+    if most and not kept:
+        text = f"{chosen} is asked for, and {path.name} shows {most} face{'s' * (most > 1)}"
         raise RequestError(text, "Faces are counted from the left.", field="face")
-    return found[chosen - 1] if chosen else max(found, key=lambda face: face.size_px)
+    return kept
 
 
 def check_roles(request: ReenactRequest) -> None:
@@ -103,12 +108,10 @@ def _pictures(path: Path, job: ReenactJob) -> Iterator[tuple[str, Array]]:
             yield f"{path.name} {index + 1}", rgb
 
 
-def _see(picture: tuple[str, Array], faces: Faces, chosen: int, size: int, job: ReenactJob) -> Shown | None:
+def _shown(picture: tuple[str, Array], found: Sequence[Face], chosen: int, size: int, job: ReenactJob) -> Shown:
+    """Take the face of that number from the left, or with 0 the largest."""
     name, rgb = picture
-    found = faces.find(rgb)
-    if not found:
-        return None
-    face = choose_face(found, chosen, name)
+    face = found[chosen - 1] if chosen else max(found, key=lambda face: face.size_px)
     others = [other for other in found if other is not face]
     if not chosen and any(other.size_px > _RIVAL * face.size_px for other in others):
         text = f"{name} shows {len(found)} faces; the largest is taken. Another can be chosen, counted from the left."

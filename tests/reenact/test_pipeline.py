@@ -27,6 +27,7 @@ from inference.protocol.errors import RequestError
 from inference.protocol.events import Event
 from inference.protocol.requests import ReenactRequest
 from inference.reenact.person import steps_for
+from inference.runtime.video import write_movie
 
 Array = np.ndarray
 TURNS = [0, 3, 6, 9, 6, 3, 0, -3, -6, -3]
@@ -317,6 +318,18 @@ def test_of_several_faces_one_can_be_chosen(made: Path, tmp_path: Path) -> None:
     assert road.run(ReenactRequest(**given, face=(2,))) == 0 and "2 faces" not in road.warnings
     assert frames(road) != first
     assert road.run(ReenactRequest(**given, face=(3,))) == 2 and "shows 2 faces" in road.message
+
+
+def test_of_a_film_that_shows_the_chosen_one_for_a_while_only_that_while_is_taken(made: Path, tmp_path: Path) -> None:
+    alone = np.concatenate([clips.face(), np.full_like(clips.face(), 90)], 1)
+    both = np.concatenate([clips.face(), clips.face()[:, ::-1]], 1)
+    with write_movie(tmp_path / "two.mp4", 25, (480, 240)) as movie:
+        for picture in (alone, alone, both, both):
+            movie.write(picture)
+    asks = {"source": (tmp_path / "two.mp4",), "driver": made / "driver.mp4", "network": made / "net.safetensors"}
+    road = Road(tmp_path / "job")
+    assert road.run(ReenactRequest(**asks, iterations=0, frames="1-2", movie=False, face=(2,))) == 0, road.message
+    assert road.run(ReenactRequest(**asks, iterations=0, face=(3,))) == 2 and "shows 2 faces" in road.message
 
 
 def test_a_film_that_is_sound_only_or_missing_or_cut_off_is_a_sentence(made: Path, tmp_path: Path) -> None:
