@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import bpy
 import numpy as np
+from mathutils import Quaternion
 
 from ...inference.core.artifacts import FaceTrack
 from ...inference.core.face_shapes import EYES, find_bones, match_shapes
@@ -134,7 +135,15 @@ def apply_face(
 def _held(item: bpy.types.Object, action: bpy.types.Action | None) -> list[float]:
     """How an object is turned, or was before a face turned it."""
     kept = action.get(HELD) if action is not None else None
-    return list(kept if kept is not None else item.matrix_basis.to_quaternion())
+    if kept is not None:
+        return list(kept)
+    # Not from its matrix, which holds its delta's turning, too, and of a mirrored object none that is its own.
+    if item.rotation_mode == "QUATERNION":
+        return list(item.rotation_quaternion.normalized())
+    if item.rotation_mode == "AXIS_ANGLE":
+        angle, *axis = item.rotation_axis_angle
+        return list(Quaternion(axis, angle))
+    return list(item.rotation_euler.to_quaternion())
 
 
 def _write(
@@ -296,7 +305,9 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
         target, path = pose, f'pose.bones["{bpy.utils.escape_identifier(bone)}"].'
     else:
         own = np.array(item.animation_data.action[HELD])
-        local, target, path = multiply(turned, own[None]), item, ""
+        ahead = _heading(own)
+        local = multiply(multiply(ahead[None], turned), multiply(conjugate(ahead), own)[None])
+        target, path = item, ""
     mode = target.rotation_mode
     for name in ("rotation_quaternion", "rotation_euler", "rotation_axis_angle"):
         curves.drop(path + name)
@@ -312,6 +323,13 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
         name, values = "rotation_euler", euler_from_matrix(matrix_from_quaternion(local), mode)
     for index in range(values.shape[1]):
         curves.put(path + name, index, timing.frames, values[:, index], bone or "Object Transforms")
+
+
+def _heading(rotation: Array) -> Array:
+    """(4,) the part of a rotation (4,) that is about the vertical: which way a head faces, whatever its mesh's up."""
+    w, _, _, z = rotation
+    length = np.hypot(w, z)
+    return np.array([w / length, 0.0, 0.0, z / length]) if length > 1e-6 else np.array([1.0, 0.0, 0.0, 0.0])
 
 
 def _upright(rig: bpy.types.Object, bone: str) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import bpy
 import numpy as np
@@ -12,6 +13,7 @@ from understudy.blender_addon import commands
 from understudy.inference.core.artifacts import FaceTrack
 from understudy.inference.core.face_shapes import SHAPES, VISEMES
 from understudy.inference.core.formats.live_link import write_live_link
+from understudy.inference.core.rotations import quaternion_from_rotvec
 from understudy.inference.protocol.errors import InputError
 from understudy.operators import face as face_operators
 from understudy.operators.scene.face import FaceOptions, apply_face, find_faces
@@ -204,6 +206,35 @@ def test_a_head_without_armature_turns_as_an_object():
     apply(faces.face_track(), [item], head="ABSOLUTE")
     bpy.context.scene.frame_set(11)
     assert item.rotation_quaternion.to_euler().z == pytest.approx(np.radians(20.0), abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["XYZ", "ZXY", "AXIS_ANGLE", "QUATERNION"])
+@pytest.mark.parametrize("up", ["Z", "Y"])
+def test_a_head_that_faces_another_way_nods_about_its_own_axis(mode, up):
+    """Of meshes of Y-up programs, whose objects stand them up, too."""
+    item, nod = faces.mesh_with_keys(FOREIGN), np.radians(20.0)
+    before = Matrix.Rotation(np.radians(90.0), 3, "Z") @ Matrix.Rotation(np.radians(90.0 * (up == "Y")), 3, "X")
+    item.rotation_mode = mode
+    item.matrix_world = before.to_4x4()
+    track = faces.face_track()
+    nodding = quaternion_from_rotvec(np.linspace(0, nod, len(track.times))[:, None] * [1.0, 0.0, 0.0])
+    apply(replace(track, rotations=nodding), [item])
+    bpy.context.scene.frame_set(12)
+    turned = item.matrix_world.to_3x3() @ before.inverted()
+    assert np.array(turned) == pytest.approx(np.array(Matrix.Rotation(nod, 3, "Y")), abs=1e-5)  # it faces +x
+
+
+def test_a_mirrored_head_and_one_with_a_delta_stay_as_they_are_held():
+    for change in ({"scale": (-1, 1, 1)}, {"delta_rotation_euler": (0, 0, 0.5)}):
+        item = faces.mesh_with_keys(FOREIGN)
+        item.rotation_euler.z = 0.25
+        for name, given in change.items():
+            setattr(item, name, given)
+        bpy.context.view_layer.update()
+        before = np.array(item.matrix_world)
+        apply(faces.face_track(), [item])
+        bpy.context.scene.frame_set(1)
+        assert np.array(item.matrix_world) == pytest.approx(before, abs=1e-5)
 
 
 def test_a_head_that_is_turned_a_second_time_turns_no_farther():
