@@ -162,6 +162,7 @@ def _write(
         actions += [own] if own is not action else []
         curves = _Writer(keys, own)
         driven = {curve.data_path for curve in keys.animation_data.drivers} if keys.animation_data else set()
+        notes += _hidden_notes(item, [name for names in found[item.name].values() for name in names])
         for shape, names in found[item.name].items():
             if shape not in values or (shape in EYES and by_bones == "only"):
                 continue
@@ -353,6 +354,20 @@ def _timing_notes(track: FaceTrack, timing: Timing) -> list[str]:
     if not timing.resampled:
         return []
     return [f"The film's {track.fps:.4g} frames a second were resampled to the scene's."]
+
+
+def _hidden_notes(item: bpy.types.Object, names: Sequence[str]) -> list[str]:
+    """What keeps the keys of a mesh from being seen whatever their values are."""
+    keys = item.data.shape_keys
+    if item.show_only_shape_key:
+        return [f"{item.name} is pinned to one shape key; take the pin away to see the face move."]
+    if not keys.use_relative:
+        return [f"The shape keys of {item.name} are absolute: their values change nothing."]
+    muted = [name for name in names if keys.key_blocks[name].mute]
+    if not muted:
+        return []
+    more = f" and {len(muted) - 1} more" if len(muted) > 1 else ""
+    return [f"{item.name}: {muted[0]}{more} is muted and does not show."]
 
 
 def _head_notes(

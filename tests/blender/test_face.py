@@ -253,6 +253,19 @@ def test_a_key_with_a_driver_is_left_to_it():
     assert any("driver" in note for note in made.notes)
 
 
+def test_what_keeps_shape_keys_from_being_seen_is_told():
+    item = faces.mesh_with_keys(FOREIGN)
+    keys = item.data.shape_keys
+    keys.key_blocks["Wrinkle"].mute = True
+    assert apply(faces.face_track(), [item]).notes == ()
+    keys.key_blocks["JawOpen"].mute = True
+    assert "JawOpen is muted" in apply(faces.face_track(), [item]).notes[0]
+    keys.use_relative = False
+    assert "absolute" in apply(faces.face_track(), [item]).notes[0]
+    item.show_only_shape_key = True
+    assert "pinned" in apply(faces.face_track(), [item]).notes[0]
+
+
 def test_visemes_that_were_captured_reach_keys_of_their_name():
     track = faces.face_track(visemes=list(VISEMES))
     shown = np.zeros((12, len(VISEMES)))
