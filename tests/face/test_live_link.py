@@ -66,6 +66,19 @@ def test_frames_without_a_face_are_bridged_and_marked(tmp_path):
     assert np.allclose(read.weights[34], read.weights[29] + (read.weights[40] - read.weights[29]) * 5 / 11, atol=1e-8)
 
 
+def test_heads_of_any_spelling_and_rows_of_a_spreadsheet_are_read(tmp_path):
+    """Where only shapes were, the head would be still and frames without a face would count."""
+    saved = replace(track(), confidence=np.arange(90) % 30 != 7)
+    write_live_link(tmp_path / "a.csv", saved)
+    first, rest = (tmp_path / "a.csv").read_text().split("\n", 1)
+    heads = first.replace("BlendShape", "Blendshape").replace("HeadYaw", "headYaw").replace("Timecode", "timecode")
+    zeros = rest.replace(",0" + 61 * ",", ",0" + 61 * ",0.0")
+    (tmp_path / "b.csv").write_text(f"{heads}\n{zeros}" + 62 * "," + "\n")
+    as_it_was, other = read_live_link(tmp_path / "a.csv"), read_live_link(tmp_path / "b.csv")
+    assert np.array_equal(other.rotations, as_it_was.rotations)
+    assert np.array_equal(other.confidence, saved.confidence)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -23,6 +23,7 @@ from ..rotations import euler_from_matrix, matrix_from_euler, matrix_from_quater
 Array = np.ndarray
 _TURNS = ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll", "RightEyeYaw",
           "RightEyePitch", "RightEyeRoll")  # fmt: skip
+_HEADS = {name.lower(): name for name in ("Timecode", "BlendShapeCount", *_TURNS)}
 # ARKit's order of the shapes, as the phone writes them
 _ORDER = (
     "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft",
@@ -105,13 +106,14 @@ def _rows(path: Path) -> tuple[list[str], list[list[str]]]:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path.name} has {path.stat().st_size:,} bytes; at most {_MAX_BYTES:,} are read.")
         text = path.read_text(encoding="utf-8-sig")
-        table = [row for row in csv.reader(io.StringIO(text)) if row]
+        table = [row for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path.name} cannot be read: {reason}.") from error
     if len(table) < 2 or len(table) > _MAX_ROWS:
         raise InputError(f"{path.name} has {max(len(table) - 1, 0)} frames; 1 to {_MAX_ROWS:,} are read.")
-    return [name.strip() for name in table[0]], table[1:]
+    names = [name.strip() for name in table[0]]
+    return [_HEADS.get(name.lower(), name) for name in names], table[1:]
 
 
 def _values(rows: list[list[str]], names: list[str], file: str) -> tuple[Array, list[str]]:
