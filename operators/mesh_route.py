@@ -122,7 +122,7 @@ def render_mesh(folder: Path, head: bpy.types.Object, scene: bpy.types.Scene, si
     manifest: dict[str, Any] = {
         "folder": "frames", "stem": "frame_", "digits": len(files[0].stem) - len("frame_"), "suffix": ".png",
         "size": size, "frames": list(range(first, last + 1)), "fps": track.fps, "start_s": float(track.times[0]),
-        "driver": str(track.header.get("source", "")), "is_film": True, "unseen": [],
+        "times": track.times.tolist(), "driver": str(track.header.get("source", "")), "is_film": True, "unseen": [],
     }  # fmt: skip
     path = folder / MANIFEST
     atomic_write_text(path, json.dumps(manifest, indent=1, allow_nan=False))

@@ -100,6 +100,7 @@ def write_manifest(job: ReenactJob, plan: Plan, driven: PoseDescriptors) -> None
     manifest: dict[str, Any] = {
         "folder": FRAMES, "stem": STEM, "digits": digits, "suffix": first.suffix, "size": plan.size,
         "frames": driven.frames.tolist(), "fps": driven.fps, "start_s": float(driven.times[0]),
+        "times": np.round(driven.times, 6).tolist(),
         "driver": str(driven.header.get("source", "")), "is_film": bool(driven.header.get("is_film", False)),
         "unseen": driven.frames[~driven.seen].tolist(),
     }  # fmt: skip

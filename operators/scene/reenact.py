@@ -25,18 +25,23 @@ Array = np.ndarray
 SOURCE = "understudy_reenactment"  # custom property of planes: where their frames came from
 PLANE_M = 0.4  # side of a plane: a head and shoulders at their size
 _SAME_RATE = 0.005  # rates that differ by less are one
+_UNEVEN = 0.5  # of a frame
 _MAX_JSON = 64 << 20
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What a finished job says of its frames: their numbers, how they are called, and what drove them."""
+    """What a finished job says of its frames: their numbers, how they are called, and what drove them.
+
+    times: seconds of each after the first, as uneven films have them.
+    """
 
     folder: Path
     stem: str
     digits: int
     suffix: str
     numbers: Sequence[int]
+    times: Array
     fps: float
     start_s: float
     driver: str
@@ -53,9 +58,10 @@ class Frames:
             text = manifest.read_bytes()[: _MAX_JSON + 1]
             value = json.loads(text)
             numbers = [int(number) for number in value["frames"]]
+            fps = float(value["fps"])
             found = cls(
                 manifest.parent / Path(str(value["folder"])).name, str(value["stem"]), int(value["digits"]),
-                str(value["suffix"]), numbers, float(value["fps"]), float(value["start_s"]),
+                str(value["suffix"]), numbers, _times(value.get("times"), numbers, fps), fps, float(value["start_s"]),
                 str(value.get("driver", "")), bool(value.get("is_film", False)),
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -68,6 +74,14 @@ class Frames:
             raise InputError(text, "Make them again: what is whole is kept.")
         return found
 
+    @property
+    def uneven_s(self) -> float:
+        """How far frames are from where they would be if each lasted as long; 0 where hardly one is."""
+        numbers = np.array(self.numbers)
+        even = np.interp(numbers, numbers[[0, -1]], self.times[[0, -1]])
+        away = float(np.abs(self.times - even).max())
+        return away if away * self.fps >= _UNEVEN else 0.0
+
     def file(self, number: int) -> Path:
         """Where a frame lies."""
         return self.folder / f"{self.stem}{number:0{self.digits}d}{self.suffix}"
@@ -76,6 +90,18 @@ class Frames:
     def first(self) -> Path:
         """Where the first frame lies."""
         return self.file(self.numbers[0])
+
+
+def _times(told: Any, numbers: Sequence[int], fps: float) -> Array:
+    """(T,) seconds after the first frame, as they are told, or by the rate where they are not.
+
+    Raises:
+        ValueError: they do not belong to the frames.
+    """
+    times = np.array(numbers) / max(fps, 1e-3) if told is None else np.array(told, float)
+    if times.shape != (len(numbers),) or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise ValueError(f"its {times.size} times are not those of {len(numbers)} frames")
+    return times - times[:1]
 
 
 @dataclass(frozen=True)
@@ -131,6 +157,9 @@ def show_frames(frames: Frames, options: FrameOptions, scene: bpy.types.Scene) -
     if (options.strip or options.background or not options.match_rate) and _differs(frames.fps, scene):
         rate = f"{frames.fps:.4g} frames a second were made and the scene plays {scene_fps(scene):.4g}"
         notes.append(f"{rate}: one is shown a frame, so they run at another speed.")
+    elif (options.strip or options.background or not options.match_rate) and frames.uneven_s:
+        text = f"The driver's frames came unevenly; shown one a frame, they are up to {frames.uneven_s:.2g} s off."
+        notes.append(text)
     return MadeFrames(plane, kept, strips, clip, node, tuple(notes))
 
 
@@ -144,9 +173,10 @@ def driver_pace(fps: float, scene: bpy.types.Scene, *, match_rate: bool) -> floa
 
 
 def _timing(frames: Frames, options: FrameOptions, scene: bpy.types.Scene) -> Timing:
-    numbers, fps = np.array(frames.numbers, float), scene_fps(scene)
-    rate = fps * driver_pace(frames.fps, scene, match_rate=options.match_rate)
-    return place((numbers - numbers[0]) / rate, scene_fps=fps, start=options.frame_start, rate="SCENE")
+    fps, times = scene_fps(scene), frames.times
+    if not options.match_rate or not (_differs(frames.fps, scene) or frames.uneven_s):
+        times = (np.array(frames.numbers) - frames.numbers[0]) / fps
+    return place(times, scene_fps=fps, start=options.frame_start, rate="SCENE")
 
 
 def _sequence(frames: Frames, name: str) -> bpy.types.Image:

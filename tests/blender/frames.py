@@ -19,7 +19,9 @@ def grey(number: int) -> float:
     return 0.1 + 0.04 * (number % 20)
 
 
-def write_job(folder: Path, numbers=range(5, 17), *, fps=24.0, driver="", is_film=False, start_s=0.0) -> Path:
+def write_job(
+    folder: Path, numbers=range(5, 17), *, fps=24.0, driver="", is_film=False, start_s=0.0, times=None
+) -> Path:
     """Write what a job leaves behind that is applied; give the description of its frames."""
     for number in numbers:
         rgba = np.ones((SIDE, SIDE, 4))
@@ -28,6 +30,7 @@ def write_job(folder: Path, numbers=range(5, 17), *, fps=24.0, driver="", is_fil
     manifest = {
         "folder": "frames", "stem": "frame_", "digits": 4, "suffix": ".png", "size": SIDE, "frames": list(numbers),
         "fps": fps, "start_s": start_s, "driver": str(driver), "is_film": is_film, "unseen": [],
+        **({} if times is None else {"times": list(times)}),
     }  # fmt: skip
     path = folder / "artifacts" / "reenactment.json"
     path.write_text(json.dumps(manifest))

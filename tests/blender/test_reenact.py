@@ -98,6 +98,17 @@ def test_a_plane_keeps_the_drivers_speed_in_a_scene_of_another_rate(tmp_path, sh
     assert [number_of(shown(frame)) for frame in (1, 5, 23)] == [5, 7, 16]
 
 
+def test_frames_of_a_phones_uneven_film_are_shown_at_its_times(tmp_path, shown):
+    """Six frames a 48th of a second apart and six a 16th, at 24 a second on the whole."""
+    bpy.context.scene.render.fps = 24
+    times = 3.0 + np.concatenate([np.arange(6) / 48, 6 / 48 + np.arange(6) / 16])
+    job = frames.write_job(tmp_path / "uneven", times=times)
+    apply(job, plane=True, frame_start=1)
+    look_at_plane()
+    assert [number_of(shown(frame)) for frame in (1, 2, 4, 7, 10)] == [5, 7, 11, 13, 15]
+    assert any("unevenly" in note for note in apply(job, strip=True).notes)
+
+
 def test_frames_that_are_missing_are_bridged_by_the_nearest(tmp_path, shown):
     apply(frames.write_job(tmp_path / "gaps", [2, 3, 9]), plane=True, frame_start=2)
     look_at_plane()

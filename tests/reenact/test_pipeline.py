@@ -69,6 +69,7 @@ def test_there_is_a_frame_for_each_that_was_asked_for_under_its_number(done: Roa
     assert list(frames(done)) == [f"frame_{number:04d}.png" for number in range(3, 9)]
     manifest = json.loads((done.folder.artifacts / "reenactment.json").read_text())
     assert manifest["frames"] == list(range(3, 9)) and manifest["fps"] == pytest.approx(25)
+    assert manifest["times"] == pytest.approx(np.arange(2, 8) / 25, abs=1e-3)
     assert manifest["start_s"] == pytest.approx(2 / 25) and manifest["is_film"]
     announced = {event["file"] for event in done.events if event.kind == "artifact"}
     assert {
