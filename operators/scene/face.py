@@ -108,8 +108,8 @@ def apply_face(
         names = ", ".join(item.name for item in meshes) or "nothing"
         hint = "Choose a mesh whose shape keys are called jawOpen, eyeBlinkLeft and so on, or an armature with a head."
         raise InputError(f"{names} has no shape key that means one of the 52 shapes.", hint)
-    _check_editable([*meshes, *([rig] if rig else [])])
     carrier = _carrier(meshes, rig, turned, bones)
+    _check_editable([item for item in (*meshes, rig, carrier) if item is not None])
     previous = carrier.animation_data.action if carrier and carrier.animation_data else None
     joined = previous is not None and options.join and carrier == rig
     action = previous.copy() if joined and previous else bpy.data.actions.new(options.name)

@@ -224,6 +224,18 @@ def test_a_head_that_faces_another_way_nods_about_its_own_axis(mode, up):
     assert np.array(turned) == pytest.approx(np.array(Matrix.Rotation(nod, 3, "Y")), abs=1e-5)  # it faces +x
 
 
+def test_a_head_that_hangs_on_what_is_linked_from_another_file_is_refused(tmp_path):
+    """Its turning would be lost with the next save."""
+    bpy.data.libraries.write(str(tmp_path / "set.blend"), {bpy.data.objects.new("Stand", None)})
+    with bpy.data.libraries.load(str(tmp_path / "set.blend"), link=True) as (_, wanted):
+        wanted.objects = ["Stand"]
+    item = faces.mesh_with_keys(FOREIGN)
+    item.parent = wanted.objects[0]
+    with pytest.raises(InputError, match="Stand is linked from another file"):
+        apply(faces.face_track(), [item])
+    assert apply(faces.face_track(), [item], head="NONE").keys == 4
+
+
 def test_a_mirrored_head_and_one_with_a_delta_stay_as_they_are_held():
     for change in ({"scale": (-1, 1, 1)}, {"delta_rotation_euler": (0, 0, 0.5)}):
         item = faces.mesh_with_keys(FOREIGN)
