@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 import zlib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,6 +160,7 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
         other = nets.load(begin).float()
         assert isinstance(other, HeadShape)
         take_up(net, other, bank.span)
+    before = {name: value.detach().clone() for name, value in net.named_parameters()}
     optimisers = adam_and_muon(
         net, lambda name, value: value.ndim == 2 and not name.startswith("last"),
         lr=recipe["lr"], muon_lr=recipe["muon_lr"], decay=1e-2, muon_decay=recipe["decay"],
@@ -198,7 +200,8 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
         if time.monotonic() - saved > 300 or step == last:
             checkpoint(run.out, step, net, *optimisers)
             LOG.info("left out: %s", figures := measure(net, bank))
-            save_weights(run.out / "head_shape.safetensors", net, head_shape, recipe, {"steps": step, **figures})
+            kept = between(net, before, recipe["share"]) if begin else net
+            save_weights(run.out / "head_shape.safetensors", kept, head_shape, recipe, {"steps": step, **figures})
             saved = time.monotonic()
     return net
 
@@ -233,6 +236,14 @@ def take_up(net: HeadShape, other: HeadShape, modes: Modes) -> None:
     net.last.bias.copy_(
         torch.cat([modes.coefficients(other.mean[None])[0] + bias[:kept] @ shape, off + bias[kept:] @ place])
     )
+
+
+def between(net: HeadShape, before: dict[str, Tensor], share: float) -> HeadShape:
+    """A network a share of the way from weights before to those of `net` (Wortsman et al., CVPR 2022)."""
+    found = deepcopy(net)
+    for name, value in found.named_parameters():
+        value.data.lerp_(before[name], 1 - share)
+    return found
 
 
 def batch(bank: Bank, which: Tensor, flip: Tensor, g: torch.Generator, *, noise: float = _NOISE) -> tuple[Tensor, ...]:

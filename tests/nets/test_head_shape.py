@@ -135,6 +135,15 @@ def test_a_network_goes_on_in_other_modes_where_it_was() -> None:
     assert (before.radii - old.mean).abs().max() > 0.1
 
 
+def test_what_is_kept_lies_between_what_was_before_and_what_was_learnt() -> None:
+    torch.manual_seed(0)
+    net = HeadShape(SMALL)
+    before = {name: value.detach() + 1.0 for name, value in net.named_parameters()}
+    kept = training.between(net, before, 0.25)
+    for (name, value), (_, mine) in zip(kept.named_parameters(), net.named_parameters(), strict=True):
+        assert torch.allclose(value, mine + 0.75) and torch.allclose(value, before[name] - 0.25)
+
+
 def test_a_picture_and_its_mirror_image_say_mirrored_heads() -> None:
     torch.manual_seed(0)
     net = HeadShape(SMALL).eval()
