@@ -64,7 +64,7 @@ class MotionRequest:
     tuned: Annotated[
         Path | None, About("Weights that were tuned to these cameras; without them, the published ones.")
     ] = None
-    start: Annotated[int, About("The first frame that is read.", 0)] = 0
+    start: Annotated[int, About("The first frame that is read, of the slowest of several clips.", 0)] = 0
     stop: Annotated[int | None, About("The frame before which reading stops; without it, the clip's end.", 1)] = None
     smoothing: Annotated[float, About("How strongly jitter is taken out of the motion.", 0, 1)] = 0.5
     min_confidence: Annotated[float, About("Keypoints seen less surely than this are left out.", 0, 1)] = 0.3
