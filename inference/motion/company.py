@@ -27,7 +27,7 @@ from .job import Job, forget_people
 from .pipeline import cameras_of, put_in_step, to_space
 from .report import write_report
 from .rig import check_rig, settle_rig
-from .see import seeing_settings, span, view_names
+from .see import Span, seeing_settings, spans_of, view_names
 from .summary import Capture, summary
 from .sync import in_step
 from .views import check_image_sizes, check_rotations, match_cameras
@@ -89,20 +89,19 @@ def see_everybody(job: Job) -> list[Crowd2D]:
     """Track everybody in every view: by the detector, or by reading keypoint files."""
     request = job.request
     sources = request.keypoints or request.video
-    names, crowds = view_names(request.video or request.keypoints), []
+    names, spans, crowds = view_names(request.video or request.keypoints), spans_of(request), []
     for index, source in enumerate(sources):
         name = "crowd_2d" if len(sources) == 1 else f"crowd_2d_{names[index]}"
-        make = (_reader if request.keypoints else _detector)(job, index, names[index])
+        make = (_reader if request.keypoints else _detector)(job, index, names[index], spans[index])
         footage = str(request.video[index].resolve()) if request.video else ""
-        inputs = [content_of(source), footage, names[index], seeing_settings(request, index), "everybody"]
+        inputs = [content_of(source), footage, names[index], seeing_settings(request, spans[index]), "everybody"]
         crowds.append(job.stage(Crowd2D, name, "detect", inputs, make))
     return crowds
 
 
-def _detector(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
+def _detector(job: Job, index: int, view: str, span: Span) -> Callable[[], Crowd2D]:
     request = job.request
-    start, stop = span(request, index)
-    settings = DetectSettings(hands=request.hands, face=request.face, start=start, stop=stop)
+    settings = DetectSettings(hands=request.hands, face=request.face, start=span[0], stop=span[1])
 
     def make() -> Crowd2D:
         part = Part(job, index, len(request.video))
@@ -114,15 +113,14 @@ def _detector(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
     return make
 
 
-def _reader(job: Job, index: int, view: str) -> Callable[[], Crowd2D]:
-    request = job.request
+def _reader(job: Job, index: int, view: str, span: Span) -> Callable[[], Crowd2D]:
+    request, (start, stop) = job.request, span
 
     def make() -> Crowd2D:
         footage = probe(request.video[index]) if request.video else None
         size = request.image_size or (footage.size if footage else None)
         fps = request.fps or (footage.fps if footage else None)
         found = read_crowd(request.keypoints[index], image_size=size, fps=fps, view=view)
-        start, stop = span(request, index)
         kept = found.frame >= start
         if stop is not None:
             kept &= found.frame < stop

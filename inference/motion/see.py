@@ -21,50 +21,52 @@ from .job import Job
 
 MAX_NAME = 60  # letters of a view's name: artifacts are called after it
 _K = TypeVar("_K", Keypoints2D, Keypoints3D)
+Span = tuple[int, int | None]  # of frames that are read: the first, and the one before which reading stops
 
 
 def capture_views(job: Job) -> list[Keypoints2D]:
     """See every view: by the detector, or by reading keypoint files."""
     request = job.request
     sources = request.keypoints or request.video
-    names = view_names(request.video or request.keypoints)
+    names, spans = view_names(request.video or request.keypoints), spans_of(request)
     views = []
     for index, source in enumerate(sources):
         person = request.person[index] if request.person else None
         name = "keypoints_2d" if len(sources) == 1 else f"keypoints_2d_{names[index]}"
-        make = (_reader if request.keypoints else _detector)(job, index, names[index], person)
+        make = (_reader if request.keypoints else _detector)(job, index, names[index], spans[index], person)
         footage = str(request.video[index].resolve()) if request.video else ""
-        inputs = [content_of(source), footage, names[index], person, seeing_settings(request, index)]
+        inputs = [content_of(source), footage, names[index], person, seeing_settings(request, spans[index])]
         views.append(job.stage(Keypoints2D, name, "detect", inputs, make))
     return views
 
 
-def seeing_settings(request: MotionRequest, index: int) -> dict[str, Any]:
+def seeing_settings(request: MotionRequest, span: Span) -> dict[str, Any]:
     """What decides how a view is seen."""
     names = ("min_confidence", "hands", "face", "unswap", "image_size", "fps")
-    start, stop = span(request, index)
-    return {"start": start, "stop": stop, **{name: getattr(request, name) for name in names}}
+    return {"start": span[0], "stop": span[1], **{name: getattr(request, name) for name in names}}
 
 
-def span(request: MotionRequest, index: int) -> tuple[int, int | None]:
-    """Give the frames of one clip that are read; `start` and `stop` count those of the slowest clip."""
+def spans_of(request: MotionRequest) -> list[Span]:
+    """Give the frames of each clip that are read; `start` and `stop` count those of the slowest clip."""
     start, stop = request.start, request.stop
     if request.fps is not None or len(request.video) < 2 or (start == 0 and stop is None):
-        return start, stop
-    rates = [probe(video).fps for video in request.video]
-    pace = rates[index] / min(rates)
-    return round(start * pace), None if stop is None else round(stop * pace)
+        return [(start, stop)] * len(request.keypoints or request.video)
+    rates = np.array([probe(video).fps for video in request.video])
+    return [
+        (round(start * pace), None if stop is None else round(stop * pace)) for pace in (rates / rates.min()).tolist()
+    ]
 
 
-def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
+def _detector(
+    job: Job, index: int, view: str, span: Span, person: tuple[float, ...] | None
+) -> Callable[[], Keypoints2D]:
     def make() -> Keypoints2D:
         from ..sight.detect import DetectSettings, detect
 
         request = job.request
-        start, stop = span(request, index)
         settings = DetectSettings(
             min_confidence=request.min_confidence, hands=request.hands, face=request.face, person=person,
-            unswap=request.unswap, start=start, stop=stop,
+            unswap=request.unswap, start=span[0], stop=span[1],
         )  # fmt: skip
         found = detect(request.video[index].resolve(), settings, Part(job, index, len(request.video)), view=view)
         return _at_rate(found, request.fps)
@@ -72,11 +74,11 @@ def _detector(job: Job, index: int, view: str, person: tuple[float, ...] | None)
     return make
 
 
-def _reader(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
+def _reader(job: Job, index: int, view: str, span: Span, person: tuple[float, ...] | None) -> Callable[[], Keypoints2D]:
     def make() -> Keypoints2D:
         request = job.request
-        found = _read_beside_footage(job, index, view, person)
-        found = trimmed(found, *span(request, index))
+        found = _read_beside_footage(job, index, {"person": person, "view": view, "start": span[0]})
+        found = trimmed(found, *span)
         found = _without(found, hands=not request.hands, face=not request.face)
         if not request.unswap:
             return found
@@ -90,10 +92,9 @@ def _reader(job: Job, index: int, view: str, person: tuple[float, ...] | None) -
     return make
 
 
-def _read_beside_footage(job: Job, index: int, view: str, person: tuple[float, ...] | None) -> Keypoints2D:
+def _read_beside_footage(job: Job, index: int, options: dict[str, Any]) -> Keypoints2D:
     """Read keypoints; footage beside them says the image size and the rate where nobody else does."""
     request, source = job.request, job.request.keypoints[index]
-    options: dict[str, Any] = {"person": person, "view": view, "start": span(request, index)[0]}
     if not request.video:
         found = read_keypoints(source, image_size=request.image_size, fps=request.fps, **options)
         return found.with_header(source="")
