@@ -1,7 +1,6 @@
 """Changes of method told apart: the first stage alone, on many people left out, each against their average head.
 
-python -m inference bench head --data DIR --only spread --quality draft [--people N] [--sides N]
-    [--reader FILE]
+python -m inference bench head --data DIR --only spread --quality draft [--people N] [--sides N] [--reader FILE]
 
 A ratio of one person says little: between people it varies by 0.3. So means stand beside their standard errors, and
 each way beside how many people it brings nearer than the way that is shipped without it.

@@ -12,6 +12,7 @@ from .rotations import continuous, slerp
 
 Array = np.ndarray
 Rate = Literal["SCENE", "CLIP", "FRAMES"]
+_UNEVEN = 0.5  # of a frame
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,13 @@ class Timing:
     frames: Array
     samples: Array
     resampled: bool
+
+
+def uneven_s(times: Array, numbers: Array, fps: float) -> float:
+    """How many seconds samples at times (T,) are from an even pace by their numbers (T,); 0 below half a frame."""
+    even = np.interp(numbers, numbers[[0, -1]], times[[0, -1]])
+    away = float(np.abs(times - even).max())
+    return away if away * fps >= _UNEVEN else 0.0
 
 
 def place(times: Array, *, scene_fps: float, start: float, rate: Rate) -> Timing:

@@ -29,7 +29,7 @@ class Puppet:
     turned: Sequence[str]
     moved: Sequence[str]
     properties: Sequence[Property] = ()
-    uid: int = field(default=0, init=False)
+    uid: int = field(init=False)
     _before: dict[tuple[str, str], Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from ...inference.core.timing import Timing, place
+from ...inference.core.timing import Timing, place, uneven_s
 from ...inference.protocol.errors import InputError
 from .action import Channel, write_action
 from .compat import compositor_nodes, material_nodes, over_sockets, place_strip, strips_of, timing
@@ -25,7 +25,6 @@ Array = np.ndarray
 SOURCE = "understudy_reenactment"  # custom property of planes: where their frames came from
 PLANE_M = 0.4  # side of a plane: a head and shoulders at their size
 _SAME_RATE = 0.005  # rates that differ by less are one
-_UNEVEN = 0.5  # of a frame
 _MAX_JSON = 64 << 20
 
 
@@ -77,10 +76,7 @@ class Frames:
     @property
     def uneven_s(self) -> float:
         """How far frames are from where they would be if each lasted as long; 0 where hardly one is."""
-        numbers = np.array(self.numbers)
-        even = np.interp(numbers, numbers[[0, -1]], self.times[[0, -1]])
-        away = float(np.abs(self.times - even).max())
-        return away if away * self.fps >= _UNEVEN else 0.0
+        return uneven_s(self.times, np.array(self.numbers), self.fps)
 
     def file(self, number: int) -> Path:
         """Where a frame lies."""

@@ -12,13 +12,12 @@ import numpy as np
 
 from ...inference.core.artifacts import BodyMotion
 from ...inference.core.cameras import Camera
-from ...inference.core.timing import Rate, Timing, place
+from ...inference.core.timing import Rate, Timing, place, uneven_s
 from . import armature
 from .armature import Placement
 from .camera import Footage, create_camera, keep_step, show_footage
 
 Array = np.ndarray
-_UNEVEN = 0.5  # of a frame
 _COLLECTIONS = (
     "objects", "armatures", "cameras", "meshes", "actions", "collections", "materials", "images", "movieclips",
     "scenes",
@@ -148,8 +147,7 @@ def _clip_seconds(motion: BodyMotion, view: int, timing: Timing) -> Array | None
     start, rate = clips[view] if view < len(clips) else (None, 1.0)
     samples = np.arange(len(motion.times))
     if start is None:
-        even = np.linspace(motion.times[0], motion.times[-1], len(samples))
-        if np.abs(motion.times - even).max() * motion.fps < _UNEVEN:
+        if not uneven_s(motion.times, samples, motion.fps):
             return None
         start = motion.times[0]
     times = np.interp(timing.samples, samples, motion.times)
