@@ -27,6 +27,7 @@ from scipy.ndimage import zoom
 
 from .. import nets
 from ..core.cameras import Camera
+from ..head import surface
 from ..head.camera import place
 from ..head.frame import from_sphere, similarity
 from ..head.prior import Prior
@@ -206,7 +207,7 @@ def _spread(studio: Studio, prior: Prior, kept: Kept, people: int, sides: int) -
 def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Fitting:
     """A fit that has not moved yet."""
     torch.manual_seed(settings.seed)
-    return Fitting(photos, prior, place(photos, prior.shape), settings, SilentReporter(), None, None)
+    return Fitting(photos, prior, surface.begin(photos, prior, settings), settings, SilentReporter(), None, None)
 
 
 def head_of(fitted: Fitted) -> Predicted:

@@ -31,14 +31,14 @@ _WORST = 0.16  # of the distance between the eyes: points that miss by more are 
 class Placed:
     """What explains the points.
 
-    cameras: in the frame of heads, metres; z (K,) of the span; face (P, 3) metres; error: mean miss of the points in
-    pixels for each photo.
+    cameras: in the frame of heads, metres; z (K,) of the span; face (P, 3) metres; radii (V,) metres of the whole head,
+    where more than the points is known (`outlines.py`).
     """
 
     cameras: tuple[Camera, ...]
     z: Array
     face: Array
-    error: tuple[float, ...]
+    radii: Array | None = None
 
 
 def place(photos: list[Seen], span: Span) -> Placed:
@@ -52,10 +52,10 @@ def place(photos: list[Seen], span: Span) -> Placed:
     begun = [_begin(photo, mean) for photo in photos]
     start = np.concatenate([np.zeros(basis.shape[-1]), *begun])
 
-    def misses(x: Array) -> Array:
+    def all_misses(x: Array) -> Array:
         z, poses = x[: basis.shape[-1]], x[basis.shape[-1] :].reshape(len(photos), 7)
         face = mean + basis @ z
-        return np.concatenate([z, *(_misses(photo, face, pose) for photo, pose in zip(photos, poses, strict=True))])
+        return np.concatenate([z, *(misses(photo, face, pose) for photo, pose in zip(photos, poses, strict=True))])
 
     def slopes(x: Array) -> Array:
         """(M, N) derivatives of the misses: by the span exactly, by each camera's seven numbers by differences."""
@@ -65,25 +65,49 @@ def place(photos: list[Seen], span: Span) -> Placed:
         for index, (photo, pose) in enumerate(zip(photos, poses, strict=True)):
             block = np.zeros((3 * len(face) + 2, len(x)))
             block[:, :size] = _by_span(face, basis, pose)
-            here = _misses(photo, face, pose)
+            here = misses(photo, face, pose)
             for k, small in enumerate(1e-6 * np.eye(7)):
-                block[:, size + 7 * index + k] = (_misses(photo, face, pose + small) - here) / 1e-6
+                block[:, size + 7 * index + k] = (misses(photo, face, pose + small) - here) / 1e-6
             blocks.append(block)
         return np.concatenate(blocks)
 
-    found = least_squares(misses, start, slopes, x_scale="jac", max_nfev=30)  # pyright: ignore[reportArgumentType]
+    found = least_squares(all_misses, start, slopes, x_scale="jac", max_nfev=30)  # pyright: ignore[reportArgumentType]
     z, poses = found.x[: basis.shape[-1]], found.x[basis.shape[-1] :].reshape(len(photos), 7)
     face = mean + basis @ z
-    errors = []
     for photo, pose in zip(photos, poses, strict=True):
-        pixels, _ = _seen(photo, face, pose)
-        error = float(np.linalg.norm(pixels - photo.landmarks, axis=1).mean())
-        apart = float(np.linalg.norm(photo.landmarks[468:473].mean(0) - photo.landmarks[473:478].mean(0)))
-        if error > _WORST * max(apart, 0.05 * max(photo.image.shape)):
-            text = f"The face points of {photo.name} miss every head by {error:.0f} pixels on average."
-            raise InputError(text, "Use a photo of a real face from the front or half from the side.")
-        errors.append(error)
-    return Placed(tuple(_camera(p, q) for p, q in zip(photos, poses, strict=True)), z, face, tuple(errors))
+        _check(photo, face, pose)
+    return Placed(tuple(camera_of(p, q) for p, q in zip(photos, poses, strict=True)), z, face)
+
+
+def stand(photo: Seen, face: Array, loose: float) -> Array:
+    """(7,) axis-angle, translation and logarithm of the focal length: where the camera stood that saw a known face.
+
+    face (P, 3) metres; loose: how many times as far its points may be off as where a head is found by them.
+
+    Raises:
+        InputError: the photo's points are not this face's.
+    """
+    begun = _begin(photo, face)
+    pose = least_squares(lambda x: misses(photo, face, x, loose), begun, x_scale="jac", max_nfev=30).x
+    _check(photo, face, pose)
+    return pose
+
+
+def nearest(span: Span, face: Array) -> Array:
+    """(K,) of the span: the likeliest head whose points are about (P, 3) metres."""
+    basis = (span.point_basis.double().cpu().numpy() * RADIUS).reshape(face.size, -1) / POINT_M
+    off = (face - from_sphere(span.points.double().cpu().numpy())).ravel() / POINT_M
+    return np.linalg.solve(basis.T @ basis + np.eye(basis.shape[1]), basis.T @ off)
+
+
+def _check(photo: Seen, face: Array, pose: Array) -> None:
+    """Raise InputError if a photo's points miss a face (P, 3) metres by more than faces can."""
+    pixels, _ = _seen(photo, face, pose)
+    error = float(np.linalg.norm(pixels - photo.landmarks, axis=1).mean())
+    apart = float(np.linalg.norm(photo.landmarks[468:473].mean(0) - photo.landmarks[473:478].mean(0)))
+    if error > _WORST * max(apart, 0.05 * max(photo.image.shape)):
+        text = f"The face points of {photo.name} miss every head by {error:.0f} pixels on average."
+        raise InputError(text, "Use a photo of a real face from the front or half from the side.")
 
 
 def _begin(photo: Seen, face: Array) -> Array:
@@ -103,7 +127,11 @@ def _seen(photo: Seen, face: Array, pose: Array) -> tuple[Array, Array]:
     return np.exp(pose[6]) * local[:, :2] / local[:, 2:].clip(1e-3) + photo.centre_px, local[:, 2]
 
 
-def _misses(photo: Seen, face: Array, pose: Array) -> Array:
+def misses(photo: Seen, face: Array, pose: Array, loose: float = 1.0) -> Array:
+    """(3 P + 2,) how far a photo's points are from those of a face (P, 3) metres, in standard deviations.
+
+    Beside them, how unusual the camera is; loose: as for `stand`.
+    """
     pixels, depth = _seen(photo, face, pose)
     focal, distance = np.exp(pose[6]), max(pose[5], 1e-3)
     metres = (pixels - photo.landmarks) * distance / focal / POINT_M
@@ -111,11 +139,11 @@ def _misses(photo: Seen, face: Array, pose: Array) -> Array:
     behind = (depth - depth.mean() - (guessed - guessed.mean())) / DEPTH_M
     known = np.log(focal / photo.focal_px) / _FOCAL_SPREAD if photo.focal_px else 0.0
     far = np.log(distance / _DISTANCE_M) / (_DISTANCE_SPREAD if not photo.focal_px else 3.0)
-    return np.concatenate([metres.ravel(), behind, [known, far]])
+    return np.concatenate([metres.ravel() / loose, behind / loose, [known, far]])
 
 
 def _by_span(face: Array, basis: Array, pose: Array) -> Array:
-    """(M, K) derivatives of `_misses` by the span's coordinates."""
+    """(M, K) derivatives of `misses` by the span's coordinates."""
     rotation = cv2.Rodrigues(pose[:3])[0]
     local, moved = face @ rotation.T + pose[3:6], np.einsum("ij,pjk->pik", rotation, basis)
     focal, distance, depth = np.exp(pose[6]), max(pose[5], 1e-3), local[:, 2:, None].clip(1e-3)
@@ -125,7 +153,8 @@ def _by_span(face: Array, basis: Array, pose: Array) -> Array:
     return np.concatenate([metres, behind, np.zeros((2, metres.shape[1]))])
 
 
-def _camera(photo: Seen, pose: Array) -> Camera:
+def camera_of(photo: Seen, pose: Array) -> Camera:
+    """The camera at a pose (7,), of a photo's size."""
     height, width = photo.image.shape[:2]
     plain = pinhole(photo.name, (width, height), float(np.exp(pose[6])))
     matrix = plain.matrix.copy()

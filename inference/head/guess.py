@@ -1,8 +1,7 @@
 """What one look at the faces in photos says of the head, before anything is fitted (`nets/head_shape.py`).
 
 A fit within the span of the learnt heads stays about a millimetre from the truth whatever pulls at it; one look is
-nearer, unless it is far from the fit. So the fitted surface is moved to the look where they are close, and less where
-they are not, but for the outlines of hair, which photos show.
+nearer. So heads are placed by it, corrected by outlines (`outlines.py`), and fitted surfaces are moved there.
 """
 
 from __future__ import annotations
@@ -26,10 +25,11 @@ from .seen import Seen
 Array = np.ndarray
 _NOSE = 1  # the detector's point on the tip of the nose
 FACE_M, EDGE_M = 0.085, 0.03  # how far about it the face reaches, and over how much it passes over into hair
-_FAR_M, _FAR_HAIR_M = 0.015, 0.04  # a look so far from the fit was read wrongly: it moves the surface half as far
-GRAIN_M, HAIR_GRAIN_M = 0.001, 0.0015  # standard deviations by which what moves is smoothed: strands are the coarser
+GRAIN_M = 0.001  # standard deviation by which what moves is smoothed
 _AROUND = 48  # neighbours of what is smoothed
-_NEAR, _KEPT = 0.04, 0.12  # of the unit sphere: how far about the surface what moves is learnt
+FRONT = -0.26  # y of directions towards the face
+_ABOUT_HEAD, _ABOUT_FACE = (3, 0.04), (12, 0.01)  # points of each direction that learn what moves, and how far off
+_KEPT = 0.12  # of the unit sphere: how far about the surface they are at most
 _STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
 _APART_M = 0.0075  # what is so far apart then counts half
 _FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a direction a surface is looked for, and how
@@ -37,37 +37,39 @@ _FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a directi
 
 @dataclass(frozen=True)
 class Guessed:
-    """A head by one look: radii (V,) and the detector's points (478, 3), metres, in a frame of its own."""
+    """A head by one look, in the frame of heads.
+
+    radii (V,) and the detector's points (478, 3), metres; by_photo: the points as each photo alone has them; errors
+    (V, K) metres: principal modes of what is wrong about the radii.
+    """
 
     radii: Array
     points: Array
+    by_photo: tuple[Array, ...]
+    errors: Array
 
-    def laid(self, found: Array, face: Array) -> Array:
-        """(V,) metres: the radii as they are on a fit of radii (V,), NaN for none, with face points (478, 3) metres."""
-        rays, fitted = directions(), closed(np.nan_to_num(found))
+    def face_on(self, radii: Array) -> Array:
+        """(V,) metres: another head of radii (V,) with the look's face, laid upon its own."""
+        rays = directions()
+        places = CENTRE + rays * radii[:, None]
+        hair = np.clip((np.linalg.norm(places - self.points[_NOSE], axis=1) - FACE_M) / EDGE_M, 0, 1)
+        off = np.nan_to_num(self._laid(radii) - radii)
+        return radii + (1 - hair) * smoothed(places, off, GRAIN_M)
+
+    def _laid(self, radii: Array) -> Array:
+        """(V,) metres: the look's radii after its face is laid on that of radii (V,), NaN for none."""
+        rays, other = directions(), closed(radii)
         places = CENTRE + rays * self.radii[:, None]
         near = np.flatnonzero(np.linalg.norm(places - self.points[_NOSE], axis=1) < FACE_M)[_SOME]
-        scale, rotation, move = similarity(self.points, face)
+        scale, rotation, move = 1.0, np.eye(3), np.zeros(3)
         for _ in range(_STEPS):
             moved = scale * places[near] @ rotation.T + move
-            met = fitted.nearest(moved).points
+            met = other.nearest(moved).points
             weight = 1 / (1 + np.square((met - moved) / _APART_M).sum(1))
             scale, rotation, move = similarity(places[near], met, weight)
         look = Meshed(scale * places @ rotation.T + move, triangles()).cast(CENTRE + _FIRST_M * rays, -rays)
-        radii = _FIRST_M - look.depth
-        return np.where((look.face >= 0) & (radii > _LAST_M), radii, np.nan)  # not what is behind, seen through a crack
-
-    def change(self, found: Array, face: Array, eyes: Array) -> Array:
-        """(V,) metres by which a fit's radii are moved; face as for `laid`; eyes (P, 3) metres: where cameras stand."""
-        off, rays = np.nan_to_num(self.laid(found, face) - found), directions()
-        places = CENTRE + rays * np.nan_to_num(found)[:, None]
-        away = np.linalg.norm(places - face[_NOSE], axis=1)
-        hair = np.clip((away - FACE_M) / EDGE_M, 0, 1)
-        towards = (eyes - CENTRE) / np.linalg.norm(eyes - CENTRE, axis=1, keepdims=True)
-        free = np.clip(2 * np.abs(rays @ towards.T).min(1) - 0.5, 0, 1)  # 0 on the outline
-        far = (1 - hair) * _FAR_M + hair * _FAR_HAIR_M
-        moves = (1 - hair * (1 - free)) * off / (1 + (off / far) ** 4)
-        return (1 - hair) * smoothed(places, moves, GRAIN_M) + hair * smoothed(places, moves, HAIR_GRAIN_M)
+        found = _FIRST_M - look.depth
+        return np.where((look.face >= 0) & (found > _LAST_M), found, np.nan)  # not what is behind, seen through a crack
 
 
 def closed(radii: Array) -> Meshed:
@@ -110,12 +112,14 @@ def moved(field: Field, found: Array, change: Array, g: torch.Generator) -> tupl
 
     That is, after the radii have changed by (V,) metres: what was below a point comes to it.
     """
-    known, rays = np.isfinite(found), torch.from_numpy(directions()).float()
-    near = rays * torch.from_numpy((np.nan_to_num(found) + change) / RADIUS).float()[:, None]
-    near = near[torch.from_numpy(known)].repeat(3, 1)
-    near = near + torch.randn(near.shape, generator=g) * _NEAR * torch.rand(len(near), 1, generator=g)
-    far = torch.rand(2 * len(near), 3, generator=g) * 2 - 1
-    points = torch.cat([near, far])
+    rays = torch.from_numpy(directions()).float()
+    surface = rays * torch.from_numpy((np.nan_to_num(found) + change) / RADIUS).float()[:, None]
+    known = torch.from_numpy(np.isfinite(found))
+    parts = []
+    for there, count, about in ((known, *_ABOUT_HEAD), (known & (rays[:, 1] < FRONT), *_ABOUT_FACE)):
+        some = surface[there].repeat(count, 1)
+        parts.append(some + torch.randn(some.shape, generator=g) * about * torch.rand(len(some), 1, generator=g))
+    points = torch.cat([*parts, torch.rand(len(parts[0]), 3, generator=g) * 2 - 1])
     away, which = KDTree(directions()).query(normalize(points, dim=1).numpy(), k=4)
     weight = 1 / (away + 1e-3)
     by = torch.from_numpy((weight * change[which]).sum(1) / weight.sum(1) / RADIUS).float()
@@ -127,12 +131,15 @@ def moved(field: Field, found: Array, change: Array, g: torch.Generator) -> tupl
 
 @torch.no_grad()
 def guess(net: HeadShape, photos: list[Seen]) -> Guessed:
-    """Read the photos of somebody together."""
+    """Read the photos of somebody together, and each alone."""
     squares = [of_points(photo.landmarks) for photo in photos]
     points = [square.place(photo.landmarks, photo.depth) for square, photo in zip(squares, photos, strict=True)]
-    crops = None
+    placed, crops = torch.from_numpy(np.stack(points)).float(), None
     if side := net.config.side:
         cut = [square.cut(photo.image, side) for square, photo in zip(squares, photos, strict=True)]
-        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2)[None].float() / 255
-    found = net.seen_twice(crops, torch.from_numpy(np.stack(points)).float()[None])
-    return Guessed(found.radii[0].double().numpy(), found.points[0].double().numpy())
+        crops = torch.from_numpy(np.stack(cut)).permute(0, 3, 1, 2).float() / 255
+    found = net.seen_twice(None if crops is None else crops[None], placed[None])
+    alone = net.seen_twice(None if crops is None else crops[:, None], placed[:, None]).points.double().numpy()
+    return Guessed(
+        found.radii[0].double().numpy(), found.points[0].double().numpy(), tuple(alone), net.errors.double().numpy()
+    )

@@ -31,8 +31,9 @@ from ..protocol.events import Reporter
 from ..protocol.files import atomic_write
 from ..runtime import weights
 from .camera import DEPTH_M, POINT_M, Placed, place
-from .frame import RADIUS, from_sphere
-from .guess import guess, moved, reach
+from .frame import RADIUS, from_sphere, to_sphere
+from .guess import FRONT, guess, moved, reach
+from .outlines import settle, share_known
 from .prior import Prior
 from .render import picture
 from .seen import Seen
@@ -42,7 +43,7 @@ from .views import Views
 Array = np.ndarray
 Preview = Callable[[Array, int], None]
 _NOSE, _FACE_M = 1, 0.11  # the detector's point on the tip of the nose; how far about it the face reaches, metres
-_TOWARDS_FACE, _ABOUT = -0.26, 0.02  # y of directions to the face; how far about it points are, of the unit sphere
+_ABOUT = 0.02  # how far about the face points are, of the unit sphere
 _PREVIEW = 144  # pixels a side
 _SAVED_S = 60.0
 
@@ -66,9 +67,9 @@ class FitSettings:
     color_weight: float = 600.0  # against the face points and the prior, in the first stage; in the unit of likelihood
     mask_weight: float = 1000.0
     shading_weight: float = 200.0
-    follow: int = 150  # steps in which the first stage's surface moves towards what one look says
-    follow_lr: float = 5e-4
-    followed: int = 2000  # points a step
+    follow: int = 600  # steps in which the first stage's surface moves to where it is known to be
+    follow_lr: float = 1e-3
+    followed: int = 1000  # points a step
     held: float = 20.0  # of the first stage's surface in the second
 
     @staticmethod
@@ -125,8 +126,7 @@ def fit(
         Cancelled: from `report`.
     """
     torch.manual_seed(settings.seed)
-    placed = place(photos, prior.shape)
-    work = Fitting(photos, prior, placed, settings, report, folder, preview)
+    work = Fitting(photos, prior, begin(photos, prior, settings), settings, report, folder, preview)
     work.resume()
     with _one_thread():
         try:
@@ -136,6 +136,13 @@ def fit(
             work.save()
             raise
     return work.result()
+
+
+def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Placed:
+    """Where cameras stood, and what head it is: by one look and outlines, or by face points where no look is wanted."""
+    if prior.reader is None or not settings.follow:
+        return place(photos, prior.shape)
+    return settle(photos, guess(prior.reader, photos), prior.shape)
 
 
 @contextmanager
@@ -161,7 +168,8 @@ class Fitting:
         prior.to(device)
         self.views = Views(photos, placed.cameras, settings.side).to(device)
         self.shading = Shading(prior.relief, self.views) if prior.relief and settings.shading_weight else None
-        self.guess = guess(prior.reader, photos) if prior.reader and settings.follow else None
+        self.known = placed.radii
+        self.face = torch.from_numpy(to_sphere(placed.face)).float().to(device)
         self.z = nn.Parameter(torch.from_numpy(placed.z).float().to(device))
         self.tint = nn.Parameter(torch.zeros(prior.color.size, device=device))
         self.net: MultiNeus | None = None
@@ -182,7 +190,7 @@ class Fitting:
             parameter.requires_grad_(False)
         groups = [
             {"params": [self.z, self.tint], "lr": s.first_lr},
-            {"params": [self.views.change], "lr": s.camera_lr * 5},
+            {"params": [self.views.change], "lr": s.camera_lr * 5 * (self.known is None)},
         ]
         optimiser = torch.optim.Adam(groups, betas=(0.9, 0.98))
         rates = [group["lr"] for group in optimiser.param_groups]
@@ -209,13 +217,12 @@ class Fitting:
         self.save()
 
     def _follow(self) -> None:
-        """Let all layers learn the first stage's surface moved to the look's, which no head of the span has."""
-        if self.guess is None or self.net is None:
+        """Let all layers learn the first stage's surface moved to where it is known to be, beyond the span."""
+        if self.known is None or self.net is None:
             return
         s, before = self.settings, fixed(self.net.field(0))
         found = reach(before)
-        eyes = np.stack([camera.centre for camera in self.views.to_cameras()])
-        change = self.guess.change(found, self.result().landmarks, eyes)
+        change = share_known(self.known) * (self.known - np.nan_to_num(found))
         points, distance, features = moved(before, found, change, self.g)
         optimiser = torch.optim.Adam(self.net.sdf.parameters(), lr=s.follow_lr)
         for step in range(s.follow):
@@ -243,7 +250,9 @@ class Fitting:
         return color, missed.clamp_max(worst).sum() / len(which), seen.eikonal
 
     def _points(self) -> Tensor:
-        """What the face points say, as `camera.place` weighs it."""
+        """What the face points say, as `camera.place` weighs it; or the points of the head, where that is known."""
+        if self.known is not None:
+            return ((self.prior.shape.face(self.z) - self.face) * (RADIUS / POINT_M)).square().sum()
         pixels, depth = self.views.projected(self.prior.shape.face(self.z))
         focal = self.views.moved()[2]
         metre = (depth.mean(1) / focal)[:, None]
@@ -313,7 +322,7 @@ class Fitting:
         points = (torch.rand(60000, 3, generator=self.g) * 2 - 1).to(self.z.device)
         found = before.distance(points)[0][:, 0]
         rays, far = torch.from_numpy(directions()).float(), torch.from_numpy(reach(before) / RADIUS).float()[:, None]
-        face = (rays * far)[(rays[:, 1] < _TOWARDS_FACE) & far[:, 0].isfinite()].repeat(2, 1)
+        face = (rays * far)[(rays[:, 1] < FRONT) & far[:, 0].isfinite()].repeat(2, 1)
         face = face + _ABOUT * torch.randn(face.shape, generator=self.g)
         near = torch.cat([points[found.abs() < 0.12], face.to(self.z.device)])
         nose = self.prior.shape.face(self.z)[_NOSE]
@@ -387,7 +396,8 @@ class Fitting:
     def result(self) -> Fitted:
         """What was reached."""
         field = fixed(self.net.field(0) if self.net is not None else self.prior.field(self.z, self.tint))
-        face = from_sphere(self.prior.shape.face(self.z).detach().double().cpu().numpy())
+        points = self.prior.shape.face(self.z) if self.known is None else self.face
+        face = from_sphere(points.detach().double().cpu().numpy())
         figures = {**self.figures, "steps": float(self.at)}
         return Fitted(field, self.views.to_cameras(), face, figures)
 

@@ -30,7 +30,8 @@ class ShapeConfig:
 
     side: of the crop, pixels, 0 for points alone; fold: so many by so many pixels are seen together; width: channels of
     the first level; pool: cells of the last level that are seen as one, across; hidden: of what joins both; modes: of
-    the radii; point_modes: of where the detector's points are; dropout: while it learns.
+    the radii; point_modes: of where the detector's points are; error_modes: of what is wrong about the radii of people
+    who were not learnt from; dropout: while it learns.
     """
 
     side: int = 96
@@ -41,6 +42,7 @@ class ShapeConfig:
     hidden: int = 384
     modes: int = 96
     point_modes: int = 48
+    error_modes: int = 0
     dropout: float = 0.2
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,14 +58,32 @@ class Guess(NamedTuple):
 
 
 @cache
+def _rings() -> np.ndarray:
+    """(RINGS,) radians by which each ring is away from -y."""
+    fine = (np.arange(_FINE_RINGS) + 0.5) / _FINE_RINGS * _FINE_DEG
+    return np.radians(np.concatenate([fine, np.linspace(_FINE_DEG, _LAST_DEG, RINGS - _FINE_RINGS + 1)[1:]]))
+
+
+@cache
 def directions() -> np.ndarray:
     """(V, 3) unit vectors in rings about -y, where faces look, close to each other over the face; not to be changed."""
-    fine = (np.arange(_FINE_RINGS) + 0.5) / _FINE_RINGS * _FINE_DEG
-    coarse = np.linspace(_FINE_DEG, _LAST_DEG, RINGS - _FINE_RINGS + 1)[1:]
-    away = np.radians(np.concatenate([fine, coarse]))[:, None]
+    away = _rings()[:, None]
     around = 2 * np.pi * (np.arange(SPOKES) + 0.5) / SPOKES
     parts = np.broadcast_arrays(np.sin(away) * np.sin(around), -np.cos(away), np.sin(away) * np.cos(around))
     return np.stack(parts, -1).reshape(-1, 3)
+
+
+def about(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The four directions about unit vectors (N, 3), and how much each counts there (bilinear): (N, 4) and (N, 4)."""
+    rings = _rings()
+    away, around = np.arccos(np.clip(-rays[:, 1], -1, 1)), np.arctan2(rays[:, 0], rays[:, 2]) % (2 * np.pi)
+    ring = np.clip(np.searchsorted(rings, away) - 1, 0, RINGS - 2)
+    a = np.clip((away - rings[ring]) / (rings[ring + 1] - rings[ring]), 0, 1)
+    spoke = np.floor(around / (2 * np.pi) * SPOKES - 0.5)
+    b = around / (2 * np.pi) * SPOKES - 0.5 - spoke
+    left, right = (spoke.astype(int) + step for step in (0, 1))
+    corners = [r * SPOKES + s % SPOKES for r in (ring, ring + 1) for s in (left, right)]
+    return np.stack(corners, -1), np.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b], -1)
 
 
 def triangles() -> np.ndarray:
@@ -96,6 +116,7 @@ class HeadShape(nn.Module):
     seen_mean: Tensor
     seen_size: Tensor
     swap: Tensor
+    errors: Tensor
 
     def __init__(self, config: ShapeConfig) -> None:
         super().__init__()
@@ -103,6 +124,7 @@ class HeadShape(nn.Module):
         for name, shape in (
             ("mean", (count,)), ("basis", (count, config.modes)), ("point_mean", (POINTS, 3)),
             ("point_basis", (3 * POINTS, config.point_modes)), ("seen_mean", (POINTS, 3)), ("seen_size", (1,)),
+            ("errors", (count, config.error_modes)),
         ):  # fmt: skip
             self.register_buffer(name, torch.zeros(shape))
         self.register_buffer("swap", torch.arange(POINTS))  # the point that each becomes in a mirror

@@ -201,6 +201,8 @@ def learn(recipe: dict[str, Any], people: Path, run: Run, begin: Path | None = N
             checkpoint(run.out, step, net, *optimisers)
             LOG.info("left out: %s", figures := measure(net, bank))
             kept = between(net, before, recipe["share"]) if begin else net
+            if step == last:
+                kept.errors.copy_(errors_of(kept, bank))
             save_weights(run.out / "head_shape.safetensors", kept, head_shape, recipe, {"steps": step, **figures})
             saved = time.monotonic()
     return net
@@ -283,6 +285,22 @@ def losses(net: HeadShape, modes: Modes, found: Tensor, wanted: Tensor, places: 
     known = places.isfinite()
     miss = (net.point_mean + (place @ net.point_basis.T).unflatten(-1, (-1, 3)) - torch.nan_to_num(places)) * known
     return torch.stack([off, miss.square().sum() / known.sum().clamp_min(1) / _PLACE_M**2])
+
+
+@torch.no_grad()
+def errors_of(net: HeadShape, bank: Bank) -> Tensor:
+    """(V, K) metres: principal modes of what is wrong about the radii of people left out, seen in one photo."""
+    net.eval()
+    g, off = torch.Generator().manual_seed(0), []
+    for people in bank.held.split(32):
+        rows = bank.some_of(people, g).flatten()
+        flip, side = torch.zeros(len(rows), dtype=torch.bool), net.config.side
+        points = batch(bank, rows, flip, g, noise=0.0)[0]
+        crop = pictures(bank, rows, flip, side, g, changed=False)[:, None] if side else None
+        off.append(bank.radii[bank.who[rows]] - net.seen_twice(crop, points[:, None]).radii)
+    net.train()
+    found = torch.cat(off)
+    return span(torch.cat([found, found[:, torch.from_numpy(mirrored())]]), net.config.error_modes).basis
 
 
 @torch.no_grad()

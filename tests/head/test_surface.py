@@ -89,14 +89,15 @@ def test_points_of_no_face_are_refused(prior: Prior) -> None:
 
 
 @pytest.mark.slow
-def test_a_known_head_is_found_again(prior: Prior) -> None:
+@pytest.mark.parametrize(("follow", "points_m"), [(0, 0.003), (600, 0.004)])  # by the span alone; by one look
+def test_a_known_head_is_found_again(prior: Prior, follow: int, points_m: float) -> None:
     photo, truth = photo_of(prior, 9)
     shown: list[int] = []
     fitted = fit(
-        [photo], prior, FitSettings(side=100, first=60, second=40, rays=256), Steps(),
+        [photo], prior, FitSettings(side=100, first=60, second=40, rays=256, follow=follow), Steps(),
         preview=lambda image, _: shown.append(image.shape[0]),
     )  # fmt: skip
-    assert np.linalg.norm(fitted.landmarks - truth, axis=1).mean() < 0.003
+    assert np.linalg.norm(fitted.landmarks - truth, axis=1).mean() < points_m
     camera = camera_at(30.0)
     known, there = picture_from(prior.net.field(9), camera, step=2)
     seen, also = picture_from(fitted.field, camera, step=2)
