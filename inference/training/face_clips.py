@@ -1,15 +1,19 @@
 """Clips of faces that act: frames out of seconds of a performance, in which a face need not come to rest.
 
 `face_expression shoot` makes them. Somebody is mixed of actors of one rig, or is an avatar in its own; some hold a hand
-or a thing before the mouth for a while.
+or a thing before the mouth for a while; half are seen small, as a
+webcam's video keeps them, before the detector reads them.
 """
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 
@@ -28,8 +32,10 @@ CLIP = 16  # frames that are learnt from together
 _FINE = 600  # texels of a side over which textures are made smaller, as small pictures do not show more
 _SPARE = 3  # frames of a clip in which no face may be found
 _SECONDS, _FACE_PX, _DISTANCE_M = (2.0, 12.0), (80.0, 205.0), (0.4, 1.2)
+_SMALL_PX, _CRF = (45.0, 130.0), (17.0, 34.0)  # of clips as webcams keep them, and how roughly these are coded
+_SOFT_PX, _HAZE = (0.3, 1.5), (0.0, 0.4)  # the same: how webcams see them
 _FACE_M, _FRAME_M = 0.17, 0.31  # what a face's size is, and what a clip's frame shows
-_OWN_RIG, _ALONE, _SELDOM_SHARE, _BLINKS, _HOLDS = 0.22, 0.3, 0.5, 0.5, 0.2  # shares of clips
+_OWN_RIG, _ALONE, _SELDOM_SHARE, _BLINKS, _HOLDS, _CODED = 0.22, 0.3, 0.5, 0.5, 0.2, 0.5  # shares of clips
 _SELDOM = (
     "jawForward", "jawLeft", "jawRight", "mouthLowerDown", "mouthUpperUp", "mouthRollLower", "mouthRollUpper",
     "mouthDimple", "mouthShrugUpper", "mouthShrugLower", "mouthFunnel", "mouthPucker", "mouthStretch", "mouthFrown",
@@ -70,31 +76,58 @@ def shoot(cast_folder: Path, films: Path, pictures: Path, numbers: tuple[int, in
 
 def clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Array] | None:
     """CLIP frames of an act in one light; None if the detector does not see enough of them."""
-    distance, face = rng.uniform(*_DISTANCE_M), np.exp(rng.uniform(*np.log(_FACE_PX)))
-    focal, side = face * distance / _FACE_M, round(face * _FRAME_M / _FACE_M)
+    coded = rng.random() < _CODED
+    distance, face = rng.uniform(*_DISTANCE_M), np.exp(rng.uniform(*np.log(_SMALL_PX if coded else _FACE_PX)))
+    focal, side = face * distance / _FACE_M, 2 * round(face * _FRAME_M / _FACE_M / 2)
     played = performed(distance, rng)
     light, noise, stage = Light.drawn(rng), rng.uniform(0, 5), Raster(actor.head)
     backdrop, held, followed = acting.a_background((side, side), rng), Held.drawn(rng), Followed(faces)
-    seen = []
+    cameras, images = [], []
     for weights, rotation, translation, time_s in zip(
         played.weights * actor.moves, played.rotations, played.translations, played.times, strict=True
     ):
-        if len(seen) == CLIP:
-            break
         camera = acting.a_camera((side, side), focal, rotation, translation)
         stage.pose(actor.posed(weights).vertices)
         drawn, there = stage.photograph(camera, light)
         drawn = np.where(there[..., None], drawn, backdrop)
         drawn = held.before(drawn, camera, actor.head.landmarks, time_s / played.times[-1])
-        image = filming.shot((drawn, np.ones_like(there)), drawn, noise, rng)
+        cameras.append(camera)
+        images.append(filming.shot((drawn, np.ones_like(there)), drawn, noise, rng))
+    if coded:
+        soft, haze = rng.uniform(*_SOFT_PX), rng.uniform(*_HAZE)
+        images = as_video([dim(image, soft, haze) for image in images], rng.uniform(*_CRF))
+    seen = []
+    for image, camera, weights in zip(images, cameras, played.weights * actor.moves, strict=True):
         points = followed.read(image, camera, actor.head.landmarks, rng)
-        if points is not None:
-            seen.append((weights, rotation, translation, focal, points.astype(np.float32), cut(image, points)))
+        if points is not None and len(seen) < CLIP:
+            column = weights, camera.rotation, camera.translation, focal
+            seen.append((*column, points.astype(np.float32), cut(image, points)))
     if len(seen) < CLIP:
         return None
     names = ("weights", "R", "t", "f", "points", "crops")
     columns = {name: np.array(value) for name, value in zip(names, zip(*seen, strict=True), strict=True)}
     return {"side": np.array(side), **columns}
+
+
+def dim(image: Array, soft_px: float, haze: float) -> Array:
+    """A frame (H, W, 3) uint8 through a soft lens, which spreads a share of the light over everything."""
+    seen = cv2.GaussianBlur(image.astype(np.float32), (0, 0), soft_px)
+    return (seen + haze * (seen.mean((0, 1)) - seen)).round().astype(np.uint8)
+
+
+def as_video(images: Sequence[Array], crf: float) -> list[Array]:
+    """Frames (H, W, 3) uint8 of even sides as H.264 keeps them, at a constant rate factor."""
+    kept = io.BytesIO()
+    with av.open(kept, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": f"{crf:.1f}", "preset": "veryfast"})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt, stream.thread_count = "yuv420p", 1
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+    kept.seek(0)
+    with av.open(kept, "r") as film:
+        return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
 
 
 def performed(distance_m: float, rng: np.random.Generator) -> acting.Performance:

@@ -85,6 +85,17 @@ def test_clips_show_more_than_faces_that_rest_and_stay_within_what_faces_can_do(
     assert (weights.std(1) > 0.05).any(0).sum() > 45
 
 
+def test_a_webcams_video_keeps_a_clip_roughly() -> None:
+    y, x = np.mgrid[:96, :128]
+    clip = [np.repeat(((x + 3 * k) // 6 % 2 * 90 + y)[..., None], 3, -1).astype(np.uint8) for k in range(5)]
+    fine, rough = (face_clips.as_video(clip, crf) for crf in (12.0, 38.0))
+    assert len(fine) == len(rough) == 5 and all(one.shape == (96, 128, 3) for one in (*fine, *rough))
+    off = [np.abs(np.array(kept, float) - np.array(clip, float)).mean() for kept in (fine, rough)]
+    assert off[0] < 0.8 * off[1]
+    dim = face_clips.dim(clip[0], 1.0, 0.4).astype(float)
+    assert dim.std() < 0.75 * clip[0].std() and dim.mean() == pytest.approx(clip[0].mean(), abs=1.0)
+
+
 @pytest.mark.data
 def test_an_avatars_own_shapes_move_the_side_of_the_face_that_they_are_named_after(data_dir: Path) -> None:
     avatar = actors.avatar(data_dir, "Asian_F_3")
