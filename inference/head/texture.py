@@ -295,8 +295,9 @@ def _lifted(texels: _Texels, drawn: Array, front: Array, weight: Array) -> Array
     """(N, 3) colours whose hair is nowhere much darker than what photos show of it: its shadow is no colour."""
     skin = texels.of("skin")
     tip = texels.places[skin][np.argmin(texels.places[skin, 1])]
-    crown = skin & (texels.places[:, 2] > tip[2] - 0.085) & (texels.places[:, 1] > tip[1] + 0.09)
-    seen = crown & (weight > 0.5)
+    above, behind = (texels.places[:, axis] - tip[axis] for axis in (2, 1))
+    crown = skin * np.clip((above + 0.1) / 0.03, 0, 1) * np.clip((behind - 0.07) / 0.04, 0, 1)
+    seen = (crown > 0.5) & (weight > 0.5)
     if seen.sum() < 200:
         return drawn
     hair = np.median(front[seen], 0)
