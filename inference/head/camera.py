@@ -23,6 +23,7 @@ Array = np.ndarray
 POINT_M = 0.006  # standard deviation of a face point, with how little neighbours say anew
 DEPTH_M = 0.030  # of the detector's guess of depth, likewise
 _DISTANCE_M, _DISTANCE_SPREAD = 0.8, 0.6  # of a camera from a face: median and standard deviation of the logarithm
+_FARTHEST_M = 8.0  # where cameras stand at most to begin with
 _FOCAL_SPREAD = 0.05  # of the logarithm of a focal length that the file gives
 _WORST = 0.16  # of the distance between the eyes: points that miss by more are no face seen as one
 
@@ -113,7 +114,8 @@ def _check(photo: Seen, face: Array, pose: Array) -> None:
 def _begin(photo: Seen, face: Array) -> Array:
     """(7,) axis-angle, translation and logarithm of the focal length that explain the points roughly."""
     size = np.ptp(photo.landmarks, axis=0).max()
-    focal = photo.focal_px or _DISTANCE_M * size / np.ptp(face[:, 2])
+    metre = size / np.ptp(face[:, 2])
+    focal = min(photo.focal_px or _DISTANCE_M * metre, _FARTHEST_M * metre)  # beyond, no pose is found at once
     matrix = np.array([[focal, 0, photo.centre_px[0]], [0, focal, photo.centre_px[1]], [0, 0, 1.0]])
     found, turn, move = cv2.solvePnP(face, photo.landmarks.astype(float), matrix, np.zeros(5), flags=cv2.SOLVEPNP_SQPNP)
     if not found or move[2, 0] <= 0:

@@ -30,7 +30,7 @@ _AROUND = 48  # neighbours of what is smoothed
 FRONT = -0.26  # y of directions towards the face
 _ABOUT_HEAD, _ABOUT_FACE = (3, 0.04), (12, 0.01)  # points of each direction that learn what moves, and how far off
 _KEPT = 0.12  # of the unit sphere: how far about the surface they are at most
-_STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look on the fit, and directions that are laid
+_STEPS, _SOME = 20, slice(None, None, 5)  # of laying the look's face on a head, and directions that are laid
 _APART_M = 0.0075  # what is so far apart then counts half
 _FIRST_M, _LAST_M, _LOOKS, _HALVINGS = 0.2, 0.03, 96, 9  # where along a direction a surface is looked for, and how
 

@@ -23,6 +23,7 @@ from .seen import Seen
 Array = np.ndarray
 _LOOSE = 3.3  # of face points, as `camera.stand` has it: so many that are off alike say little
 _OUTLINE_M, _OUTLIER_M = 0.008, 0.005  # standard deviation of a place of the outline; what is so far off counts half
+_SURE = (_OUTLIER_M / _OUTLINE_M) ** 2
 _PLACES = 250  # of each outline that are looked at
 _LOWEST_M, _NECK_M = -0.07, 0.03  # height below which outlines are of clothes; over how much heads pass into necks
 _ROUNDS, _HALVINGS = 8, 4
@@ -45,7 +46,7 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span) -> Placed:
 
 
 def share_known(radii: Array) -> Array:
-    """(V,) from 1 to 0: how far radii (V,) metres are to be believed, as neither looks nor outlines know necks."""
+    """(V,) from 1 to 0 below the chin: neither looks nor outlines know necks; radii (V,) metres."""
     height = CENTRE[2] + directions()[:, 2] * radii
     return np.clip((height - _LOWEST_M) / _NECK_M + 1, 0, 1)
 
@@ -90,7 +91,7 @@ def _cost(sights: list[Sight], guessed: Guessed, errors: Array, poses: Array) ->
     radii, cost = guessed.radii + guessed.errors @ errors, np.square(errors).sum()
     for sight, pose in zip(sights, poses, strict=True):
         points, apart, _ = sight.misses(pose, radii)
-        cost += np.square(points).sum() + (_share(apart) * np.log1p(np.square(apart / _OUTLIER_M))).sum()
+        cost += np.square(points).sum() + _SURE * np.log1p(np.square(apart / _OUTLIER_M)).sum()
     return float(cost)
 
 
@@ -109,19 +110,14 @@ def _step(sights: list[Sight], guessed: Guessed, errors: Array, poses: Array) ->
         by_outline = np.zeros((len(apart), count))
         by_outline[:, :size] = np.einsum("nf,nfk->nk", counts, guessed.errors[corners])
         by_outline[:, own] = np.stack([(moved[1] - apart) / _STEP for moved in slopes], 1)
-        weight = _share(apart) / (_OUTLIER_M**2 + np.square(apart))
+        weight = _SURE / (_OUTLIER_M**2 + np.square(apart))
         normal += by_outline.T @ (weight[:, None] * by_outline)
         off += by_outline.T @ (weight * apart)
     return -np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), off)
 
 
-def _share(apart: Array) -> float:
-    """What each place of an outline counts: all together as much as `_PLACES`."""
-    return _PLACES / max(len(apart), 1) * (_OUTLIER_M / _OUTLINE_M) ** 2
-
-
 def outline(photo: Seen, pose: Array) -> Array:
-    """(N, 2) px along the outline of a mask where that is the head's: none at the picture's edge, none of clothes."""
+    """(N, 2) px along the outline of a mask where that is the head's: not the picture's edge, nor of clothes."""
     found, _ = cv2.findContours((photo.mask > 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     middle = photo.landmarks.mean(0).tolist()
     own = [each for each in found if cv2.pointPolygonTest(each, middle, measureDist=False) >= 0]
@@ -130,6 +126,8 @@ def outline(photo: Seen, pose: Array) -> Array:
     places = own[0][:, 0].astype(float)
     height, width = photo.mask.shape
     places = places[((places > 1) & (places < [width - 2, height - 2])).all(1)]
+    if photo.edge is not None:
+        places = places[photo.edge[tuple(places.astype(int).T[::-1])]]
     origin, rays = _rays(photo, pose, places)
     nearest_there = origin + rays * (rays @ (CENTRE - origin))[:, None]
     known = (nearest_there[:, 2] > _LOWEST_M) & (np.linalg.norm(nearest_there - CENTRE, axis=1) < RADIUS)

@@ -30,6 +30,7 @@ _SURELY_READ_DEG = 40.0  # beyond, turning is why readings differ
 KEPT_PX = 2048  # longer side of what is kept of a photo
 _AROUND = 3.0  # sizes of the face that are kept around it
 _HIGHER = 0.1  # the same, by which the middle of the head lies above the middle of the face
+_BORDER = 0.05  # the same, by which an alpha channel may cut a person off within what is seen of them
 _RIVAL = 0.5  # of the largest face's size: who is smaller stands in the background
 _LOOKS = 72  # frames of a film that are looked at
 _APART_DEG = 8.0  # between two frames that are kept
@@ -175,14 +176,15 @@ def _cut(photo: Photo, face: Face, others: Sequence[Face], focal_px: float | Non
         return cv2.resize(picture[top:bottom, left:right], size_px, interpolation=cv2.INTER_AREA)
 
     image, own = resized(photo.rgb), moved(face)
-    mask = cut_out(image, own, [moved(other) for other in others])
+    mask, edge = cut_out(image, own, [moved(other) for other in others]), None
     if photo.alpha is not None:
+        wide = max(round(_BORDER * own.size_px), 1)
+        edge = cv2.erode((mask > 0.5).astype(np.uint8), np.ones((2 * wide + 1,) * 2)) == 0
         mask = mask * resized(photo.alpha)
     focal = photo.focal_px if focal_px is None else focal_px * photo.shrunk
     centre = (np.array([(width - 1) / 2, (height - 1) / 2]) - [left, top] + 0.5) * scale - 0.5
-    return Seen(
-        photo.name, image, mask, own.landmarks, own.depth, None if focal is None else focal * scale, centre, own.yaw_deg
-    )
+    focal = None if focal is None else focal * scale
+    return Seen(photo.name, image, mask, own.landmarks, own.depth, focal, centre, own.yaw_deg, edge)
 
 
 def _best_first(seen: list[Seen], unfit: Sequence[Unfit], report: Reporter) -> list[Seen]:

@@ -18,7 +18,8 @@ class Seen:
     depth (478,) px: how far behind the face's middle each is, as guessed by the detector (not metric).
     focal_px: by the camera's own notes in the file, None where there are none; centre_px (2,): where the middle of
     the whole photo lies in `image`, which may be outside of it. yaw_deg: how far the head is turned, as guessed from
-    the landmarks, positive to the person's left.
+    the landmarks, positive to the person's left. edge (H, W) bool: where an outline of the mask is the person's and not
+    what a picture with an alpha channel was cut to; None for everywhere.
     """
 
     name: str
@@ -29,3 +30,4 @@ class Seen:
     focal_px: float | None
     centre_px: Array
     yaw_deg: float = 0.0
+    edge: Array | None = None

@@ -1,8 +1,9 @@
 """A new person's head out of the prior of heads: scene N + 1, fitted to photos in stages.
 
 Multi-NeuS (Burkov 2022): first the new scene's own layers alone, from the average of all scenes, then everything and
-the cameras. Here the first stage moves along the directions in which the learnt scenes differ (`prior`), with the face
-points of the photos and how probable a head is; the second holds the surface near that wherever no picture speaks.
+the cameras. Here the first stage moves along the directions in which the learnt scenes differ (`prior`), with face
+points and how probable a head is, and then to where one look and outlines have it (`outlines`); the second holds the
+surface near that wherever no picture speaks.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class FitSettings:
     color_weight: float = 600.0  # against the face points and the prior, in the first stage; in the unit of likelihood
     mask_weight: float = 1000.0
     shading_weight: float = 200.0
-    follow: int = 600  # steps in which the first stage's surface moves to where it is known to be
+    follow: int = 600  # steps in which the first stage's surface moves to where one look has it; 0 for no look
     follow_lr: float = 1e-3
     followed: int = 1000  # points a step
     held: float = 20.0  # of the first stage's surface in the second
@@ -211,24 +212,27 @@ class Fitting:
             optimiser.step()
             self._count({"color": float(color.detach()), "mask": float(mask.detach())}, field, grid)
         if self.net is None:
-            self.net = self.alone()
-            self._follow()
+            self.save()
+            net = self.alone()
+            if self.known is not None:
+                self._follow(net, self.known)
+            self.net = net
             self.figures["psnr_first"] = self._psnr(fixed(self.net.field(0)))
         self.save()
 
-    def _follow(self) -> None:
-        """Let all layers learn the first stage's surface moved to where it is known to be, beyond the span."""
-        if self.known is None or self.net is None:
-            return
-        s, before = self.settings, fixed(self.net.field(0))
+    def _follow(self, net: MultiNeus, known: Array) -> None:
+        """Let all layers learn the first stage's surface moved to radii (V,) metres, which no head of the span has."""
+        s, before = self.settings, fixed(net.field(0))
         found = reach(before)
-        change = share_known(self.known) * (self.known - np.nan_to_num(found))
+        share = np.minimum(share_known(known), share_known(np.nan_to_num(found)))
+        change = np.where(np.isfinite(found), share * (known - np.nan_to_num(found)), 0.0)
         points, distance, features = moved(before, found, change, self.g)
-        optimiser = torch.optim.Adam(self.net.sdf.parameters(), lr=s.follow_lr)
+        optimiser = torch.optim.Adam(net.sdf.parameters(), lr=s.follow_lr)
         for step in range(s.follow):
+            self.report.progress("surface", self.at, s.first + s.second)  # where a cancel takes effect
             optimiser.param_groups[0]["lr"] = s.follow_lr * (1 - step / s.follow)
             some = torch.randint(0, len(points), (s.followed,), generator=self.g)
-            seen = self.net.field(0).distance(points[some])
+            seen = net.field(0).distance(points[some])
             loss = (seen[0][:, 0] - distance[some]).abs().mean() + 0.01 * (seen[1] - features[some]).abs().mean()
             optimiser.zero_grad()
             loss.backward()

@@ -1,4 +1,4 @@
-"""The shape of a whole head from the face in one picture, in few numbers: where a fit begins and what pulls it.
+"""The shape of a whole head from the face in one picture, in few numbers, and what is wrong about it.
 
 A head is how far it reaches from a point inside it along fixed directions, hair included: a mean and principal modes
 of that over many people (Blanz and Vetter 1999, of radii instead of vertices). A small convolutional network reads the

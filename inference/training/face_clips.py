@@ -1,8 +1,8 @@
 """Clips of faces that act: frames out of seconds of a performance, in which a face need not come to rest.
 
 `face_expression shoot` makes them. Somebody is mixed of actors of one rig, or is an avatar in its own; some hold a hand
-or a thing before the mouth for a while; half are seen small, as a
-webcam's video keeps them, before the detector reads them.
+or a thing before the mouth for a while; half are seen small, as a webcam's video keeps them, before the detector reads
+them.
 """
 
 from __future__ import annotations
@@ -98,8 +98,10 @@ def clip(actor: Actor, faces: Faces, rng: np.random.Generator) -> dict[str, Arra
         images = as_video([dim(image, soft, haze) for image in images], rng.uniform(*_CRF))
     seen = []
     for image, camera, weights in zip(images, cameras, played.weights * actor.moves, strict=True):
+        if len(seen) == CLIP:
+            break
         points = followed.read(image, camera, actor.head.landmarks, rng)
-        if points is not None and len(seen) < CLIP:
+        if points is not None:
             column = weights, camera.rotation, camera.translation, focal
             seen.append((*column, points.astype(np.float32), cut(image, points)))
     if len(seen) < CLIP:

@@ -300,7 +300,8 @@ def errors_of(net: HeadShape, bank: Bank) -> Tensor:
         off.append(bank.radii[bank.who[rows]] - net.seen_twice(crop, points[:, None]).radii)
     net.train()
     found = torch.cat(off)
-    return span(torch.cat([found, found[:, torch.from_numpy(mirrored())]]), net.config.error_modes).basis
+    modes = span(torch.cat([found, found[:, torch.from_numpy(mirrored())]]), net.config.error_modes).basis
+    return functional.pad(modes, (0, net.config.error_modes - modes.shape[1]))  # of few people there are fewer
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from inference.core.cameras import Camera, level_rotation, pinhole, project
 from inference.head.camera import nearest, stand
 from inference.head.frame import CENTRE, to_sphere
 from inference.head.guess import Guessed
-from inference.head.outlines import clearance, outline, settle
+from inference.head.outlines import clearance, outline, settle, share_known
 from inference.head.prior import Span
 from inference.head.seen import Seen
 from inference.nets.head_shape import about, directions
@@ -38,16 +38,18 @@ def guessed(count: int = 1) -> Guessed:
     return Guessed(radii(0, 0, 0), FACE, (FACE,) * count, modes())
 
 
-def camera_at(degrees: float) -> Camera:
+def camera_at(degrees: float, distance_m: float = 0.9) -> Camera:
     at = np.radians(degrees)
-    eye = CENTRE + [0.9 * np.sin(at), -0.9 * np.cos(at), 0.04]
+    eye = CENTRE + [distance_m * np.sin(at), -distance_m * np.cos(at), 0.04]
     rotation = level_rotation(CENTRE - eye)
-    return replace(pinhole("p", (SIZE, SIZE), 1.9 * SIZE), rotation=rotation, translation=-rotation @ eye)
+    return replace(
+        pinhole("p", (SIZE, SIZE), 1.9 / 0.9 * distance_m * SIZE), rotation=rotation, translation=-rotation @ eye
+    )
 
 
-def photo_of(reach: np.ndarray, degrees: float = 0.0, *, focal: bool = True) -> Seen:
+def photo_of(reach: np.ndarray, degrees: float = 0.0, *, focal: bool = True, distance_m: float = 0.9) -> Seen:
     """A head that reaches so far (V,), and its face points, photographed from a side."""
-    camera = camera_at(degrees)
+    camera = camera_at(degrees, distance_m)
     pixels = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1).reshape(-1, 2)
     local = np.concatenate([(pixels - camera.matrix[:2, 2]) / camera.matrix[0, 0], np.ones((len(pixels), 1))], 1)
     rays = local @ camera.rotation / np.linalg.norm(local, axis=1, keepdims=True)
@@ -125,3 +127,20 @@ def test_the_likeliest_head_of_points_is_near_them() -> None:
     face = FACE + 0.21 * 0.01 * wanted.sum()
     found = nearest(SPAN, face)
     assert found.sum() == pytest.approx(wanted.sum(), abs=0.02) and found[0] == pytest.approx(found[1])
+
+
+def test_what_a_picture_was_cut_to_is_no_outline() -> None:
+    photo = photo_of(radii(1.0, 0.5, 0.5))
+    placed = settle([replace(photo, edge=np.zeros(photo.mask.shape, bool))], guessed(), SPAN)
+    assert placed.radii is not None and np.abs(placed.radii - 0.1).max() < 1e-3
+
+
+def test_a_camera_far_off_is_found() -> None:
+    photo = photo_of(radii(0, 0, 0), distance_m=20.0)
+    placed = settle([photo], guessed(), SPAN)
+    assert np.linalg.norm(placed.cameras[0].centre) == pytest.approx(20.0, rel=0.1)
+
+
+def test_necks_are_not_known_and_heads_are() -> None:
+    share, height = share_known(np.full(len(directions()), 0.16)), CENTRE[2] + 0.16 * directions()[:, 2]
+    assert (share[height > -0.06] == 1).all() and (share[height < -0.11] == 0).all()

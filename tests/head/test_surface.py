@@ -119,6 +119,25 @@ def test_a_cancelled_fit_goes_on_where_it_was(prior: Prior, tmp_path: Path) -> N
     assert np.array_equal(picture(again.field, size=24), picture(fitted.field, size=24))
 
 
+def test_a_fit_is_cancelled_while_its_surface_moves_and_moves_it_again(prior: Prior, tmp_path: Path) -> None:
+    photo, _ = photo_of(prior, 3)
+
+    class Impatient(Steps):
+        asked = 0
+
+        def progress(self, stage: str, done: int, total: int) -> None:
+            super().progress(stage, done, total)
+            self.asked += done == QUICK.first
+            if self.asked > 50:
+                raise Cancelled("Cancelled.")
+
+    settings = replace(QUICK, second=0)
+    with pytest.raises(Cancelled):
+        fit([photo], prior, settings, Impatient(), folder=tmp_path)
+    again, whole = (fit([photo], prior, settings, Steps(), folder=folder) for folder in (tmp_path, None))
+    assert np.abs(picture(again.field, size=24).astype(float) - picture(whole.field, size=24)).mean() < 4.0
+
+
 def test_damaged_checkpoints_and_priors_are_named(prior: Prior, tmp_path: Path) -> None:
     photo, _ = photo_of(prior, 3)
     (tmp_path / "fit.safetensors").write_bytes(b"not a checkpoint")
