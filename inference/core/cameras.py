@@ -157,6 +157,13 @@ def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
     return points
 
 
+def rays(camera: Camera, pixels: Array) -> Array:
+    """(..., 3) unit vectors of the world from the camera's centre through (..., 2) pixels."""
+    local = normalise(camera, pixels)
+    found = np.concatenate([local, np.ones_like(local[..., :1])], -1) @ camera.rotation
+    return found / np.linalg.norm(found, axis=-1, keepdims=True)
+
+
 def as_brown(camera: Camera) -> tuple[Camera, float]:
     """Find the camera with five Brown-Conrady coefficients nearest to one with any lens.
 

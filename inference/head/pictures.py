@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ..core.artifacts import HeadMesh, HeadSurface
-from ..core.cameras import level_rotation, pinhole
+from ..core.cameras import level_rotation, pinhole, rays
 from .frame import CENTRE
 from .nearest import Meshed, Places, vertex_normals
 from .wrap import posed
@@ -54,10 +54,8 @@ def _look(meshed: Meshed, turn_deg: float, size: int) -> Places:
     eye = CENTRE + _AWAY_M * np.array([np.sin(turn), -np.cos(turn), 0.05])
     camera = replace(pinhole("view", (count, count), _LENS * count), rotation=level_rotation(CENTRE - eye))
     v, u = np.mgrid[:count, :count]
-    local = np.stack([u.ravel(), v.ravel(), np.ones(count * count)], -1) @ np.linalg.inv(camera.matrix).T
-    rays = local @ camera.rotation
-    rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    return meshed.cast(np.broadcast_to(eye, rays.shape), rays)
+    seen = rays(camera, np.stack([u.ravel(), v.ravel()], -1))
+    return meshed.cast(np.broadcast_to(eye, seen.shape), seen)
 
 
 def _shade(normals: Array) -> Array:

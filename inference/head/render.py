@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ..core.cameras import Camera, level_rotation, pinhole
+from ..core.cameras import Camera, level_rotation, pinhole, rays
 from ..nets.neus import Field
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, near_surface, render
 from .frame import CENTRE, RADIUS
@@ -41,9 +41,8 @@ def picture_from(
     """
     width, height = camera.size
     v, u = np.meshgrid(np.arange(0, height, step), np.arange(0, width, step), indexing="ij")
-    local = np.stack([u.ravel(), v.ravel(), np.ones(u.size)], -1) @ np.linalg.inv(camera.matrix).T @ camera.rotation
     device = field.sharpness.device
-    directions = functional.normalize(torch.from_numpy(local).float(), dim=-1).to(device)
+    directions = torch.from_numpy(rays(camera, np.stack([u.ravel(), v.ravel()], -1))).float().to(device)
     origin = torch.from_numpy((camera.centre - CENTRE) / RADIUS).float().to(device).expand(len(directions), 3)
     grid = grid or Grid.of(field, 64)
     out, opacity = torch.full_like(directions, 0.5), torch.zeros_like(directions[:, 0])

@@ -2,7 +2,7 @@
 
 Multi-NeuS (Burkov 2022): first the new scene's own layers alone, from the average of all scenes, then everything and
 the cameras. Here the first stage moves along the directions in which the learnt scenes differ (`prior`), with face
-points and how probable a head is, and then to where one look and outlines have it (`outlines`); the second holds the
+points and how probable a head is, and then to where one look and outlines have it (`settle`); the second holds the
 surface near that wherever no picture speaks.
 """
 
@@ -34,10 +34,10 @@ from ..runtime import weights
 from .camera import DEPTH_M, POINT_M, Placed, place
 from .frame import RADIUS, from_sphere, to_sphere
 from .guess import FRONT, guess, moved, reach
-from .outlines import settle, share_known
 from .prior import Prior
 from .render import picture
 from .seen import Seen
+from .settle import settle, share_known
 from .shading import Shading
 from .views import Views
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..core.cameras import Camera
+from ..core.cameras import Camera, rays
 from ..protocol.errors import InputError
 from .frame import CENTRE, RADIUS
 from .seen import Seen
@@ -131,9 +131,7 @@ def _pixels(photo: Seen, camera: Camera, side: int) -> tuple[Tensor, Tensor, Ten
     mask = cv2.resize(photo.mask, size, interpolation=cv2.INTER_AREA)
     v, u = np.meshgrid(np.arange(size[1]), np.arange(size[0]), indexing="ij")
     places = np.stack([(u + 0.5) * width / size[0] - 0.5, (v + 0.5) * height / size[1] - 0.5], -1)
-    local = np.concatenate([(places - matrix[:2, 2]) / matrix[0, 0], np.ones((*u.shape, 1))], -1) @ camera.rotation
-    local /= np.linalg.norm(local, axis=-1, keepdims=True)
-    origin = (camera.centre - CENTRE) / RADIUS
+    local, origin = rays(camera, places), (camera.centre - CENTRE) / RADIUS
     along = -(local @ origin)
     nearest = origin + local * along[..., None]
     inside = np.linalg.norm(places - middle, axis=-1) < 0.98 * radius

@@ -86,6 +86,20 @@ def about(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(corners, -1), np.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b], -1)
 
 
+@cache
+def chart(side: int, edge_deg: float) -> np.ndarray:
+    """(side * side, 3) unit vectors to the cells of a chart about -y, rows from above, equal angles apart.
+
+    edge_deg: how far about -y it reaches at the middles of its sides.
+    """
+    step = (np.arange(side) + 0.5) / side * 2 - 1
+    right, up = np.meshgrid(step, -step)
+    away = np.hypot(right, up)
+    angle = np.radians(edge_deg) * away
+    parts = np.sin(angle) * right / away, -np.cos(angle), np.sin(angle) * up / away
+    return np.stack(parts, -1).reshape(-1, 3)
+
+
 def triangles() -> np.ndarray:
     """(F, 3) of the surface through all directions, facing outwards, closed at the tip of the nose."""
     ring, spoke = np.meshgrid(np.arange(RINGS - 1), np.arange(SPOKES), indexing="ij")

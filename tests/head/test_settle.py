@@ -1,0 +1,102 @@
+"""Looks, outlines and what photos have in common say where cameras stood and how far a head reaches."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from understudy.tests.head import balls
+
+from inference.head.camera import nearest
+from inference.head.frame import CENTRE
+from inference.head.seen import Seen
+from inference.head.settle import settle, share_known
+from inference.nets.head_shape import directions
+
+
+def plain(photo: Seen) -> Seen:
+    """With nothing to be seen but its outline."""
+    return replace(photo, image=np.full_like(photo.image, 128))
+
+
+@pytest.mark.parametrize("focal", [True, False])
+def test_a_head_is_found_by_its_outlines(focal: bool) -> None:
+    truth = balls.radii(0.6, 1.0, 1.2)
+    photos = [plain(balls.photo_of(truth, degrees, focal=focal)) for degrees in (0.0, 60.0, -60.0)]
+    placed = settle(photos, balls.guessed(3), balls.SPAN)
+    assert placed.radii is not None
+    above = (directions()[:, 1] > 0.2) & (directions()[:, 2] > 0)
+    before, after = (np.abs(one - truth)[above].mean() for one in (balls.radii(0, 0, 0), placed.radii))
+    assert after < 0.3 * before
+    for camera, degrees in zip(placed.cameras, (0.0, 60.0, -60.0), strict=True):
+        assert np.linalg.norm(camera.centre - balls.camera_at(degrees).centre) < (0.05 if focal else 0.2)
+    assert np.array_equal(placed.face, balls.FACE) and np.abs(placed.z).max() < 1e-6
+
+
+def test_something_beside_the_head_hardly_moves_it() -> None:
+    truth = balls.radii(0.0, 0.5, 0.5)
+    photo = balls.photo_of(truth)
+    alone = settle([photo], balls.guessed(), balls.SPAN).radii
+    beside = photo.mask.copy()
+    cv2.circle(beside, (310, 210), 40, (1.0,), -1)
+    assert beside.sum() > 1.05 * photo.mask.sum()
+    disturbed = settle([replace(photo, mask=beside)], balls.guessed(), balls.SPAN).radii
+    assert alone is not None and disturbed is not None
+    assert np.abs(disturbed - alone)[directions()[:, 2] > 0.5].mean() < 0.0025
+
+
+def test_a_picture_without_an_outline_leaves_the_look_as_it_is() -> None:
+    photo = balls.photo_of(balls.radii(0, 0, 0))
+    for mask in (np.ones_like(photo.mask), np.zeros_like(photo.mask)):
+        placed = settle([replace(photo, mask=mask)], balls.guessed(), balls.SPAN)
+        assert placed.radii is not None and np.abs(placed.radii - 0.1).max() < 1e-3
+
+
+def test_the_likeliest_head_of_points_is_near_them() -> None:
+    wanted = np.array([0.8, 0.0])
+    face = balls.FACE + 0.21 * 0.01 * wanted.sum()
+    found = nearest(balls.SPAN, face)
+    assert found.sum() == pytest.approx(wanted.sum(), abs=0.02) and found[0] == pytest.approx(found[1])
+
+
+def test_what_a_picture_was_cut_to_is_no_outline() -> None:
+    photo = balls.photo_of(balls.radii(1.0, 0.5, 0.5))
+    placed = settle([replace(photo, edge=np.zeros(photo.mask.shape, bool))], balls.guessed(), balls.SPAN)
+    assert placed.radii is not None and np.abs(placed.radii - 0.1).max() < 1e-3
+
+
+def test_a_camera_far_off_is_found() -> None:
+    photo = balls.photo_of(balls.radii(0, 0, 0), distance_m=20.0)
+    placed = settle([photo], balls.guessed(), balls.SPAN)
+    assert np.linalg.norm(placed.cameras[0].centre) == pytest.approx(20.0, rel=0.1)
+
+
+def test_necks_are_not_known_and_heads_are() -> None:
+    share, height = share_known(np.full(len(directions()), 0.16)), CENTRE[2] + 0.16 * directions()[:, 2]
+    assert (share[height > -0.06] == 1).all() and (share[height < -0.11] == 0).all()
+
+
+def dented(depth: float = 0.0015) -> np.ndarray:
+    """(V,) metres: a ball whose face is dented, in no way that modes know."""
+    return balls.radii(0, 0, 0) - depth * (-directions()[:, 1]).clip(0) ** 12
+
+
+def test_what_photos_have_in_common_bends_the_face() -> None:
+    truth, front = dented(), directions()[:, 1] < -0.9
+    photos = [balls.photo_of(truth, degrees) for degrees in (0.0, 40.0, -40.0)]
+    alone, three = settle(photos[:1], balls.guessed(), balls.SPAN), settle(photos, balls.guessed(3), balls.SPAN)
+    assert alone.radii is not None and three.radii is not None
+    before, after = ((found.radii - truth)[front].std() for found in (alone, three))  # faces know no size
+    assert after < 0.5 * before
+    towards = balls.FACE - CENTRE
+    moved = three.face - balls.FACE
+    assert np.abs(np.cross(moved, towards)).max() < 1e-9 and (moved * towards).sum(1).mean() < 0
+
+
+def test_a_photo_of_something_else_has_nothing_in_common() -> None:
+    photos = [balls.photo_of(dented(), degrees) for degrees in (0.0, 40.0)]
+    noise = np.random.default_rng(0).integers(0, 255, photos[1].image.shape, np.uint8)
+    placed = settle([photos[0], replace(photos[1], image=noise)], balls.guessed(2), balls.SPAN)
+    assert placed.radii is not None and np.abs(placed.radii - 0.1)[directions()[:, 1] < -0.8].max() < 1.5e-3
