@@ -207,7 +207,8 @@ def _spread(studio: Studio, prior: Prior, kept: Kept, people: int, sides: int) -
 def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Fitting:
     """A fit that has not moved yet."""
     torch.manual_seed(settings.seed)
-    return Fitting(photos, prior, surface.begin(photos, prior, settings), settings, SilentReporter(), None, None)
+    report = SilentReporter()
+    return Fitting(photos, prior, surface.begin(photos, prior, settings, report), settings, report, None, None)
 
 
 def head_of(fitted: Fitted) -> Predicted:

@@ -8,7 +8,7 @@ what they have in common cross on it (bundle adjustment; Triggs et al. 2000).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -39,8 +39,11 @@ _LEAST = 1e-4  # share of the cost by which a round has to be better for another
 _STEP = 1e-4  # of a camera's numbers, for derivatives
 
 
-def settle(photos: list[Seen], guessed: Guessed, span: Span) -> Placed:
+def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[], None] = lambda: None) -> Placed:
     """Find cameras and head.
+
+    Args:
+        heard: is called every second or so; what it raises stops this.
 
     Raises:
         InputError: a photo's points fit no face.
@@ -51,16 +54,17 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span) -> Placed:
         for k, (photo, face) in enumerate(zip(photos, guessed.by_photo, strict=True))
         for evidence in (Points((k,), photo, face), Outline((k,), photo, outline(photo, poses[k])))
     ]
-    errors, poses = likeliest(known, guessed, np.zeros(guessed.errors.shape[1]), poses)
+    errors, poses = likeliest(known, guessed, np.zeros(guessed.errors.shape[1]), poses, heard)
     common: list[Common] = []
     for _ in range(_MATCHINGS):
+        heard()
         common = _common(photos, poses, guessed.radii + guessed.errors @ errors)
         if not common:
             break
-        errors, poses = likeliest([*known, *common], guessed, errors, poses)
+        errors, poses = likeliest([*known, *common], guessed, errors, poses, heard)
     head, look = guessed.radii + guessed.errors @ errors, guessed
     if common:
-        look, poses = _bent(guessed, [e for e in known if isinstance(e, Points)], common, poses)
+        look, poses = _bent(guessed, [e for e in known if isinstance(e, Points)], common, poses, heard)
     cameras = tuple(camera_of(photo, pose) for photo, pose in zip(photos, poses, strict=True))
     return Placed(cameras, nearest(span, look.points), look.points, look.face_on(head))
 
@@ -72,9 +76,11 @@ def _common(photos: Sequence[Seen], poses: Array, radii: Array) -> list[Common]:
     return [Common((m.first, m.second), (photos[m.first], photos[m.second]), m, many) for m in found]
 
 
-def _bent(guessed: Guessed, points: list[Points], common: list[Common], poses: Array) -> tuple[Guessed, Array]:
+def _bent(
+    guessed: Guessed, points: list[Points], common: list[Common], poses: Array, heard: Callable[[], None]
+) -> tuple[Guessed, Array]:
     """A look whose face is where photos have it, by nothing but what they have in common, and poses (P, 7)."""
-    errors, poses = likeliest([*points, *common], guessed, np.zeros(guessed.errors.shape[1]), poses)
+    errors, poses = likeliest([*points, *common], guessed, np.zeros(guessed.errors.shape[1]), poses, heard)
     radii = guessed.radii + guessed.errors @ errors
     found = [each.crossing([poses[k] for k in each.photos], radii) for each in common]
     radii = radii + beyond(found, [each.match.coarse for each in common], radii)
@@ -178,10 +184,13 @@ class Common:
         return Missed(np.stack([found.gap / size, found.over * sure], 1), found.towards, by_metre)
 
 
-def likeliest(known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array) -> tuple[Array, Array]:
+def likeliest(
+    known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array, heard: Callable[[], None]
+) -> tuple[Array, Array]:
     """Modes of the look's errors (K,) and poses (P, 7), from others."""
     cost = _cost(known, guessed, errors, poses)
     for _ in range(_ROUNDS):
+        heard()
         step = _step(known, guessed, errors, poses)
         before = cost
         for _ in range(_HALVINGS):

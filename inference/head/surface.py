@@ -127,7 +127,8 @@ def fit(
         Cancelled: from `report`.
     """
     torch.manual_seed(settings.seed)
-    work = Fitting(photos, prior, begin(photos, prior, settings), settings, report, folder, preview)
+    placed = begin(photos, prior, settings, report)
+    work = Fitting(photos, prior, placed, settings, report, folder, preview)
     work.resume()
     with _one_thread():
         try:
@@ -139,11 +140,20 @@ def fit(
     return work.result()
 
 
-def begin(photos: list[Seen], prior: Prior, settings: FitSettings) -> Placed:
-    """Where cameras stood, and what head it is: by one look and outlines, or by face points where no look is wanted."""
+def begin(photos: list[Seen], prior: Prior, settings: FitSettings, report: Reporter) -> Placed:
+    """Where cameras stood, and what head it is: by one look and the photos, or by face points where no look is wanted.
+
+    Raises:
+        InputError: the photos' face points fit no head.
+        Cancelled: from `report`.
+    """
     if prior.reader is None or not settings.follow:
         return place(photos, prior.shape)
-    return settle(photos, guess(prior.reader, photos), prior.shape)
+
+    def heard() -> None:
+        report.progress("surface", 0, settings.first + settings.second)
+
+    return settle(photos, guess(prior.reader, photos), prior.shape, heard)
 
 
 @contextmanager

@@ -100,3 +100,11 @@ def test_a_photo_of_something_else_has_nothing_in_common() -> None:
     noise = np.random.default_rng(0).integers(0, 255, photos[1].image.shape, np.uint8)
     placed = settle([photos[0], replace(photos[1], image=noise)], balls.guessed(2), balls.SPAN)
     assert placed.radii is not None and np.abs(placed.radii - 0.1)[directions()[:, 1] < -0.8].max() < 1.5e-3
+
+
+def test_a_cancel_is_heard_while_cameras_are_found() -> None:
+    def heard() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        settle([balls.photo_of(balls.radii(0, 0, 0))], balls.guessed(), balls.SPAN, heard)
