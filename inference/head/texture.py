@@ -251,10 +251,12 @@ def _base(  # noqa: PLR0917 - all that the field's colours depend on
         row, column, sparse_rows = row[chosen] // step, column[chosen] // step, need[chosen]
         at = dense.nearest(texels.places[sparse_rows], 0.08)
         normal = dense.at(at, surface.normals.astype(np.float64))
-        found = to_linear(color_at(field, at.points, normal / np.linalg.norm(normal, axis=1, keepdims=True)))
+        length = np.linalg.norm(normal, axis=1)
+        met = (at.face >= 0) & (length > 0)  # a neck may be farther from the dense surface than is looked
+        found = to_linear(color_at(field, at.points[met], normal[met] / length[met, None]))
         side = -(-texels.sheet.size // step)
         picture, have = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
-        picture[row, column], have[row, column] = found, 1
+        picture[row[met], column[met]], have[row[met], column[met]] = found, 1
         large = cv2.resize(fill(picture, have), (texels.sheet.size,) * 2, interpolation=cv2.INTER_LINEAR)
         color[need] = large.reshape(-1, 3)[texels.sheet.texel[need]]
     far = np.linalg.norm(places.points - texels.places[skin], axis=1)

@@ -6,6 +6,7 @@ import io
 import json
 import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,19 @@ def test_a_texture_has_no_border_between_photo_and_field(
     blue = normal.reshape(-1, 3)[sheet.texel, 2].astype(int)
     assert blue.min() > 128
     assert np.median(blue) > 250
+
+
+def test_a_texture_is_whole_where_the_dense_surface_ends_far_above_the_neck(
+    template: Template, person: tuple[np.ndarray, HeadSurface], mesh: HeadMesh
+) -> None:
+    surface, image = person[1], np.full((500, 500, 3), (190, 145, 125), np.uint8)
+    kept = surface.faces[(surface.vertices[surface.faces, 2] > 0.05).all(1)]
+    color, _ = texture(
+        mesh, replace(surface, faces=kept), Neus(CPU).field(), [_photo(template, mesh, image)], [_camera()], 256
+    )
+    sheet = unroll(mesh, 256)
+    skin = mesh.face_part[sheet.quad] == PARTS.index("skin")
+    assert color.reshape(-1, 4)[sheet.texel[skin], :3].max(1).min() > 20  # black is what is nowhere known
 
 
 def test_what_a_photo_shows_lands_where_it_is_on_the_head(
