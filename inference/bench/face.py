@@ -118,8 +118,8 @@ def shoot(actor_file: Path, seconds: float, kind: str, faces: Faces) -> Film:
 
 
 def kept(path: Path, actor_file: Path, seconds: float, kind: str, faces: Faces) -> Film:
-    """A film, made once."""
-    if not path.is_file():
+    """A film, made once for crops of a size."""
+    if not path.is_file() or _crops_of(path) != (SIDE, SIDE):
         film = shoot(actor_file, seconds, kind, faces)
         arrays = {name: getattr(film.points, name) for name in ("positions", "presence", "times", "crops")}
         np.savez(path, weights=film.weights, rotations=film.rotations, focal=film.focal_px, ms=film.detection_ms,
@@ -129,6 +129,11 @@ def kept(path: Path, actor_file: Path, seconds: float, kind: str, faces: Faces) 
         header = {"unit": "px", "frame": "image", "fps": _FPS, "image_size": list(_SIZE), "source": actor_file.stem}
         points = FacePoints(header, a["positions"], a["presence"], a["times"], a["crops"])
         return Film(actor_file.stem, a["weights"], a["rotations"], points, float(a["focal"]), float(a["ms"]))
+
+
+def _crops_of(path: Path) -> tuple[int, ...]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["crops"].shape[1:]
 
 
 def measure(film: Film, response: Response, pictures: PictureReader | None = None, smoothing: float = 0.5) -> Score:
