@@ -92,8 +92,8 @@ def matches(photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array) -> 
     return [match for match in found if match is not None]
 
 
-def crossing(match: Match, camera: Camera, other: Camera, radii: Array) -> Crossing:
-    """How lines of sight from two cameras cross above a head of radii (V,) metres."""
+def crossing(match: Match, camera: Camera, other: Camera, radii: Array, steep: Array | None = None) -> Crossing:
+    """How lines of sight from two cameras cross above a head of radii (V,) metres; steep (N,): as for `clearance`."""
     one, two, between = rays(camera, match.pixels), rays(other, match.others), other.centre - camera.centre
     cosine = (one * two).sum(1)
     apart = np.maximum(1 - cosine**2, 1e-9)
@@ -103,7 +103,7 @@ def crossing(match: Match, camera: Camera, other: Camera, radii: Array) -> Cross
     place = (first + second) / 2 - CENTRE
     far = np.linalg.norm(place, axis=1)
     towards = place / far[:, None]
-    steep = steepness(radii, place)
+    steep = steepness(radii, place) if steep is None else steep
     gap, over = ((second - first) * across).sum(1), (far - along(radii, towards)) / steep
     return Crossing(gap, over, towards, steep, np.sqrt(apart))
 

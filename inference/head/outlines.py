@@ -55,8 +55,11 @@ class Clearance(NamedTuple):
     steep: Array
 
 
-def clearance(radii: Array, origin: Array, lines: Array) -> Clearance:
-    """How rays (N, 3) of length 1 from origin (3,) metres pass a head of radii (V,) metres."""
+def clearance(radii: Array, origin: Array, lines: Array, steep: Array | None = None) -> Clearance:
+    """How rays (N, 3) of length 1 from origin (3,) metres pass a head of radii (V,) metres.
+
+    steep (N,): what is known of it; it jumps from place to place, and derivatives must not see that.
+    """
     middle, half = lines @ (CENTRE - origin), np.full(len(lines), _AROUND_M)
     rows = np.arange(len(lines))
     over = place = far = np.zeros(0)
@@ -68,7 +71,7 @@ def clearance(radii: Array, origin: Array, lines: Array) -> Clearance:
         least = over.argmin(1)
         middle, half = line[rows, least], 2 * half / (_LOOKS - 1)
         over, place, far = over[rows, least], place[rows, least], far[rows, least]
-    steep = steepness(radii, place)
+    steep = steepness(radii, place) if steep is None else steep
     return Clearance(over / steep, place / far[:, None], steep)
 
 

@@ -64,9 +64,13 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
         errors, poses = likeliest([*known, *common], guessed, errors, poses, heard)
     head, look = guessed.radii + guessed.errors @ errors, guessed
     if common:
-        look, poses = _bent(guessed, [e for e in known if isinstance(e, Points)], common, poses, heard)
+        look = _bent(guessed, [e for e in known if isinstance(e, Points)], common, poses, heard)
+    radii = look.face_on(head)
+    if common:  # cameras of what is made of both
+        made = replace(look, radii=radii, errors=look.errors[:, :0])
+        _, poses = likeliest([*known, *common], made, np.zeros(0), poses, heard)
     cameras = tuple(camera_of(photo, pose) for photo, pose in zip(photos, poses, strict=True))
-    return Placed(cameras, nearest(span, look.points), look.points, look.face_on(head))
+    return Placed(cameras, nearest(span, look.points), look.points, radii)
 
 
 def _common(photos: Sequence[Seen], poses: Array, radii: Array) -> list[Common]:
@@ -78,15 +82,15 @@ def _common(photos: Sequence[Seen], poses: Array, radii: Array) -> list[Common]:
 
 def _bent(
     guessed: Guessed, points: list[Points], common: list[Common], poses: Array, heard: Callable[[], None]
-) -> tuple[Guessed, Array]:
-    """A look whose face is where photos have it, by nothing but what they have in common, and poses (P, 7)."""
+) -> Guessed:
+    """A look whose face is where photos have it, by nothing but what they have in common."""
     errors, poses = likeliest([*points, *common], guessed, np.zeros(guessed.errors.shape[1]), poses, heard)
     radii = guessed.radii + guessed.errors @ errors
     found = [each.crossing([poses[k] for k in each.photos], radii) for each in common]
     radii = radii + beyond(found, [each.match.coarse for each in common], radii)
     towards = (guessed.points - CENTRE) / np.linalg.norm(guessed.points - CENTRE, axis=1, keepdims=True)
     face = guessed.points + towards * along(radii - guessed.radii, towards)[:, None]
-    return replace(guessed, radii=radii, points=face), poses
+    return replace(guessed, radii=radii, points=face)
 
 
 def share_known(radii: Array) -> Array:
@@ -99,12 +103,13 @@ class Missed(NamedTuple):
     """What evidence misses a head by.
 
     values (N, M) in standard deviations; where they hang on how far it reaches: in which directions (N, 3), and by how
-    much a metre (N, M).
+    much a metre (N, M); steep (N,): how much farther the surface is there along these directions than across it.
     """
 
     values: Array
     towards: Array | None = None
     by_metre: Array | None = None
+    steep: Array | None = None
 
 
 class Evidence(Protocol):
@@ -120,8 +125,8 @@ class Evidence(Protocol):
         """See the class."""
         ...
 
-    def missed(self, poses: Sequence[Array], radii: Array) -> Missed:
-        """By a head of radii (V,) metres, seen by the photos' cameras at poses (7,)."""
+    def missed(self, poses: Sequence[Array], radii: Array, steep: Array | None = None) -> Missed:
+        """By a head of radii (V,) metres, seen by the photos' cameras at poses (7,); steep (N,): as it was near by."""
         ...
 
 
@@ -134,9 +139,9 @@ class Points:
     face: Array
     outlier = np.inf
 
-    def missed(self, poses: Sequence[Array], radii: Array) -> Missed:
+    def missed(self, poses: Sequence[Array], radii: Array, steep: Array | None = None) -> Missed:
         """See `Evidence`."""
-        del radii  # what the detector gets wrong, it gets wrong all over the face
+        del radii, steep  # what the detector gets wrong, it gets wrong all over the face
         return Missed(misses(self.photo, self.face, poses[0], _LOOSE)[:, None])
 
 
@@ -149,12 +154,12 @@ class Outline:
     places: Array
     outlier = _OUTLINE_OFF_M / _OUTLINE_M
 
-    def missed(self, poses: Sequence[Array], radii: Array) -> Missed:
+    def missed(self, poses: Sequence[Array], radii: Array, steep: Array | None = None) -> Missed:
         """See `Evidence`."""
         camera = camera_of(self.photo, poses[0])
-        passing = clearance(radii, camera.centre, rays(camera, self.places))
+        passing = clearance(radii, camera.centre, rays(camera, self.places), steep)
         by_metre = -1 / passing.steep / _OUTLINE_M
-        return Missed(passing.apart[:, None] / _OUTLINE_M, passing.towards, by_metre[:, None])
+        return Missed(passing.apart[:, None] / _OUTLINE_M, passing.towards, by_metre[:, None], passing.steep)
 
 
 @dataclass(frozen=True)
@@ -171,31 +176,30 @@ class Common:
         """See `Evidence`."""
         return _CROSS_OFF_M / _CROSS_M / self.many
 
-    def crossing(self, poses: Sequence[Array], radii: Array) -> Crossing:
+    def crossing(self, poses: Sequence[Array], radii: Array, steep: Array | None = None) -> Crossing:
         """Of both photos' lines of sight."""
         first, second = (camera_of(photo, pose) for photo, pose in zip(self.seen, poses, strict=True))
-        return crossing(self.match, first, second, radii)
+        return crossing(self.match, first, second, radii, steep)
 
-    def missed(self, poses: Sequence[Array], radii: Array) -> Missed:
+    def missed(self, poses: Sequence[Array], radii: Array, steep: Array | None = None) -> Missed:
         """See `Evidence`."""
-        found, size = self.crossing(poses, radii), _CROSS_M * self.match.coarse * self.many
+        found, size = self.crossing(poses, radii, steep), _CROSS_M * self.match.coarse * self.many
         sure = found.sine.clip(_NARROWEST) / size
         by_metre = np.stack([np.zeros(len(sure)), -sure / found.steep], 1)
-        return Missed(np.stack([found.gap / size, found.over * sure], 1), found.towards, by_metre)
+        return Missed(np.stack([found.gap / size, found.over * sure], 1), found.towards, by_metre, found.steep)
 
 
 def likeliest(
     known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array, heard: Callable[[], None]
 ) -> tuple[Array, Array]:
     """Modes of the look's errors (K,) and poses (P, 7), from others."""
-    cost = _cost(known, guessed, errors, poses)
     for _ in range(_ROUNDS):
         heard()
-        step = _step(known, guessed, errors, poses)
-        before = cost
+        step, steep = _step(known, guessed, errors, poses)
+        before = cost = _cost(known, guessed, errors, poses, steep)
         for _ in range(_HALVINGS):
             tried = errors + step[: len(errors)], poses + step[len(errors) :].reshape(poses.shape)
-            if (then := _cost(known, guessed, *tried)) < cost:
+            if (then := _cost(known, guessed, *tried, steep)) < cost:
                 (errors, poses), cost = tried, then
                 break
             step = step / 2
@@ -204,29 +208,33 @@ def likeliest(
     return errors, poses
 
 
-def _cost(known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array) -> float:
+def _cost(
+    known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array, steep: Sequence[Array | None]
+) -> float:
     """Minus twice the logarithm of the likelihood, by Cauchy's distribution where there are outliers."""
     radii, cost = guessed.radii + guessed.errors @ errors, np.square(errors).sum()
-    for evidence in known:
-        off = np.square(evidence.missed([poses[k] for k in evidence.photos], radii).values).sum(1)
+    for evidence, there in zip(known, steep, strict=True):
+        off = np.square(evidence.missed([poses[k] for k in evidence.photos], radii, there).values).sum(1)
         half = evidence.outlier**2
         cost += off.sum() if np.isinf(half) else half * np.log1p(off / half).sum()
     return float(cost)
 
 
-def _step(known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array) -> Array:
-    """(K + 7 P,) of Gauss-Newton."""
+def _step(known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Array) -> tuple[Array, list[Array | None]]:
+    """(K + 7 P,) of Gauss-Newton, and how steep the surface is where each evidence touches it."""
     size, count = len(errors), len(errors) + poses.size
     radii, normal, off = guessed.radii + guessed.errors @ errors, np.zeros((count, count)), np.zeros(count)
     normal[range(size), range(size)], off[:size] = 1.0, errors
+    steep: list[Array | None] = []
     for evidence in known:
         own = [poses[k] for k in evidence.photos]
         found = evidence.missed(own, radii)
+        steep.append(found.steep)
         slopes, columns = [], []
         for index, k in enumerate(evidence.photos):
             for axis, small in enumerate(_STEP * np.eye(7)):
                 moved = [pose + small if other == index else pose for other, pose in enumerate(own)]
-                slopes.append((evidence.missed(moved, radii).values - found.values) / _STEP)
+                slopes.append((evidence.missed(moved, radii, found.steep).values - found.values) / _STEP)
                 columns.append(size + 7 * k + axis)
         slope = np.stack(slopes, -1)  # (N, M, columns)
         if found.towards is not None and found.by_metre is not None:
@@ -239,4 +247,4 @@ def _step(known: Sequence[Evidence], guessed: Guessed, errors: Array, poses: Arr
         weighted = slope.T * np.broadcast_to(weight, found.values.shape).ravel()
         normal[np.ix_(columns, columns)] += weighted @ slope
         off[columns] += weighted @ found.values.ravel()
-    return -np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), off)
+    return -np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), off), steep

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from understudy.tests.head import balls
 
-from inference.head.camera import nearest
+from inference.head.camera import nearest, stand
 from inference.head.frame import CENTRE
+from inference.head.outlines import outline
 from inference.head.seen import Seen
-from inference.head.settle import settle, share_known
-from inference.nets.head_shape import directions
+from inference.head.settle import Outline, settle, share_known
+from inference.nets.head_shape import about, directions
 
 
 def plain(photo: Seen) -> Seen:
@@ -108,3 +109,31 @@ def test_a_cancel_is_heard_while_cameras_are_found() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         settle([balls.photo_of(balls.radii(0, 0, 0))], balls.guessed(), balls.SPAN, heard)
+
+
+def test_cameras_hang_on_nothing_but_the_photos() -> None:
+    look = balls.guessed(2)
+    lumps = 0.003 * np.random.default_rng(1).normal(size=len(directions()))  # a look's surface is not smooth
+    photos = [balls.photo_of(balls.radii(0.5, 0.8, 0.3), degrees) for degrees in (0.0, 40.0)]
+    first = settle(photos, replace(look, radii=look.radii + lumps), balls.SPAN)
+    again = settle(photos, replace(look, radii=look.radii + lumps + 1e-10), balls.SPAN)
+    assert first.radii is not None and again.radii is not None
+    assert np.abs(first.radii - again.radii).mean() < 1e-5
+    for one, other in zip(first.cameras, again.cameras, strict=True):
+        assert np.linalg.norm(one.centre - other.centre) < 1e-3
+
+
+def test_derivatives_of_outlines_are_those_of_their_values() -> None:
+    look = balls.guessed()
+    look = replace(look, radii=look.radii + 0.002 * np.random.default_rng(1).normal(size=len(look.radii)))
+    photo = balls.photo_of(balls.radii(0.5, 0.8, 0.3))
+    pose = stand(photo, balls.FACE, 1.0)
+    evidence = Outline((0,), photo, outline(photo, pose))
+    found = evidence.missed([pose], look.radii)
+    assert found.towards is not None and found.by_metre is not None
+    corners, counts = about(found.towards)
+    expected = (counts * found.by_metre) * look.errors[corners, 0]
+    there, back = (
+        evidence.missed([pose], look.radii + way * look.errors[:, 0], found.steep).values for way in (0.01, -0.01)
+    )
+    assert np.median(np.abs((there - back)[:, 0] / 0.02 - expected.sum(1))) < 0.03 * np.abs(expected.sum(1)).mean()
