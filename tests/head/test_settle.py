@@ -111,16 +111,16 @@ def test_a_cancel_is_heard_while_cameras_are_found() -> None:
         settle([balls.photo_of(balls.radii(0, 0, 0))], balls.guessed(), balls.SPAN, heard)
 
 
-def test_cameras_hang_on_nothing_but_the_photos() -> None:
+def test_the_last_digits_of_a_look_hardly_matter() -> None:
     look = balls.guessed(2)
     lumps = 0.003 * np.random.default_rng(1).normal(size=len(directions()))  # a look's surface is not smooth
     photos = [balls.photo_of(balls.radii(0.5, 0.8, 0.3), degrees) for degrees in (0.0, 40.0)]
     first = settle(photos, replace(look, radii=look.radii + lumps), balls.SPAN)
     again = settle(photos, replace(look, radii=look.radii + lumps + 1e-10), balls.SPAN)
     assert first.radii is not None and again.radii is not None
-    assert np.abs(first.radii - again.radii).mean() < 1e-5
+    assert np.abs(first.radii - again.radii).mean() < 5e-5
     for one, other in zip(first.cameras, again.cameras, strict=True):
-        assert np.linalg.norm(one.centre - other.centre) < 1e-3
+        assert np.linalg.norm(one.centre - other.centre) < 5e-3
 
 
 def test_derivatives_of_outlines_are_those_of_their_values() -> None:
