@@ -7,14 +7,19 @@ not give is held by how far away people stand from the cameras that photograph t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
 from scipy.optimize import least_squares
 
 from ..core.cameras import Camera, pinhole
-from ..protocol.errors import InputError
+from ..protocol.errors import InputError, WeightsError
+from ..protocol.files import atomic_write
 from .frame import RADIUS, from_sphere
 from .prior import Span
 from .seen import Seen
@@ -26,6 +31,7 @@ _DISTANCE_M, _DISTANCE_SPREAD = 0.8, 0.6  # of a camera from a face: median and 
 _FARTHEST_M = 8.0  # where cameras stand at most to begin with
 _FOCAL_SPREAD = 0.05  # of the logarithm of a focal length that the file gives
 _WORST = 0.16  # of the distance between the eyes: points that miss by more are no face seen as one
+_OF_CAMERAS = ("matrix", "rotation", "translation")
 
 
 @dataclass(frozen=True)
@@ -33,13 +39,38 @@ class Placed:
     """What explains the points.
 
     cameras: in the frame of heads, metres; z (K,) of the span; face (P, 3) metres; radii (V,) metres of the whole head,
-    where more than the points is known (`outlines.py`).
+    where more than the points is known (`settle.py`).
     """
 
     cameras: tuple[Camera, ...]
     z: Array
     face: Array
     radii: Array | None = None
+
+    def save(self, path: Path) -> None:
+        """Keep it, whole or not at all."""
+        arrays = {"z": self.z, "face": self.face, **({} if self.radii is None else {"radii": self.radii})}
+        for name in _OF_CAMERAS:
+            arrays[name] = np.stack([getattr(camera, name) for camera in self.cameras])
+        content = save({name: np.ascontiguousarray(value, np.float64) for name, value in arrays.items()})
+        atomic_write(path, lambda stream: stream.write(content))
+
+    @staticmethod
+    def load(path: Path, photos: Sequence[Seen]) -> Placed:
+        """Read what was kept of the same photos.
+
+        Raises:
+            WeightsError: it is damaged.
+        """
+        try:
+            arrays = load_file(path)
+            parts = zip(photos, *(arrays[name] for name in _OF_CAMERAS), strict=True)
+            cameras = tuple(
+                replace(_plain(photo, 1.0), **dict(zip(_OF_CAMERAS, own, strict=True))) for photo, *own in parts
+            )
+            return Placed(cameras, arrays["z"], arrays["face"], arrays.get("radii"))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise WeightsError(f"The checkpoint {path} is damaged: {error}", "Delete it.") from error
 
 
 def place(photos: list[Seen], span: Span) -> Placed:
@@ -157,8 +188,12 @@ def _by_span(face: Array, basis: Array, pose: Array) -> Array:
 
 def camera_of(photo: Seen, pose: Array) -> Camera:
     """The camera at a pose (7,), of a photo's size."""
-    height, width = photo.image.shape[:2]
-    plain = pinhole(photo.name, (width, height), float(np.exp(pose[6])))
+    plain = _plain(photo, float(np.exp(pose[6])))
     matrix = plain.matrix.copy()
     matrix[:2, 2] = photo.centre_px
     return replace(plain, matrix=matrix, rotation=cv2.Rodrigues(pose[:3])[0], translation=pose[3:6].copy())
+
+
+def _plain(photo: Seen, focal_px: float) -> Camera:
+    height, width = photo.image.shape[:2]
+    return pinhole(photo.name, (width, height), focal_px)

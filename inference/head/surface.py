@@ -127,7 +127,14 @@ def fit(
         Cancelled: from `report`.
     """
     torch.manual_seed(settings.seed)
-    placed = begin(photos, prior, settings, report)
+    kept = folder / "placed.safetensors" if folder else None
+    if kept is not None and kept.exists():
+        placed = Placed.load(kept, photos)
+    else:
+        placed = begin(photos, prior, settings, report)
+        if kept is not None:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            placed.save(kept)
     work = Fitting(photos, prior, placed, settings, report, folder, preview)
     work.resume()
     with _one_thread():

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from understudy.tests.head import balls
 
-from inference.head.camera import nearest, stand
+from inference.core.cameras import project
+from inference.head.camera import Placed, nearest, stand
 from inference.head.frame import CENTRE
 from inference.head.outlines import outline
 from inference.head.seen import Seen
 from inference.head.settle import Outline, settle, share_known
 from inference.nets.head_shape import about, directions
+from inference.protocol.errors import WeightsError
 
 
 def plain(photo: Seen) -> Seen:
@@ -137,3 +140,16 @@ def test_derivatives_of_outlines_are_those_of_their_values() -> None:
         evidence.missed([pose], look.radii + way * look.errors[:, 0], found.steep).values for way in (0.01, -0.01)
     )
     assert np.median(np.abs((there - back)[:, 0] / 0.02 - expected.sum(1))) < 0.03 * np.abs(expected.sum(1)).mean()
+
+
+def test_what_was_placed_is_kept_to_the_last_digit(tmp_path: Path) -> None:
+    photos = [balls.photo_of(balls.radii(0.5, 0.2, 0), degrees) for degrees in (0.0, 40.0)]
+    placed = settle(photos, balls.guessed(2), balls.SPAN)
+    placed.save(tmp_path / "placed.safetensors")
+    kept = Placed.load(tmp_path / "placed.safetensors", photos)
+    for one, other in ((placed.z, kept.z), (placed.face, kept.face), (placed.radii, kept.radii)):
+        assert one is not None and other is not None and np.array_equal(one, other)
+    for camera, other in zip(placed.cameras, kept.cameras, strict=True):
+        assert np.array_equal(project(camera, balls.FACE), project(other, balls.FACE)) and camera.size == other.size
+    with pytest.raises(WeightsError, match="damaged"):
+        Placed.load(tmp_path / "placed.safetensors", photos[:1])

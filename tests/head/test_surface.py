@@ -143,6 +143,9 @@ def test_damaged_checkpoints_and_priors_are_named(prior: Prior, tmp_path: Path) 
     (tmp_path / "fit.safetensors").write_bytes(b"not a checkpoint")
     with pytest.raises(WeightsError, match=r"fit\.safetensors"):
         fit([photo], prior, QUICK, Steps(), folder=tmp_path)
+    (tmp_path / "placed.safetensors").write_bytes(b"nor this")
+    with pytest.raises(WeightsError, match=r"placed\.safetensors"):
+        fit([photo], prior, QUICK, Steps(), folder=tmp_path)
     (tmp_path / "heads.safetensors").write_bytes(b"\x00" * 64)
     with pytest.raises(WeightsError, match=r"heads\.safetensors"):
         load_prior(tmp_path / "heads.safetensors")
