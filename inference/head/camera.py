@@ -39,13 +39,14 @@ class Placed:
     """What explains the points.
 
     cameras: in the frame of heads, metres; z (K,) of the span; face (P, 3) metres; radii (V,) metres of the whole head,
-    where more than the points is known (`settle.py`).
+    where more than the points is known (`settle.py`); alone: numbers of photos that have nothing in common with others.
     """
 
     cameras: tuple[Camera, ...]
     z: Array
     face: Array
     radii: Array | None = None
+    alone: tuple[int, ...] = ()
 
     def save(self, path: Path) -> None:
         """Keep it, whole or not at all."""

@@ -92,6 +92,12 @@ def matches(photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array) -> 
     return [match for match in found if match is not None]
 
 
+def alone(cameras: Sequence[Camera], found: Sequence[Match]) -> list[int]:
+    """Photos of which others have nothing in common with them, though they see the face from near enough."""
+    near = {photo for pair in _pairs(cameras) for photo in pair}
+    return sorted(near - {photo for match in found for photo in (match.first, match.second)})
+
+
 def crossing(match: Match, camera: Camera, other: Camera, radii: Array, steep: Array | None = None) -> Crossing:
     """How lines of sight from two cameras cross above a head of radii (V,) metres; steep (N,): as for `clearance`."""
     one, two, between = rays(camera, match.pixels), rays(other, match.others), other.centre - camera.centre

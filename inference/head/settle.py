@@ -19,7 +19,7 @@ from ..nets.head_shape import about, directions
 from .camera import Placed, camera_of, misses, nearest, stand
 from .frame import CENTRE
 from .guess import Guessed
-from .matches import Crossing, Match, beyond, crossing, matches
+from .matches import Crossing, Match, alone, beyond, crossing, matches
 from .outlines import LOWEST_M, along, clearance, outline
 from .prior import Span
 from .seen import Seen
@@ -70,7 +70,8 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
         made = replace(look, radii=radii, errors=look.errors[:, :0])
         _, poses = likeliest([*known, *common], made, np.zeros(0), poses, heard)
     cameras = tuple(camera_of(photo, pose) for photo, pose in zip(photos, poses, strict=True))
-    return Placed(cameras, nearest(span, look.points), look.points, radii)
+    unlike = tuple(alone(cameras, [each.match for each in common]))
+    return Placed(cameras, nearest(span, look.points), look.points, radii, unlike)
 
 
 def _common(photos: Sequence[Seen], poses: Array, radii: Array) -> list[Common]:

@@ -103,6 +103,7 @@ def test_a_photo_of_something_else_has_nothing_in_common() -> None:
     photos = [balls.photo_of(dented(), degrees) for degrees in (0.0, 40.0)]
     noise = np.random.default_rng(0).integers(0, 255, photos[1].image.shape, np.uint8)
     placed = settle([photos[0], replace(photos[1], image=noise)], balls.guessed(2), balls.SPAN)
+    assert placed.alone == (0, 1) and settle(photos, balls.guessed(2), balls.SPAN).alone == ()
     assert placed.radii is not None and np.abs(placed.radii - 0.1)[directions()[:, 1] < -0.8].max() < 1.5e-3
 
 
