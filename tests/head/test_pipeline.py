@@ -78,7 +78,7 @@ def test_the_report_says_how_long_everything_took(done: Road) -> None:
     assert {"see", "fit", "extract", "wrap", "texture"} <= report["seconds"].keys()
     assert report["photos"][0]["name"] == "astronaut.png" and report["scale"] == 1.0
     page = (done.folder.path / "report.html").read_text(encoding="utf-8")
-    assert page.count("<img") >= 4 and "http" not in page
+    assert page.count("<img") >= 4 and "://" not in page  # "http" stands in a picture by chance
 
 
 def test_pictures_of_the_head_appear_while_it_is_made(done: Road) -> None:
