@@ -1,7 +1,7 @@
 """What one look at the faces in photos says of the head, before anything is fitted (`nets/head_shape.py`).
 
 A fit within the span of the learnt heads stays about a millimetre from the truth whatever pulls at it; one look is
-nearer. So heads are placed by it, corrected by outlines (`outlines.py`), and fitted surfaces are moved there.
+nearer. So heads are placed by it, corrected by the photos (`settle.py`), and fitted surfaces are moved there.
 """
 
 from __future__ import annotations

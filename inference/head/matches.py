@@ -24,7 +24,7 @@ from .outlines import along, steepness
 from .seen import Seen
 
 Array = np.ndarray
-SIDE, EDGE_DEG = 256, 62.0  # cells of the chart, and how far about the nose it reaches
+_SIDE, _EDGE_DEG = 256, 62.0  # cells of the chart, and how far about the nose it reaches
 _EVERY = 4  # one cell of so many, each way, is looked at
 _FACING, _HIDDEN_M = 0.25, 0.003  # cosine of the least slant at which places are seen; what is farther off is hidden
 _CONTRAST = 6.0  # cells over which brightness is evened: photos are lit differently
@@ -83,9 +83,9 @@ def matches(photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array) -> 
     pairs = _pairs(cameras)
     if not pairs:
         return []
-    directions = chart(SIDE, EDGE_DEG).astype(float)
-    places = (CENTRE + directions * along(radii, directions)[:, None]).reshape(SIDE, SIDE, 3)
-    face = np.linalg.norm(places - places[SIDE // 2, SIDE // 2], axis=-1) < FACE_M
+    towards = chart(_SIDE, _EDGE_DEG)
+    places = (CENTRE + towards * along(radii, towards)[:, None]).reshape(_SIDE, _SIDE, 3)
+    face = np.linalg.norm(places - places[_SIDE // 2, _SIDE // 2], axis=-1) < FACE_M
     head = closed(radii)
     sheets = [_laid_out(photo, camera, places, head) for photo, camera in zip(photos, cameras, strict=True)]
     found = [_match(sheets, *pair, face) for a, b in pairs for pair in ((a, b), (b, a))]
@@ -155,7 +155,7 @@ def _laid_out(photo: Seen, camera: Camera, places: Array, head: Meshed) -> _Shee
     own = cv2.remap(photo.mask.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR) > 0.9
     seen = (slant > _FACING) & open_to & inside & own
     if seen.sum() < _OVERLAP:
-        return _Sheet(np.zeros((SIDE, SIDE), np.uint8), np.zeros((SIDE, SIDE), bool), at, np.inf)
+        return _Sheet(np.zeros((_SIDE, _SIDE), np.uint8), np.zeros((_SIDE, _SIDE), bool), at, np.inf)
     pixels_m, cell = (
         float(np.median(np.linalg.norm(np.diff(each, axis=1), axis=-1)[seen[:, 1:]])) for each in (places, at)
     )
@@ -184,7 +184,7 @@ def _match(sheets: list[_Sheet], first: int, second: int, face: Array) -> Match 
     if both.sum() < _OVERLAP:
         return None
     there, back = _flow(one.shown, two.shown), _flow(two.shown, one.shown)
-    at = there + np.stack(np.meshgrid(*[np.arange(SIDE, dtype=np.float32)] * 2), -1)
+    at = there + np.stack(np.meshgrid(*[np.arange(_SIDE, dtype=np.float32)] * 2), -1)
     again = np.linalg.norm(there + cv2.remap(back, at[..., 0], at[..., 1], cv2.INTER_LINEAR), axis=-1)
     seen = cv2.remap(two.seen.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR) > 0.99
     known = seen & (again < _BACK) & (np.linalg.norm(there, axis=-1) < _FARTHEST)

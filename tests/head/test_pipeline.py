@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,8 @@ def test_the_report_says_how_long_everything_took(done: Road) -> None:
     assert {"see", "fit", "extract", "wrap", "texture"} <= report["seconds"].keys()
     assert report["photos"][0]["name"] == "astronaut.png" and report["scale"] == 1.0
     page = (done.folder.path / "report.html").read_text(encoding="utf-8")
-    assert page.count("<img") >= 4 and "://" not in page  # "http" stands in a picture by chance
+    written = re.sub(r"base64,[A-Za-z0-9+/=]+", "", page)  # in a picture anything may stand by chance
+    assert page.count("<img") >= 4 and "http" not in written
 
 
 def test_pictures_of_the_head_appear_while_it_is_made(done: Road) -> None:
