@@ -20,7 +20,7 @@ from .camera import Placed, camera_of, misses, nearest, stand
 from .frame import CENTRE
 from .guess import Guessed
 from .matches import Crossing, Match, alone, beyond, crossing, matches
-from .outlines import LOWEST_M, along, clearance, outline
+from .outlines import along, clearance, outline
 from .prior import Span
 from .seen import Seen
 
@@ -32,7 +32,7 @@ _OUTLINE_M, _OUTLINE_OFF_M = (
 )  # standard deviation of a place of the outline; what is so far off counts half
 _CROSS_M, _CROSS_OFF_M = 0.002, 0.0008  # of lines of sight, as above, where pixels are fine
 _NARROWEST = 0.2  # sine of the angle between lines of sight below which how deep they cross gets no less sure
-_NECK_M = 0.03  # over how much heads pass into necks
+_LOWEST_M, _NECK_M = -0.12, 0.03  # height down to which looks know heads, and over how much they pass into necks
 _MATCHINGS = 3  # times that photos are laid out and compared
 _ROUNDS, _HALVINGS = 8, 4
 _LEAST = 1e-4  # share of the cost by which a round has to be better for another one
@@ -95,9 +95,9 @@ def _bent(
 
 
 def share_known(radii: Array) -> Array:
-    """(V,) from 1 to 0 below the chin: neither looks nor outlines know necks; radii (V,) metres."""
+    """(V,) from 1 to 0 down the neck, whose end no look knows; radii (V,) metres."""
     height = CENTRE[2] + directions()[:, 2] * radii
-    return np.clip((height - LOWEST_M) / _NECK_M + 1, 0, 1)
+    return np.clip((height - _LOWEST_M) / _NECK_M + 1, 0, 1)
 
 
 class Missed(NamedTuple):

@@ -79,7 +79,7 @@ def test_a_camera_far_off_is_found() -> None:
 
 def test_necks_are_not_known_and_heads_are() -> None:
     share, height = share_known(np.full(len(directions()), 0.16)), CENTRE[2] + 0.16 * directions()[:, 2]
-    assert (share[height > -0.06] == 1).all() and (share[height < -0.11] == 0).all()
+    assert (share[height > -0.115] == 1).all() and (share[height < -0.155] == 0).all()
 
 
 def dented(depth: float = 0.0015) -> np.ndarray:
