@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from skimage.measure import marching_cubes
 
-from ..core.cameras import Camera
+from ..core.cameras import Camera, unproject
 from ..head.frame import CENTRE, from_sphere, similarity
 from ..head.nearest import Meshed
 from ..head.seen import Seen
@@ -76,8 +76,7 @@ def meet(data: Path, name: str, mesh: object) -> Person:
         camera = look_at("view", (200, 200), 480.0, eye, CENTRE)
         depth = portrait.photograph(camera, light, supersample=1)[2]
         rows, columns = np.nonzero(depth)
-        local = np.stack([columns, rows, np.ones(len(rows))], -1) @ np.linalg.inv(camera.matrix).T
-        parts.append((local * depth[rows, columns, None] - camera.translation) @ camera.rotation)
+        parts.append(unproject(camera, np.stack([columns, rows], -1), depth[rows, columns]))
     surface = np.concatenate(parts)
     keys = np.unique((surface / 0.002).round().astype(int), axis=0, return_index=True)[1]
     surface = surface[keys]

@@ -157,6 +157,13 @@ def normalise(camera: Camera, pixels: Array, *, iterations: int = 10) -> Array:
     return points
 
 
+def unproject(camera: Camera, pixels: Array, depth: Array) -> Array:
+    """(..., 3) world points whose pixels are (..., 2) and which lie at depth (...,) before the camera."""
+    local = normalise(camera, pixels)
+    local = np.concatenate([local, np.ones_like(local[..., :1])], -1) * np.asarray(depth)[..., None]
+    return (local - camera.translation) @ camera.rotation
+
+
 def rays(camera: Camera, pixels: Array) -> Array:
     """(..., 3) unit vectors of the world from the camera's centre through (..., 2) pixels."""
     local = normalise(camera, pixels)

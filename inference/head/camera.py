@@ -50,7 +50,9 @@ class Placed:
 
     def save(self, path: Path) -> None:
         """Keep it, whole or not at all."""
-        arrays = {"z": self.z, "face": self.face, **({} if self.radii is None else {"radii": self.radii})}
+        arrays = {"z": self.z, "face": self.face, "alone": np.array(self.alone, float)}
+        if self.radii is not None:
+            arrays["radii"] = self.radii
         for name in _OF_CAMERAS:
             arrays[name] = np.stack([getattr(camera, name) for camera in self.cameras])
         content = save({name: np.ascontiguousarray(value, np.float64) for name, value in arrays.items()})
@@ -69,7 +71,8 @@ class Placed:
             cameras = tuple(
                 replace(_plain(photo, 1.0), **dict(zip(_OF_CAMERAS, own, strict=True))) for photo, *own in parts
             )
-            return Placed(cameras, arrays["z"], arrays["face"], arrays.get("radii"))
+            alone = tuple(arrays["alone"].astype(int).tolist())
+            return Placed(cameras, arrays["z"], arrays["face"], arrays.get("radii"), alone)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise WeightsError(f"The checkpoint {path} is damaged: {error}", "Delete it.") from error
 

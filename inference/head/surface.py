@@ -132,13 +132,13 @@ def fit(
         placed = Placed.load(kept, photos)
     else:
         placed = begin(photos, prior, settings, report)
-        if placed.alone:
-            few = f"{len(placed.alone)} of {len(photos)} photos have nothing in common with the others"
-            text = f"{few}, {photos[placed.alone[0]].name} for one: their faces are small or blurred, or not alike."
-            report.warning("photos-unlike", text)
         if kept is not None:
             kept.parent.mkdir(parents=True, exist_ok=True)
             placed.save(kept)
+    if placed.alone:
+        few = f"{len(placed.alone)} of {len(photos)} photos have nothing in common with the others"
+        text = f"{few}, {photos[placed.alone[0]].name} for one: their faces are small or blurred, or not alike."
+        report.warning("photos-unlike", text)
     work = Fitting(photos, prior, placed, settings, report, folder, preview)
     work.resume()
     with _one_thread():

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..core.cameras import Camera, project
+from ..core.cameras import Camera, project, unproject
 from ..head.crop import of_points
 from ..head.frame import CENTRE, similarity
 from ..head.guess import FACE_M, closed
@@ -171,8 +171,7 @@ def _places(camera: Camera, depth: Array, pixels: Array) -> Array:
     near = cv2.remap(cv2.erode(np.nan_to_num(held), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
     far = cv2.remap(cv2.dilate(np.nan_to_num(held, nan=9.0), np.ones((3, 3))), x, y, cv2.INTER_NEAREST)[:, 0]
     at[(far - near) > 3 * _HIDDEN_M] = np.nan
-    local = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ np.linalg.inv(camera.matrix).T * at[:, None]
-    return (local - camera.translation) @ camera.rotation
+    return unproject(camera, pixels, at)
 
 
 def mean_reach(data: Path, people: list[str]) -> Array:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.ndimage import minimum_filter
 from scipy.spatial import KDTree
 
-from ..core.cameras import Camera
+from ..core.cameras import Camera, unproject
 from ..head.frame import CENTRE, RADIUS, to_sphere
 from .script import LOG, Run, make_parser, work_as_job
 from .studio import heads
@@ -120,8 +120,7 @@ def _sampled(portrait: Portrait, rng: np.random.Generator) -> tuple[Array, Array
         rows, columns = np.nonzero(depth)
         picked = rng.permutation(len(rows))[:12000]
         rows, columns = rows[picked], columns[picked]
-        local = np.stack([columns, rows, np.ones(len(rows))], -1) @ np.linalg.inv(camera.matrix).T
-        world = (local * depth[rows, columns, None] - camera.translation) @ camera.rotation
+        world = unproject(camera, np.stack([columns, rows], -1), depth[rows, columns])
         surface.append(to_sphere(world))
         facing.append(np.broadcast_to(to_sphere(camera.centre), world.shape))
     seen, eyes = np.concatenate(surface), np.concatenate(facing)

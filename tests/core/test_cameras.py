@@ -20,6 +20,7 @@ from inference.core.cameras import (
     pinhole,
     project,
     undistort,
+    unproject,
 )
 
 
@@ -47,6 +48,14 @@ def test_undistortion_reverses_distortion(seed: int) -> None:
     pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
     assert np.allclose(normalise(camera, pixels), straight, atol=1e-4)
     assert np.allclose(undistort(camera, pixels), straight @ camera.matrix[:2, :2].T + camera.matrix[:2, 2], atol=0.2)
+
+
+@given(st.integers(0, 10_000))
+def test_a_pixel_and_a_depth_are_a_place(seed: int) -> None:
+    camera = replace(_camera(seed), distortion=np.zeros(5))
+    points = np.random.default_rng(seed + 1).normal(scale=0.5, size=(4, 5, 3))
+    depth = (points @ camera.rotation.T + camera.translation)[..., 2]
+    assert np.allclose(unproject(camera, project(camera, points), depth), points, atol=1e-9)
 
 
 def test_an_action_cameras_outer_picture_has_its_rays() -> None:

@@ -119,6 +119,19 @@ def test_a_cancelled_fit_goes_on_where_it_was(prior: Prior, tmp_path: Path) -> N
     assert np.array_equal(picture(again.field, size=24), picture(fitted.field, size=24))
 
 
+def test_a_fit_that_goes_on_names_unlike_photos_again(prior: Prior, tmp_path: Path) -> None:
+    photos, said = [photo_of(prior, 3, degrees)[0] for degrees in (0.0, 30.0)], []
+
+    class Heard(Steps):
+        def warning(self, code: str, text: str) -> None:
+            said.append((code, text))
+
+    replace(place(photos, prior.shape), alone=(1,)).save(tmp_path / "placed.safetensors")
+    fit(photos, prior, replace(QUICK, follow=0), Heard(), folder=tmp_path)
+    ((code, text),) = said
+    assert code == "photos-unlike" and "1 of 2" in text and "30.0.png" in text
+
+
 def test_a_fit_is_cancelled_while_its_surface_moves_and_moves_it_again(prior: Prior, tmp_path: Path) -> None:
     photo, _ = photo_of(prior, 3)
 
