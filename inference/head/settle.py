@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..core.cameras import rays
-from ..nets.head_shape import about, directions
+from ..nets.head_shape import about
 from .camera import Placed, camera_of, misses, nearest, stand
 from .frame import CENTRE
 from .guess import Guessed
@@ -32,7 +32,6 @@ _OUTLINE_M, _OUTLINE_OFF_M = (
 )  # standard deviation of a place of the outline; what is so far off counts half
 _CROSS_M, _CROSS_OFF_M = 0.002, 0.0008  # of lines of sight, as above, where pixels are fine
 _NARROWEST = 0.2  # sine of the angle between lines of sight below which how deep they cross gets no less sure
-_LOWEST_M, _NECK_M = -0.12, 0.03  # height down to which looks know heads, and over how much they pass into necks
 _MATCHINGS = 3  # times that photos are laid out and compared
 _ROUNDS, _HALVINGS = 8, 4
 _LEAST = 1e-4  # share of the cost by which a round has to be better for another one
@@ -92,12 +91,6 @@ def _bent(
     towards = (guessed.points - CENTRE) / np.linalg.norm(guessed.points - CENTRE, axis=1, keepdims=True)
     face = guessed.points + towards * along(radii - guessed.radii, towards)[:, None]
     return replace(guessed, radii=radii, points=face)
-
-
-def share_known(radii: Array) -> Array:
-    """(V,) from 1 to 0 down the neck, whose end no look knows; radii (V,) metres."""
-    height = CENTRE[2] + directions()[:, 2] * radii
-    return np.clip((height - _LOWEST_M) / _NECK_M + 1, 0, 1)
 
 
 class Missed(NamedTuple):

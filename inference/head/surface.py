@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from .. import nets
 from ..core.cameras import Camera
-from ..nets.head_shape import directions
+from ..nets.head_shape import Bend, directions
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 from ..nets.neus_render import Grid, NearConfig, RenderConfig, look, near_surface, render
@@ -32,12 +32,13 @@ from ..protocol.events import Reporter
 from ..protocol.files import atomic_write
 from ..runtime import weights
 from .camera import DEPTH_M, POINT_M, Placed, place
+from .follow import FRONT, follow, reach
 from .frame import RADIUS, from_sphere, to_sphere
-from .guess import FRONT, guess, moved, reach
+from .guess import guess
 from .prior import Prior
 from .render import picture
 from .seen import Seen
-from .settle import settle, share_known
+from .settle import settle
 from .shading import Shading
 from .views import Views
 
@@ -195,6 +196,7 @@ class Fitting:
         self.z = nn.Parameter(torch.from_numpy(placed.z).float().to(device))
         self.tint = nn.Parameter(torch.zeros(prior.color.size, device=device))
         self.net: MultiNeus | None = None
+        self.bend: Bend | None = None
         self.at = 0  # steps done, of both stages
         self.stopped = False
         self.figures: dict[str, float] = {}
@@ -222,7 +224,7 @@ class Fitting:
                 group["lr"] = rate * min(1.0, 2 * (s.first - self.at) / s.first)
             field = self.prior.field(self.z, self.tint)
             if grid is None or self.at % 10 == 0:
-                grid = Grid.of(fixed(field), 40)
+                grid = Grid.of(field.fixed(), 40)
             color, mask, _ = self._pictures(field, grid, 2.0)  # hair that nobody has must not bend the face
             loss = s.color_weight * color + s.mask_weight * mask + self._points()
             loss = loss + self.z.square().sum() + self.tint.square().sum()
@@ -236,28 +238,11 @@ class Fitting:
             self.save()
             net = self.alone()
             if self.known is not None:
-                self._follow(net, self.known)
+                s = self.settings
+                self.bend = follow(net, self.known, s.follow, s.followed, s.follow_lr, self._heard, self.g)
             self.net = net
-            self.figures["psnr_first"] = self._psnr(fixed(self.net.field(0)))
+            self.figures["psnr_first"] = self._psnr(self._field(self.net))
         self.save()
-
-    def _follow(self, net: MultiNeus, known: Array) -> None:
-        """Let all layers learn the first stage's surface moved to radii (V,) metres, which no head of the span has."""
-        s, before = self.settings, fixed(net.field(0))
-        found = reach(before)
-        share = np.minimum(share_known(known), share_known(np.nan_to_num(found)))
-        change = np.where(np.isfinite(found), share * (known - np.nan_to_num(found)), 0.0)
-        points, distance, features = moved(before, found, change, self.g)
-        optimiser = torch.optim.Adam(net.sdf.parameters(), lr=s.follow_lr)
-        for step in range(s.follow):
-            self.report.progress("surface", self.at, s.first + s.second)  # where a cancel takes effect
-            optimiser.param_groups[0]["lr"] = s.follow_lr * (1 - step / s.follow)
-            some = torch.randint(0, len(points), (s.followed,), generator=self.g)
-            seen = net.field(0).distance(points[some])
-            loss = (seen[0][:, 0] - distance[some]).abs().mean() + 0.01 * (seen[1] - features[some]).abs().mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
 
     def _pictures(
         self, field: Field, grid: Grid, worst: float = math.inf, *, moves: bool = True
@@ -293,7 +278,7 @@ class Fitting:
         if not s.second or self.stopped:
             return
         net = self.net or self.alone()
-        self.net, before = net, fixed(net.field(0))
+        self.net, before = net, self._field(net).fixed()
         for parameter in net.parameters():
             parameter.requires_grad_(True)
         optimiser = torch.optim.Adam(
@@ -307,9 +292,9 @@ class Fitting:
             part = (self.at - s.first) / s.second
             optimiser.param_groups[0]["lr"] = s.second_lr * min(1.0, 2 * (1 - part))
             optimiser.param_groups[1]["lr"] = s.camera_lr * (part > 1 / 3) * (1 - part)
-            field = net.field(0)
+            field = self._field(net)
             if grid is None or self.at % 20 == 0:
-                grid = Grid.of(fixed(field), 48)
+                grid = Grid.of(field.fixed(), 48)
             color, mask, eikonal = self._pictures(field, grid, moves=many)
             some = torch.randint(0, len(points), (1500,), generator=self.g)
             away = ((field.distance(points[some])[0][:, 0] - wanted[some]).abs() * weight[some]).mean()
@@ -320,13 +305,13 @@ class Fitting:
             optimiser.step()
             self._count({"color": float(color.detach()), "mask": float(mask.detach())}, field, grid)
             if (self.at - s.first) % 100 == 0:
-                psnr = self._psnr(fixed(net.field(0)))
+                psnr = self._psnr(self._field(net))
                 worse = 0 if psnr > best else worse + 1
                 best = max(best, psnr)
                 if worse >= 3:
                     break
         self.stopped = True
-        self.figures["psnr_second"] = self._psnr(fixed(net.field(0)))
+        self.figures["psnr_second"] = self._psnr(self._field(net))
         self.save()
 
     def alone(self) -> MultiNeus:
@@ -356,6 +341,12 @@ class Fitting:
 
     # Between
 
+    def _field(self, net: MultiNeus) -> Field:
+        return net.field(0)._replace(bend=self.bend)
+
+    def _heard(self) -> None:
+        self.report.progress("surface", self.at, self.settings.first + self.settings.second)
+
     def _count(self, losses: dict[str, float], field: Field, grid: Grid) -> None:
         self.at += 1
         total = self.settings.first + self.settings.second
@@ -364,7 +355,7 @@ class Fitting:
         self.report.progress("surface", self.at, total)
         now = time.monotonic()
         if self.preview and (now - self.shown > 5 or self.at == 20):
-            self.preview(picture(fixed(field), grid=grid, size=_PREVIEW), self.at)
+            self.preview(picture(field.fixed(), grid=grid, size=_PREVIEW), self.at)
             self.shown = time.monotonic()
         if now - self.saved > _SAVED_S:
             self.save()
@@ -390,6 +381,8 @@ class Fitting:
         tensors = {"z": self.z.detach(), "tint": self.tint.detach(), "change": self.views.change.detach()}
         if self.net is not None:
             tensors |= {f"net.{name}": value.contiguous() for name, value in self.net.state_dict().items()}
+        if self.bend is not None:
+            tensors["bend"] = self.bend.outwards
         note = {"at": str(self.at), "stopped": str(int(self.stopped)), "settings": repr(self.settings)}
         content = save({name: value.clone() for name, value in tensors.items()}, metadata=note)
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -416,20 +409,14 @@ class Fitting:
         if inside:
             self.net = self.alone()
             self.net.load_state_dict(inside)
+        if "bend" in tensors:
+            self.bend = Bend(tensors["bend"]).to(self.z.device)
         self.at, self.stopped = int(note["at"]), note["stopped"] == "1"
 
     def result(self) -> Fitted:
         """What was reached."""
-        field = fixed(self.net.field(0) if self.net is not None else self.prior.field(self.z, self.tint))
+        field = (self.prior.field(self.z, self.tint) if self.net is None else self._field(self.net)).fixed()
         points = self.prior.shape.face(self.z) if self.known is None else self.face
         face = from_sphere(points.detach().double().cpu().numpy())
         figures = {**self.figures, "steps": float(self.at)}
         return Fitted(field, self.views.to_cameras(), face, figures)
-
-
-def fixed(field: Field) -> Field:
-    """The same without a history, on the device where it is."""
-    return Field(
-        tuple((w.detach(), b.detach()) for w, b in field.sdf), tuple((w.detach(), b.detach()) for w, b in field.color),
-        field.sharpness.detach(), field.config,
-    )  # fmt: skip

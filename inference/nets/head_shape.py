@@ -8,6 +8,7 @@ sees in several photos of one person is weighed, number by number, before it is 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ SCHEMA = 1
 POINTS = 478
 RINGS, SPOKES = 72, 128
 _FINE_RINGS, _FINE_DEG, _LAST_DEG = 54, 75.0, 165.0
+_POLE = 1e-9  # in the square of the unit
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,35 @@ def about(rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     left, right = (spoke.astype(int) + step for step in (0, 1))
     corners = [r * SPOKES + s % SPOKES for r in (ring, ring + 1) for s in (left, right)]
     return np.stack(corners, -1), np.stack([(1 - a) * (1 - b), (1 - a) * b, a * (1 - b), a * b], -1)
+
+
+@dataclass(frozen=True)
+class Bend:
+    """Points (..., 3) about the middle of a head, each moved towards it by `outwards` (RINGS, SPOKES) in its direction.
+
+    What is asked there has, where it is asked for, its surface so much further out.
+    """
+
+    outwards: Tensor
+
+    def to(self, device: torch.device) -> Bend:
+        """The same on a device."""
+        return Bend(self.outwards.to(device))
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """See the class; twice differentiable."""
+        middle = self.outwards[:1].mean(1, keepdim=True).expand(1, SPOKES)  # where all spokes meet
+        known, edges = torch.cat([middle, self.outwards]), torch.from_numpy(np.append(0.0, _rings())).to(points)
+        x, y, z = points.unbind(-1)
+        away = torch.atan2((x * x + z * z + _POLE).sqrt(), -y)
+        ring = (torch.searchsorted(edges, away.detach().contiguous()) - 1).clamp(0, RINGS - 1)
+        a = ((away - edges[ring]) / (edges[ring + 1] - edges[ring])).clamp(0, 1)
+        around = torch.atan2(x, z + _POLE) * (SPOKES / (2 * math.pi)) - 0.5
+        spoke = around.detach().floor()
+        b, spoke = around - spoke, spoke.long()
+        left, right = spoke % SPOKES, (spoke + 1) % SPOKES
+        low, high = ((1 - b) * known[there, left] + b * known[there, right] for there in (ring, ring + 1))
+        return points - functional.normalize(points, dim=-1) * ((1 - a) * low + a * high)[..., None]
 
 
 @cache

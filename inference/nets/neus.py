@@ -7,6 +7,7 @@ one scene, formed once a step, so that many scenes can share the same arithmetic
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -73,17 +74,27 @@ def encode(x: Tensor, bands: int) -> Tensor:
 
 
 class Field(NamedTuple):
-    """The weights of one scene. sharpness: s = 1 / standard deviation of the rendering's sections."""
+    """The weights of one scene.
+
+    sharpness: s = 1 / standard deviation of the rendering's sections; bend: from points (..., 3) to where the distance
+    net is asked for them, None for there.
+    """
 
     sdf: tuple[Layer, ...]
     color: tuple[Layer, ...]
     sharpness: Tensor
     config: NeusConfig
+    bend: Callable[[Tensor], Tensor] | None = None
 
     def distance(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Signed distance (..., 1), positive outside, and features (..., F) of points (..., 3) in the unit sphere."""
-        out = run_sdf(self.sdf, points, self.config)
+        out = run_sdf(self.sdf, points if self.bend is None else self.bend(points), self.config)
         return out[..., :1], out[..., 1:]
+
+    def fixed(self) -> Field:
+        """The same without a history."""
+        layers = [tuple((w.detach(), b.detach()) for w, b in part) for part in (self.sdf, self.color)]
+        return self._replace(sdf=layers[0], color=layers[1], sharpness=self.sharpness.detach())
 
     def surface(self, points: Tensor, *, create_graph: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """As `distance`, with the gradient (..., 3) of the distance between them."""

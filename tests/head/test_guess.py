@@ -1,4 +1,4 @@
-"""What one look says is laid on a head, and surfaces move there."""
+"""What one look says is laid on a head."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from inference.head.frame import CENTRE, RADIUS
-from inference.head.guess import guess, moved, reach, smoothed
+from inference.head.frame import CENTRE
+from inference.head.guess import guess, smoothed
 from inference.head.seen import Seen
 from inference.nets.head_shape import HeadShape, ShapeConfig, directions
-from inference.nets.neus import Field
 
 REACH = 0.1
 
@@ -37,29 +36,12 @@ def face(scale: float = 1.0) -> np.ndarray:
     return CENTRE + scale * (points - CENTRE)
 
 
-class Ball(Field):
-    """A ball about the middle of the sphere."""
-
-    def distance(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return points.norm(dim=-1, keepdim=True) - self.sdf[0][0], points
-
-
-def ball(radius: float) -> Field:
-    radius_there = torch.tensor(radius / RADIUS)
-    return Ball(((radius_there, radius_there),), (), torch.ones(1), None)  # type: ignore[arg-type]
-
-
 def photo() -> Seen:
     marks = np.random.default_rng(1).normal(size=(478, 2)) * 20 + 100
     marks[[33, 133]], marks[[263, 362]] = [80, 80], [120, 80]
     marks[61], marks[291] = [85, 130], [115, 130]
     return Seen("p", np.zeros((200, 200, 3), np.uint8), np.ones((200, 200), np.float32), marks, np.zeros(478), None,
                 np.full(2, 99.5))  # fmt: skip
-
-
-def test_the_reach_of_a_field_is_found_and_nothing_where_nothing_is() -> None:
-    assert np.allclose(reach(ball(0.12)), 0.12, atol=1e-4)
-    assert np.isnan(reach(ball(0.01))).all()
 
 
 def test_a_face_is_laid_on_a_head_whatever_its_size(net: HeadShape) -> None:
@@ -92,10 +74,3 @@ def test_strands_are_smoothed_and_slopes_stay() -> None:
     slope = 0.05 * places[:, 0]
     left = np.abs(smoothed(places, slope + strands, 0.0015) - slope)[front]
     assert left.mean() < 4e-4 and left.max() < 0.002
-
-
-def test_what_moves_takes_distances_along() -> None:
-    change = np.full(len(directions()), 0.004)
-    points, distance, features = moved(ball(0.1), np.full(len(change), 0.1), change, torch.Generator().manual_seed(0))
-    assert torch.allclose(distance, points.norm(dim=1) - 0.104 / RADIUS, atol=1e-5)
-    assert features.shape == points.shape

@@ -15,7 +15,7 @@ from inference.head.camera import Placed, nearest, stand
 from inference.head.frame import CENTRE
 from inference.head.outlines import outline
 from inference.head.seen import Seen
-from inference.head.settle import Outline, settle, share_known
+from inference.head.settle import Outline, settle
 from inference.nets.head_shape import about, directions
 from inference.protocol.errors import WeightsError
 
@@ -75,11 +75,6 @@ def test_a_camera_far_off_is_found() -> None:
     photo = balls.photo_of(balls.radii(0, 0, 0), distance_m=20.0)
     placed = settle([photo], balls.guessed(), balls.SPAN)
     assert np.linalg.norm(placed.cameras[0].centre) == pytest.approx(20.0, rel=0.1)
-
-
-def test_necks_are_not_known_and_heads_are() -> None:
-    share, height = share_known(np.full(len(directions()), 0.16)), CENTRE[2] + 0.16 * directions()[:, 2]
-    assert (share[height > -0.115] == 1).all() and (share[height < -0.155] == 0).all()
 
 
 def dented(depth: float = 0.0015) -> np.ndarray:
