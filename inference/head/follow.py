@@ -19,7 +19,8 @@ from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 from ..nets.neus_render import Grid
 from .frame import CENTRE, RADIUS
-from .guess import FIRST_M, GRAIN_M, LAST_M, smoothed
+from .guess import FIRST_M, LAST_M, smoothed
+from .outlines import steepness
 
 Array = np.ndarray
 FRONT = -0.26  # y of directions towards the face
@@ -28,6 +29,10 @@ _KEPT = 0.12  # of the unit sphere: how far about the surface they are at most
 _LOOKS, _HALVINGS = 96, 9  # by which a surface is looked for along a direction
 _LOWEST_M, _NECK_M = -0.12, 0.03  # height down to which looks know heads, and over how much they pass into necks
 _BEND_M, _BENDS = 0.002, 2  # how far space is bent at most, and how often what is left is looked at
+_GRAIN_M, _ODD_M = (
+    0.0015,
+    0.0005,
+)  # standard deviation of its smoothing; what is left across the surface counts half then
 
 
 def follow(  # noqa: PLR0917
@@ -59,12 +64,16 @@ def follow(  # noqa: PLR0917
 
 def bend_to(field: Field, wanted: Array, heard: Callable[[], None]) -> Bend:
     """The bend that brings a field's surface to radii (V,) metres, NaN for anywhere, as far as `_BEND_M` reaches."""
-    outwards, places = np.zeros(len(wanted)), CENTRE + directions() * np.nan_to_num(wanted)[:, None]
+    radii = np.nan_to_num(wanted, nan=FIRST_M)
+    outwards, from_middle = np.zeros(len(wanted)), directions() * radii[:, None]
+    places, across = CENTRE + from_middle, 1 / steepness(radii, from_middle)
     device, bend = field.sharpness.device, Bend(torch.zeros(RINGS, SPOKES))
     for _ in range(_BENDS):
         heard()
         left = np.nan_to_num(wanted - reach(field._replace(bend=bend.to(device))))
-        outwards = np.clip(outwards + smoothed(places, left, GRAIN_M), -_BEND_M, _BEND_M)
+        weight = across / (1 + np.square(left * across / _ODD_M))
+        mean = smoothed(places, weight * left, _GRAIN_M) / smoothed(places, weight, _GRAIN_M)
+        outwards = np.clip(outwards + mean, -_BEND_M, _BEND_M)
         bend = Bend(torch.from_numpy(outwards / RADIUS).float().view(RINGS, SPOKES))
     return bend.to(device)
 
