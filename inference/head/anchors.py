@@ -15,7 +15,7 @@ from .nearest import Meshed
 from .seen import Seen
 
 Array = np.ndarray
-_OUTLINE = (
+OUTLINE = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
 )  # fmt: skip
@@ -35,7 +35,7 @@ def anchor(surface: HeadSurface, photos: list[Seen], cameras: Sequence[Camera], 
     """
     dense = Meshed(surface.vertices, surface.faces)
     total, weight = np.zeros(guess.shape), np.zeros(len(guess))
-    fixed = np.setdiff1d(np.arange(468), _OUTLINE)
+    fixed = np.setdiff1d(np.arange(468), OUTLINE)
     for photo, camera in zip(photos, cameras, strict=True):
         level = normalise(camera, photo.landmarks[fixed])
         rays = np.concatenate([level, np.ones((len(level), 1))], 1) @ camera.rotation

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import lsq_linear
 
+from .anchors import OUTLINE
 from .frame import similarity
 from .nearest import Meshed, vertex_normals
 from .template import Template
@@ -14,7 +15,8 @@ from .template import Template
 Array = np.ndarray
 _ROUNDS = 8
 INWARD = 0.5  # at least, how far a surface is believed that lies inside: no skin is outside of hair and clothes
-_NOISE = 0.0015  # metres, of landmarks
+_NOISE, _OUTLINE_NOISE = 0.0045, 0.018  # metres, of landmarks, and of a face's outline, which has no fixed place
+_USUAL = 2.5  # how much more a usual head is expected than by errors that are each their own; likewise, squared:
 _STILL = 10.0  # how much less an expression is expected than a trait of the person
 _LIMIT = 2.5  # standard deviations
 _HAIR, _HAIR_SPREAD = 0.010, 0.010  # metres from the skull to the surface of hair, and how much that varies
@@ -51,22 +53,24 @@ def fit_linear(template: Template, landmarks: Array, surface: Meshed, *, express
     marks, where = template.landmark_weights[known], template.landmark_vertices[known]
     seen = np.einsum("nk,mnkc->mnc", marks, modes[:, where])
     start = np.einsum("nk,nkc->nc", marks, template.vertices[where])
+    noise = np.where(np.isin(known, OUTLINE), _OUTLINE_NOISE, _NOISE)
+    sure, noise = 1 / noise**2, np.repeat(noise, 3)
     people = len(template.identity)
     values, posed = np.zeros(len(modes)), template.vertices
     limits = np.concatenate([np.full(people, _LIMIT), np.ones(len(names))])
     lower = np.concatenate([np.full(people, -_LIMIT), np.zeros(len(names))])
-    pull = np.sqrt(np.concatenate([np.full(people, 1.0), np.full(len(names), _STILL)]))
+    pull = _USUAL * np.sqrt(np.concatenate([np.full(people, 1.0), np.full(len(names), _STILL)]))
     skin = template.vertices_of("skin")
     trust = template.trust
     skin = skin[trust[skin] > 0.05]
     triangles, crown = template.triangles, _crown(template)
-    scale, turn, move = similarity(start, landmarks[known])
+    scale, turn, move = similarity(start, landmarks[known], sure)
     for step in range(_ROUNDS):
         moved = np.einsum("nk,nkc->nc", marks, posed[where])
-        scale, turn, move = similarity(moved, landmarks[known])
+        scale, turn, move = similarity(moved, landmarks[known], sure)
         target = (landmarks[known] - move) @ turn / scale
-        rows = [seen.reshape(len(modes), -1).T / _NOISE / 3, np.diag(pull)]
-        wanted = [(target - start).ravel() / _NOISE / 3, np.zeros(len(modes))]
+        rows = [seen.reshape(len(modes), -1).T / noise[:, None], np.diag(pull)]
+        wanted = [(target - start).ravel() / noise, np.zeros(len(modes))]
         if step > 1:
             places = surface.nearest(scale * posed[skin] @ turn.T + move, 0.03)
             to = (places.points - move) @ turn / scale

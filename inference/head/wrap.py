@@ -122,6 +122,7 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
          (np.repeat(np.arange(len(marks)), 3), local[template.landmark_vertices[marks]].ravel())),
         (len(marks), len(graph.rows)),
     ).tocsr()  # fmt: skip
+    doubted, near = np.zeros(len(start), bool), _neighbours(template)
     snapped = dense.nearest(landmarks[marks], 0.01)
     goal = np.where((snapped.face >= 0)[:, None], snapped.points, landmarks[marks])
     for index, stiffness in enumerate(_STIFFNESS):
@@ -131,14 +132,33 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
             trust = template.trust[graph.rows]
             believed = trust * skin[graph.rows]
             floor = np.where(inward & (trust > 0.03), INWARD * np.minimum(1, 5 * trust), 0)
-            weight *= np.maximum(believed, floor)
+            weight *= np.maximum(believed, floor) * ~doubted[graph.rows]
+            mark = sparse.diags(loose * (~doubted[template.landmark_vertices[marks]]).all(1))
             tied = sparse.diags(weight + 1e-4)
-            matrix = stiffness * graph.stiff + tied + loose * pick.T @ pick
+            matrix = stiffness * graph.stiff + tied + pick.T @ mark @ pick
             right = weight[:, None] * (to - start[graph.rows])
-            right += loose * pick.T @ (goal - pick @ start[graph.rows])
+            right += pick.T @ mark @ (goal - pick @ start[graph.rows])
             now[graph.rows] = start[graph.rows] + splu(matrix.tocsc()).solve(right)
+            doubted |= (near @ _folded(start, now, triangles)) > 0
         said(0.2 + 0.6 * (index + 1) / len(_STIFFNESS))
     return _carry_parts(template, start, now)
+
+
+def _neighbours(template: Template) -> sparse.csr_matrix:
+    """(V, V) that is not 0 for vertices at most two edges apart."""
+    size, triangles = len(template.vertices), template.triangles
+    pairs = np.concatenate([triangles[:, [k, (k + 1) % 3]] for k in range(3)])
+    beside = sparse.coo_matrix((np.ones(len(pairs)), pairs.T), (size, size))
+    beside = (beside + beside.T + sparse.identity(size)).tocsr()
+    return beside @ beside
+
+
+def _folded(start: Array, now: Array, triangles: Array) -> Array:
+    """(V,) whether a triangle at a vertex has turned over."""
+    normals = [np.cross(*(v[triangles[:, k]] - v[triangles[:, 0]] for k in (1, 2))) for v in (start, now)]
+    folded = np.zeros(len(start), bool)
+    folded[triangles[(normals[0] * normals[1]).sum(1) < 0]] = True
+    return folded
 
 
 def _targets(now: Array, triangles: Array, rows: Array, dense: Meshed, normals: Array) -> tuple[Array, Array, Array]:
