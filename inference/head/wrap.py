@@ -20,7 +20,7 @@ from ..runtime.weights import locate
 from .expressions import transfer
 from .frame import similarity
 from .identity import INWARD, Fit, fit_linear
-from .nearest import Meshed, vertex_normals
+from .nearest import Meshed, face_normals, vertex_normals
 from .seams import Lining, close_pairs, push_out
 from .template import PARTS, Template, read_template
 
@@ -29,6 +29,7 @@ FACE_REACH = 0.095  # metres from the tip of the nose
 _NOSE = 4  # of mediapipe's points
 _STIFFNESS = (30.0, 10.0, 4.0, 1.5, 0.6, 0.25, 0.12, 0.06, 0.03)
 _ICP_ROUNDS = 3
+_TURNED = 0.3  # cosine of the angle beyond which skin is taken for folded
 
 
 def load_template() -> Template:
@@ -154,10 +155,10 @@ def _neighbours(template: Template) -> sparse.csr_matrix:
 
 
 def _folded(start: Array, now: Array, triangles: Array) -> Array:
-    """(V,) whether a triangle at a vertex has turned over."""
-    normals = [np.cross(*(v[triangles[:, k]] - v[triangles[:, 0]] for k in (1, 2))) for v in (start, now)]
+    """(V,) whether a triangle at a vertex has turned over, or nearly so."""
+    turned = (face_normals(start, triangles) * face_normals(now, triangles)).sum(1)
     folded = np.zeros(len(start), bool)
-    folded[triangles[(normals[0] * normals[1]).sum(1) < 0]] = True
+    folded[triangles[turned < _TURNED]] = True
     return folded
 
 
