@@ -18,7 +18,7 @@ from ..nets.head_shape import RINGS, SPOKES, Bend, directions
 from ..nets.multi_neus import MultiNeus
 from ..nets.neus import Field
 from ..nets.neus_render import Grid
-from .frame import CENTRE, RADIUS
+from .frame import CENTRE, LANDMARKS, MEAN_LANDMARKS, RADIUS
 from .guess import FIRST_M, LAST_M, smoothed
 from .outlines import steepness
 
@@ -27,12 +27,11 @@ FRONT = -0.26  # y of directions towards the face
 _ABOUT_HEAD, _ABOUT_FACE = (3, 0.04), (12, 0.01)  # points of each direction that learn what moves, and how far off
 _KEPT = 0.12  # of the unit sphere: how far about the surface they are at most
 _LOOKS, _HALVINGS = 96, 9  # by which a surface is looked for along a direction
-_LOWEST_M, _NECK_M = -0.12, 0.03  # height down to which looks know heads, and over how much they pass into necks
+_LOWEST_M, _THROAT_M = -0.07, 0.095  # looks know heads down to this height, throats so far about the tip of the nose
+_NECK_M = 0.03  # over how much both pass into necks
 _BEND_M, _BENDS = 0.002, 2  # how far space is bent at most, and how often what is left is looked at
-_GRAIN_M, _ODD_M = (
-    0.0015,
-    0.0005,
-)  # standard deviation of its smoothing; what is left across the surface counts half then
+_GRAIN_M = 0.0015  # standard deviation of its smoothing
+_ODD_M = 0.0005  # what is left across the surface counts half then
 
 
 def follow(  # noqa: PLR0917
@@ -80,8 +79,10 @@ def bend_to(field: Field, wanted: Array, heard: Callable[[], None]) -> Bend:
 
 def share_known(radii: Array) -> Array:
     """(V,) from 1 to 0 down the neck, whose end no look knows; radii (V,) metres."""
-    height = CENTRE[2] + directions()[:, 2] * radii
-    return np.clip((height - _LOWEST_M) / _NECK_M + 1, 0, 1)
+    places = CENTRE + directions() * radii[:, None]
+    above = places[:, 2] - _LOWEST_M
+    near = _THROAT_M - np.linalg.norm(places - MEAN_LANDMARKS[LANDMARKS.index("nose")], axis=1)
+    return np.clip(np.maximum(above, near) / _NECK_M + 1, 0, 1)
 
 
 @torch.no_grad()

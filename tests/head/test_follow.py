@@ -29,9 +29,15 @@ def test_the_reach_of_a_field_is_found_and_nothing_where_nothing_is() -> None:
     assert np.isnan(reach(ball(0.01))).all()
 
 
-def test_necks_are_not_known_and_heads_are() -> None:
-    share, height = share_known(np.full(len(directions()), 0.16)), CENTRE[2] + 0.16 * directions()[:, 2]
-    assert (share[height > -0.115] == 1).all() and (share[height < -0.155] == 0).all()
+def test_heads_and_throats_are_known_and_necks_and_shoulders_are_not() -> None:
+    radii = np.full(len(directions()), 0.16)
+    share, places = share_known(radii), CENTRE + 0.16 * directions()
+    front = places[:, 1] < CENTRE[1]
+    assert (share[places[:, 2] > -0.07] == 1).all() and (share[~front & (places[:, 2] < -0.1)] == 0).all()
+    throat = np.array([0.0, 0.03, -0.078])  # the underside of a chin
+    out = throat - CENTRE
+    nearest = (directions() @ out).argmax()
+    assert share_known(np.full(len(radii), np.linalg.norm(out)))[nearest] > 0.99
 
 
 def test_what_moves_takes_distances_along() -> None:
