@@ -19,17 +19,15 @@ from ...inference.core.face_shapes import EYES, find_bones, match_shapes
 from ...inference.core.rotations import (
     conjugate,
     continuous,
-    euler_from_matrix,
-    matrix_from_quaternion,
     multiply,
     quaternion_from_matrix,
-    rotvec_from_quaternion,
 )
 from ...inference.core.timing import Rate, Timing, place, sample_rotations, sample_values
 from ...inference.core.upright import find_up, to_z_up
 from ...inference.protocol.errors import InputError
 from .action import fill
 from .compat import Curves, action_slot, assign_action
+from .controls import rotation_channel
 from .take import scene_fps
 
 Array = np.ndarray
@@ -312,16 +310,7 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
     mode = target.rotation_mode
     for name in ("rotation_quaternion", "rotation_euler", "rotation_axis_angle"):
         curves.drop(path + name)
-    local = continuous(local)
-    if mode == "QUATERNION":
-        name, values = "rotation_quaternion", local
-    elif mode == "AXIS_ANGLE":
-        vector = rotvec_from_quaternion(local)
-        angle = np.linalg.norm(vector, axis=1, keepdims=True)
-        axis = np.where(angle > 1e-9, vector / np.maximum(angle, 1e-9), [0.0, 1.0, 0.0])
-        name, values = "rotation_axis_angle", np.concatenate([angle, axis], 1)
-    else:
-        name, values = "rotation_euler", euler_from_matrix(matrix_from_quaternion(local), mode)
+    name, values, _ = rotation_channel(mode, continuous(local))
     for index in range(values.shape[1]):
         curves.put(path + name, index, timing.frames, values[:, index], bone or "Object Transforms")
 

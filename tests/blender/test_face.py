@@ -114,6 +114,18 @@ def test_rotation_modes_stay_and_are_honoured(mode):
     assert rig.pose.bones["head"].rotation_mode == mode
 
 
+def test_an_axis_does_not_flip_where_a_head_turns_past_its_middle():
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    rig.pose.bones["head"].rotation_mode = "AXIS_ANGLE"
+    track = faces.face_track()
+    turns = np.radians(np.linspace(-22.0, 23.0, len(track.times)))
+    apply(
+        replace(track, rotations=quaternion_from_rotvec(turns[:, None] * [0.0, 0.0, 1.0])), [item], rig, head="ABSOLUTE"
+    )
+    axes = [c for c in curves(rig.animation_data.action) if c.data_path.endswith("axis_angle") and c.array_index]
+    assert len(axes) == 3 and all(np.ptp([k.co[1] for k in c.keyframe_points]) < 1e-5 for c in axes)
+
+
 def test_one_action_holds_face_and_body_and_the_body_s_own_stays_as_it_was(apply_body_of):
     rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
     body = apply_body_of(rig)
