@@ -159,7 +159,7 @@ def _write(
         own = action if _takes_slots(action) else bpy.data.actions.new(f"{options.name} {item.name}")
         actions += [own] if own is not action else []
         curves = _Writer(keys, own)
-        driven = {curve.data_path for curve in keys.animation_data.drivers} if keys.animation_data else set()
+        driven = _driven(keys)
         notes += _hidden_notes(item, [name for names in found[item.name].values() for name in names])
         for shape, names in found[item.name].items():
             if shape not in values or (shape in EYES and by_bones == "only"):
@@ -174,14 +174,12 @@ def _write(
     moved: list[str] = []
     if carrier is not None and (turned is not None or by_bones):
         curves = _Writer(carrier, action, action_slot(carrier.animation_data) if carrier.animation_data else None)
-        if turned is not None and (rig is None or "head" in bones):
-            _turn(curves, carrier, bones.get("head", ""), timing, turned)
-            moved.append(bones.get("head", carrier.name))
-        for index, side in enumerate("LR"):
-            if by_bones and f"eye.{side}" in bones:
-                eyes = sample_rotations(track.eyes[:, index], timing)
-                _turn(curves, carrier, bones[f"eye.{side}"], timing, eyes)
-                moved.append(bones[f"eye.{side}"])
+        heads = [] if turned is None or (rig is not None and "head" not in bones) else [(bones.get("head", ""), turned)]
+        for bone, turns in [*heads, *(_eyes(track, timing, bones) if by_bones else [])]:
+            if _turn(curves, carrier, bone, timing, turns):
+                moved.append(bone or carrier.name)
+            else:
+                notes.append(f"{bone or carrier.name} is turned by a driver and is left to it.")
     _finish(actions, timing)
     there = {shape for shapes in found.values() for shape in shapes}
     stirs = [name for name, column in zip(track.header["shapes"], track.weights.T, strict=True) if column.max() > 0.05]
@@ -295,8 +293,22 @@ def _check_editable(objects: Sequence[bpy.types.Object]) -> None:
             raise InputError(f"{item.name} is in the NLA's tweak mode.", "Leave it (Tab in the NLA editor).")
 
 
-def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, turned: Array) -> None:
-    """Key the turning (K, 4) of a bone, or of an object where no bone is named, in its own rotation mode."""
+def _eyes(track: FaceTrack, timing: Timing, bones: dict[str, str]) -> list[tuple[str, Array]]:
+    """Which bones turn with the eyes, and how (K, 4)."""
+    there = [(index, role) for index, role in enumerate(("eye.L", "eye.R")) if role in bones]
+    return [(bones[role], sample_rotations(track.eyes[:, index], timing)) for index, role in there]
+
+
+def _driven(block: bpy.types.ID) -> set[str]:
+    """Paths of what drivers have a say in, keys or not."""
+    return {curve.data_path for curve in block.animation_data.drivers} if block.animation_data else set()
+
+
+def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, turned: Array) -> bool:
+    """Key the turning (K, 4) of a bone, or of an object where no bone is named, in its own rotation mode.
+
+    Nothing is keyed that has a driver; tells whether it was.
+    """
     if bone:
         pose = item.pose.bones[bone]
         rest = quaternion_from_matrix(_upright(item, bone) @ np.array(item.data.bones[bone].matrix_local.to_3x3()))
@@ -307,12 +319,14 @@ def _turn(curves: _Writer, item: bpy.types.Object, bone: str, timing: Timing, tu
         ahead = _heading(own)
         local = multiply(multiply(ahead[None], turned), multiply(conjugate(ahead), own)[None])
         target, path = item, ""
-    mode = target.rotation_mode
+    channel, values, _ = rotation_channel(target.rotation_mode, continuous(local))
+    if path + channel in _driven(item):
+        return False
     for name in ("rotation_quaternion", "rotation_euler", "rotation_axis_angle"):
         curves.drop(path + name)
-    name, values, _ = rotation_channel(mode, continuous(local))
     for index in range(values.shape[1]):
-        curves.put(path + name, index, timing.frames, values[:, index], bone or "Object Transforms")
+        curves.put(path + channel, index, timing.frames, values[:, index], bone or "Object Transforms")
+    return True
 
 
 def _heading(rotation: Array) -> Array:

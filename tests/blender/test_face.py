@@ -126,6 +126,15 @@ def test_an_axis_does_not_flip_where_a_head_turns_past_its_middle():
     assert len(axes) == 3 and all(np.ptp([k.co[1] for k in c.keyframe_points]) < 1e-5 for c in axes)
 
 
+def test_a_bone_that_a_driver_turns_is_left_to_it_and_named():
+    rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
+    rig.pose.bones["head"].driver_add("rotation_quaternion", 0).driver.expression = "1.0"
+    made = apply(faces.face_track(), [item], rig, head="RELATIVE", eyes="BONES")
+    assert made.bones == ("eye.L", "eye.R")
+    assert "head is turned by a driver and is left to it." in made.notes
+    assert not [c for c in curves(rig.animation_data.action) if '"head"' in c.data_path]
+
+
 def test_one_action_holds_face_and_body_and_the_body_s_own_stays_as_it_was(apply_body_of):
     rig, item = faces.head_rig(), faces.mesh_with_keys(FOREIGN)
     body = apply_body_of(rig)
