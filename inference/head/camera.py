@@ -71,7 +71,7 @@ class Placed:
             cameras = tuple(
                 replace(_plain(photo, 1.0), **dict(zip(_OF_CAMERAS, own, strict=True))) for photo, *own in parts
             )
-            alone = tuple(arrays["alone"].astype(int).tolist())
+            alone = tuple(arrays.get("alone", np.zeros(0)).astype(int).tolist())
             return Placed(cameras, arrays["z"], arrays["face"], arrays.get("radii"), alone)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise WeightsError(f"The checkpoint {path} is damaged: {error}", "Delete it.") from error

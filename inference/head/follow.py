@@ -20,15 +20,15 @@ from ..nets.neus import Field
 from ..nets.neus_render import Grid
 from .frame import CENTRE, LANDMARKS, MEAN_LANDMARKS, RADIUS
 from .guess import FIRST_M, LAST_M, smoothed
-from .outlines import steepness
+from .outlines import LOWEST_M, steepness
 
 Array = np.ndarray
 FRONT = -0.26  # y of directions towards the face
 _ABOUT_HEAD, _ABOUT_FACE = (3, 0.04), (12, 0.01)  # points of each direction that learn what moves, and how far off
 _KEPT = 0.12  # of the unit sphere: how far about the surface they are at most
 _LOOKS, _HALVINGS = 96, 9  # by which a surface is looked for along a direction
-_LOWEST_M, _THROAT_M = -0.07, 0.095  # looks know heads down to this height, throats so far about the tip of the nose
-_NECK_M = 0.03  # over how much both pass into necks
+_THROAT_M = 0.095  # how far about the tip of the nose looks know throats, too
+_NECK_M = 0.03  # over how much what is known passes into necks
 _BEND_M, _BENDS = 0.002, 2  # how far space is bent at most, and how often what is left is looked at
 _GRAIN_M = 0.0015  # standard deviation of its smoothing
 _ODD_M = 0.0005  # what is left across the surface counts half then
@@ -80,7 +80,7 @@ def bend_to(field: Field, wanted: Array, heard: Callable[[], None]) -> Bend:
 def share_known(radii: Array) -> Array:
     """(V,) from 1 to 0 down the neck, whose end no look knows; radii (V,) metres."""
     places = CENTRE + directions() * radii[:, None]
-    above = places[:, 2] - _LOWEST_M
+    above = places[:, 2] - LOWEST_M
     near = _THROAT_M - np.linalg.norm(places - MEAN_LANDMARKS[LANDMARKS.index("nose")], axis=1)
     return np.clip(np.maximum(above, near) / _NECK_M + 1, 0, 1)
 

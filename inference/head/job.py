@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 class HeadJob(Stages):
     """One run."""
 
-    algorithm: ClassVar[int] = 1
+    algorithm: ClassVar[int] = 2
     request: HeadRequest
 
     @property

@@ -18,7 +18,7 @@ from .frame import CENTRE, RADIUS
 from .seen import Seen
 
 Array = np.ndarray
-LOWEST_M = -0.07  # height below which outlines are of clothes
+LOWEST_M = -0.07  # height below which necks and clothes begin
 _PLACES = 250  # of each outline that are looked at
 _AROUND_M, _LOOKS, _FINER = 0.13, 25, 3  # along a ray, about where it is nearest to the middle
 

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +49,7 @@ _NOSE, _FACE_M = 1, 0.11  # the detector's point on the tip of the nose; how far
 _ABOUT = 0.02  # how far about the face points are, of the unit sphere
 _PREVIEW = 144  # pixels a side
 _SAVED_S = 60.0
+_FORMAT = 2  # of checkpoints
 
 
 @dataclass(frozen=True)
@@ -191,12 +193,13 @@ class Fitting:
         prior.to(device)
         self.views = Views(photos, placed.cameras, settings.side).to(device)
         self.shading = Shading(prior.relief, self.views) if prior.relief and settings.shading_weight else None
-        self.known = placed.radii
+        self.known = placed.radii if settings.follow else None
         self.face = torch.from_numpy(to_sphere(placed.face)).float().to(device)
         self.z = nn.Parameter(torch.from_numpy(placed.z).float().to(device))
         self.tint = nn.Parameter(torch.zeros(prior.color.size, device=device))
         self.net: MultiNeus | None = None
         self.bend: Bend | None = None
+        self.begun: MultiNeus | None = None  # as the first stage left it
         self.at = 0  # steps done, of both stages
         self.stopped = False
         self.figures: dict[str, float] = {}
@@ -238,9 +241,9 @@ class Fitting:
             self.save()
             net = self.alone()
             if self.known is not None:
-                s = self.settings
+                self.g.manual_seed(s.seed)  # so that a surface that moves again moves there again
                 self.bend = follow(net, self.known, s.follow, s.followed, s.follow_lr, self._heard, self.g)
-            self.net = net
+            self.net, self.begun = net, deepcopy(net)
             self.figures["psnr_first"] = self._psnr(self._field(self.net))
         self.save()
 
@@ -277,8 +280,8 @@ class Fitting:
         s = self.settings
         if not s.second or self.stopped:
             return
-        net = self.net or self.alone()
-        self.net, before = net, self._field(net).fixed()
+        assert self.net is not None and self.begun is not None  # of the first stage
+        net, before = self.net, self._field(self.begun).fixed()
         for parameter in net.parameters():
             parameter.requires_grad_(True)
         optimiser = torch.optim.Adam(
@@ -379,14 +382,19 @@ class Fitting:
         if self.folder is None:
             return
         tensors = {"z": self.z.detach(), "tint": self.tint.detach(), "change": self.views.change.detach()}
-        if self.net is not None:
-            tensors |= {f"net.{name}": value.contiguous() for name, value in self.net.state_dict().items()}
+        for part, net in (("net", self.net), ("begun", self.begun)):
+            if net is not None:
+                tensors |= {f"{part}.{name}": value.contiguous() for name, value in net.state_dict().items()}
         if self.bend is not None:
             tensors["bend"] = self.bend.outwards
-        note = {"at": str(self.at), "stopped": str(int(self.stopped)), "settings": repr(self.settings)}
+        note = {"at": str(self.at), "stopped": str(int(self.stopped)), "settings": self._settings()}
         content = save({name: value.clone() for name, value in tensors.items()}, metadata=note)
         self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(self.folder / "fit.safetensors", lambda stream: stream.write(content))
+
+    def _settings(self) -> str:
+        """What a checkpoint must have been written with."""
+        return f"{_FORMAT} {self.settings!r}"
 
     def resume(self) -> None:
         """Take up a checkpoint of the same settings, where there is one."""
@@ -399,16 +407,17 @@ class Fitting:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         except Exception as error:
             raise WeightsError(f"The checkpoint {path} is damaged: {error}", "Delete it.") from error
-        if note.get("settings") != repr(self.settings):
+        if note.get("settings") != self._settings():
             return
         with torch.no_grad():
             self.z.copy_(tensors["z"])
             self.tint.copy_(tensors["tint"])
             self.views.change.copy_(tensors["change"])
-        inside = {name[4:]: value for name, value in tensors.items() if name.startswith("net.")}
-        if inside:
-            self.net = self.alone()
-            self.net.load_state_dict(inside)
+        if any(name.startswith("net.") for name in tensors):
+            self.net, self.begun = self.alone(), self.alone()
+            for part, net in (("net.", self.net), ("begun.", self.begun)):
+                inside = {name: value for name, value in tensors.items() if name.startswith(part)}
+                net.load_state_dict({name.removeprefix(part): value for name, value in inside.items()})
         if "bend" in tensors:
             self.bend = Bend(tensors["bend"]).to(self.z.device)
         self.at, self.stopped = int(note["at"]), note["stopped"] == "1"

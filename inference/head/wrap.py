@@ -29,7 +29,7 @@ FACE_REACH = 0.095  # metres from the tip of the nose
 _NOSE = 4  # of mediapipe's points
 _STIFFNESS = (30.0, 10.0, 4.0, 1.5, 0.6, 0.25, 0.12, 0.06, 0.03)
 _ICP_ROUNDS = 3
-_TURNED = 0.3  # cosine of the angle beyond which skin is taken for folded
+_TURNED = 0.3  # cosine of the angle beyond which skin beside what has turned over is taken for folded, too
 
 
 def load_template() -> Template:
@@ -140,7 +140,7 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
             right = weight[:, None] * (to - start[graph.rows])
             right += pick.T @ mark @ (goal - pick @ start[graph.rows])
             now[graph.rows] = start[graph.rows] + splu(matrix.tocsc()).solve(right)
-            doubted |= (near @ _folded(start, now, triangles)) > 0
+            doubted |= (near @ _folded(start, now, triangles, doubted)) > 0
         said(0.2 + 0.6 * (index + 1) / len(_STIFFNESS))
     return _carry_parts(template, start, now)
 
@@ -154,11 +154,11 @@ def _neighbours(template: Template) -> sparse.csr_matrix:
     return beside @ beside
 
 
-def _folded(start: Array, now: Array, triangles: Array) -> Array:
-    """(V,) whether a triangle at a vertex has turned over, or nearly so."""
+def _folded(start: Array, now: Array, triangles: Array, doubted: Array) -> Array:
+    """(V,) whether a triangle at a vertex has turned over, or nearly so beside what is doubted (V,) already."""
     turned = (face_normals(start, triangles) * face_normals(now, triangles)).sum(1)
     folded = np.zeros(len(start), bool)
-    folded[triangles[turned < _TURNED]] = True
+    folded[triangles[turned < np.where(doubted[triangles].any(1), _TURNED, 0.0)]] = True
     return folded
 
 

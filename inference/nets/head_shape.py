@@ -103,13 +103,16 @@ class Bend:
 
     def __call__(self, points: Tensor) -> Tensor:
         """See the class; twice differentiable."""
-        middle = self.outwards[:1].mean(1, keepdim=True).expand(1, SPOKES)  # where all spokes meet
-        known, edges = torch.cat([middle, self.outwards]), torch.from_numpy(np.append(0.0, _rings())).to(points)
+        ends = self.outwards[[0, -1]].mean(1, keepdim=True).expand(2, SPOKES)  # where all spokes meet
+        known = torch.cat([ends[:1], self.outwards, ends[1:]])
+        edges = torch.from_numpy(np.concatenate([[0.0], _rings(), [np.pi]])).to(points)
         x, y, z = points.unbind(-1)
-        away = torch.atan2((x * x + z * z + _POLE).sqrt(), -y)
-        ring = (torch.searchsorted(edges, away.detach().contiguous()) - 1).clamp(0, RINGS - 1)
+        beside = x * x + z * z
+        away = torch.atan2((beside + _POLE).sqrt(), -y)
+        ring = (torch.searchsorted(edges, away.detach().contiguous()) - 1).clamp(0, RINGS)
         a = ((away - edges[ring]) / (edges[ring + 1] - edges[ring])).clamp(0, 1)
-        around = torch.atan2(x, z + _POLE) * (SPOKES / (2 * math.pi)) - 0.5
+        on = beside < _POLE  # the axis, where around has no slope
+        around = torch.atan2(x.masked_fill(on, 0.0), z.masked_fill(on, 1.0)) * (SPOKES / (2 * math.pi)) - 0.5
         spoke = around.detach().floor()
         b, spoke = around - spoke, spoke.long()
         left, right = spoke % SPOKES, (spoke + 1) % SPOKES

@@ -188,7 +188,7 @@ class MultiNeus(nn.Module):
         with torch.no_grad():
             for (_, ours), (_, theirs) in zip(alone.named_parameters(), self.named_parameters(), strict=True):
                 ours.copy_(theirs[scene : scene + 1] if id(theirs) in own else theirs)
-        return alone
+        return alone.to(self.variance.device)
 
 
 def build(config: dict[str, Any]) -> MultiNeus:

@@ -92,7 +92,7 @@ class Field(NamedTuple):
         return out[..., :1], out[..., 1:]
 
     def fixed(self) -> Field:
-        """The same without a history."""
+        """The same without a history; it shares its numbers, so what is learnt later changes it, too."""
         layers = [tuple((w.detach(), b.detach()) for w, b in part) for part in (self.sdf, self.color)]
         return self._replace(sdf=layers[0], color=layers[1], sharpness=self.sharpness.detach())
 

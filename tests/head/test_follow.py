@@ -67,7 +67,7 @@ def test_space_is_not_bent_far() -> None:
 def test_slopes_of_a_bent_space_are_its_own_also_where_spokes_meet() -> None:
     bend = Bend(torch.from_numpy(bumps(0.01)).view(RINGS, SPOKES))
     rng = np.random.default_rng(0)
-    away = np.concatenate([rng.uniform(0, 0.012, 50), rng.uniform(0.012, 2.8, 200)])
+    away = np.concatenate([rng.uniform(0, 0.012, 50), rng.uniform(0.012, 3.1, 200), np.pi - rng.uniform(0, 0.04, 50)])
     around = rng.uniform(0, 2 * np.pi, len(away))
     parts = np.sin(away) * np.sin(around), -np.cos(away), np.sin(away) * np.cos(around)
     points = torch.from_numpy(np.stack(parts, -1) * rng.uniform(0.4, 0.8, (len(away), 1)))
@@ -77,6 +77,16 @@ def test_slopes_of_a_bent_space_are_its_own_also_where_spokes_meet() -> None:
     )
     assert (slopes - steps).abs().max() < 1e-3
     assert (steps - torch.eye(3)).abs().max() < 1.0
+
+
+def test_slopes_on_the_axis_are_as_beside_it() -> None:
+    """Where marching cubes have a line of their lattice, through the bridge of the nose and the back of the head."""
+    bend = Bend(torch.from_numpy(bumps(0.01)).view(RINGS, SPOKES))
+    for y in (-0.5, 0.5):
+        points = torch.tensor([[0.0, y, 0.0], [1e-3, y, 0.0], [0.0, y, -1e-3]], dtype=torch.float64)
+        slopes = torch.autograd.functional.jacobian(lambda x: bend(x).sum(0), points).movedim(1, 0)
+        assert (slopes - torch.eye(3)).abs().max() < 0.5
+        assert (bend(points) - points).norm(dim=1).std() < 1e-4
 
 
 def test_a_bend_is_differentiated_twice() -> None:
