@@ -140,7 +140,7 @@ def _settle(  # noqa: PLR0917 - what the surface and the landmarks say
             right = weight[:, None] * (to - start[graph.rows])
             right += pick.T @ mark @ (goal - pick @ start[graph.rows])
             now[graph.rows] = start[graph.rows] + splu(matrix.tocsc()).solve(right)
-            doubted |= (near @ _folded(start, now, triangles, doubted)) > 0
+            doubted |= (near @ folded(start, now, triangles, doubted)) > 0
         said(0.2 + 0.6 * (index + 1) / len(_STIFFNESS))
     return _carry_parts(template, start, now)
 
@@ -154,12 +154,12 @@ def _neighbours(template: Template) -> sparse.csr_matrix:
     return beside @ beside
 
 
-def _folded(start: Array, now: Array, triangles: Array, doubted: Array) -> Array:
+def folded(start: Array, now: Array, triangles: Array, doubted: Array) -> Array:
     """(V,) whether a triangle at a vertex has turned over, or nearly so beside what is doubted (V,) already."""
     turned = (face_normals(start, triangles) * face_normals(now, triangles)).sum(1)
-    folded = np.zeros(len(start), bool)
-    folded[triangles[turned < np.where(doubted[triangles].any(1), _TURNED, 0.0)]] = True
-    return folded
+    over = np.zeros(len(start), bool)
+    over[triangles[turned < np.where(doubted[triangles].any(1), _TURNED, 0.0)]] = True
+    return over
 
 
 def _targets(now: Array, triangles: Array, rows: Array, dense: Meshed, normals: Array) -> tuple[Array, Array, Array]:

@@ -27,7 +27,7 @@ from inference.head.seen import Seen
 from inference.head.sheet import bleed, fill, unroll
 from inference.head.template import PARTS, Template, read_template, triangulate
 from inference.head.texture import texture
-from inference.head.wrap import body_mesh, load_template, posed, wrap
+from inference.head.wrap import body_mesh, folded, load_template, posed, wrap
 from inference.nets.neus import CPU, Field, Neus
 from inference.protocol.errors import InputError, WeightsError
 from inference.protocol.events import SilentReporter
@@ -86,6 +86,18 @@ def test_vertices_of_a_surface_lie_where_the_distance_is_nothing() -> None:
     surface = extract(field, ExtractSettings(faces=8000), SilentReporter())
     off = np.abs(distances(field, to_sphere(surface.vertices).astype(np.float32))) * RADIUS
     assert np.median(off) < 5e-5
+
+
+def test_skin_that_nearly_turned_over_is_let_go_only_beside_what_has() -> None:
+    """Noses and lips of sound heads lie at slants of the template's, too."""
+    flat = np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
+    start, triangles = np.tile(flat, (3, 1)), np.arange(9).reshape(3, 3)
+    now = start.copy()
+    for part, degrees in enumerate((0.0, 80.0, 100.0)):
+        now[3 * part + 2] = [0, np.cos(np.radians(degrees)), np.sin(np.radians(degrees))]
+    nobody, beside = np.zeros(9, bool), np.arange(9) == 3
+    assert folded(start, now, triangles, nobody).reshape(3, 3).any(1).tolist() == [False, False, True]
+    assert folded(start, now, triangles, beside).reshape(3, 3).any(1).tolist() == [False, True, True]
 
 
 def test_a_field_without_a_surface_is_an_input_error() -> None:
