@@ -183,12 +183,12 @@ class MultiNeus(nn.Module):
 
     def only(self, scene: int) -> MultiNeus:
         """A net of this scene alone, which is smaller to keep; its weights are its own."""
-        alone = MultiNeus(replace(self.config, scenes=1))
+        alone = MultiNeus(replace(self.config, scenes=1)).to(self.variance.device)
         own = {id(parameter) for parameter in self.own_parameters()}
         with torch.no_grad():
             for (_, ours), (_, theirs) in zip(alone.named_parameters(), self.named_parameters(), strict=True):
                 ours.copy_(theirs[scene : scene + 1] if id(theirs) in own else theirs)
-        return alone.to(self.variance.device)
+        return alone
 
 
 def build(config: dict[str, Any]) -> MultiNeus:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from inference.nets import import_original
+from inference.nets.head_shape import RINGS, SPOKES, Bend
 from inference.nets.multi_neus import Coefficients, Kind, LowRank, MultiNeus, MultiNeusConfig
 from inference.nets.neus import CPU, PAPER, Background, ColorNet, Neus, NeusConfig, SdfNet, encode
 from inference.nets.neus_render import RenderConfig, finer, near_far, render, sample
@@ -228,6 +229,14 @@ def test_a_new_scene_is_the_average_of_all(kind: Kind, tied: bool) -> None:
     alone = net.only(scene)
     points = ball(20)
     torch.testing.assert_close(alone.field(0).distance(points)[0], new.distance(points)[0])
+
+
+def test_a_scene_alone_stays_on_the_device_of_all_also_where_space_is_bent() -> None:
+    """Nothing of it is left behind: on torch's empty device any tensor from elsewhere would be refused."""
+    net = MultiNeus(MultiNeusConfig(scenes=3, kind="low-rank", rank=4, sdf=(0, 2), color=(1,), net=SMALL)).to("meta")
+    bend = Bend(torch.zeros(RINGS, SPOKES)).to(torch.device("meta"))
+    field = net.only(1).field(0)._replace(bend=bend)
+    assert field.distance(ball(20).to("meta"))[0].device.type == "meta"
 
 
 def row(scene: int, parameter: torch.nn.Parameter) -> torch.Tensor:
