@@ -7,7 +7,7 @@ sight through two such pixels should cross, and cross on the surface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -78,8 +78,10 @@ class _Sheet(NamedTuple):
     pixel_m: float
 
 
-def matches(photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array) -> list[Match]:
-    """What pairs of photos have in common of the face of a head of radii (V,) metres."""
+def matches(
+    photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array, heard: Callable[[], None] = lambda: None
+) -> list[Match]:
+    """What pairs of photos have in common of the face of a head of radii (V,) metres; heard: see `settle.settle`."""
     pairs = _pairs(cameras)
     if not pairs:
         return []
@@ -88,7 +90,10 @@ def matches(photos: Sequence[Seen], cameras: Sequence[Camera], radii: Array) -> 
     face = np.linalg.norm(places - places[_SIDE // 2, _SIDE // 2], axis=-1) < FACE_M
     head = closed(radii)
     sheets = [_laid_out(photo, camera, places, head) for photo, camera in zip(photos, cameras, strict=True)]
-    found = [_match(sheets, *pair, face) for a, b in pairs for pair in ((a, b), (b, a))]
+    found = []
+    for a, b in pairs:
+        heard()
+        found += [_match(sheets, a, b, face), _match(sheets, b, a, face)]
     return [match for match in found if match is not None]
 
 

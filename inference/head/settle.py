@@ -56,8 +56,7 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
     errors, poses = likeliest(known, guessed, np.zeros(guessed.errors.shape[1]), poses, heard)
     common: list[Common] = []
     for _ in range(_MATCHINGS):
-        heard()
-        common = _common(photos, poses, guessed.radii + guessed.errors @ errors)
+        common = _common(photos, poses, guessed.radii + guessed.errors @ errors, heard)
         if not common:
             break
         errors, poses = likeliest([*known, *common], guessed, errors, poses, heard)
@@ -73,9 +72,9 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
     return Placed(cameras, nearest(span, look.points), look.points, radii, unlike)
 
 
-def _common(photos: Sequence[Seen], poses: Array, radii: Array) -> list[Common]:
+def _common(photos: Sequence[Seen], poses: Array, radii: Array, heard: Callable[[], None]) -> list[Common]:
     cameras = [camera_of(photo, pose) for photo, pose in zip(photos, poses, strict=True)]
-    found = matches(photos, cameras, radii)
+    found = matches(photos, cameras, radii, heard)
     many = len(found) ** 0.5
     return [Common((m.first, m.second), (photos[m.first], photos[m.second]), m, many) for m in found]
 

@@ -59,3 +59,10 @@ def test_coarse_photos_are_known_to_be_coarse() -> None:
     less = [replace(camera, matrix=half @ camera.matrix, size=smaller) for camera in cameras]
     fine, coarse = (matches(*both, TRUTH)[0].coarse for both in ((photos, cameras), (shrunk, less)))
     assert coarse == pytest.approx(2 * fine, rel=0.1) and fine < 2
+
+
+def test_a_cancel_is_heard_at_every_pair() -> None:
+    degrees, calls = (-40.0, 0.0, 40.0), []
+    photos, cameras = [balls.photo_of(TRUTH, each) for each in degrees], [balls.camera_at(each) for each in degrees]
+    matches(photos, cameras, TRUTH, lambda: calls.append(1))
+    assert len(calls) == 3
