@@ -108,9 +108,12 @@ def compare(trainee: Performer, trainer: Performer, request: CoachRequest, repor
         InputError: one clip would have to be stretched more than is allowed.
     """
     shown, wanted = (looks(one.mesh, one.turns) for one in (trainee, trainer))
-    cost = sum(angle_between(a[:, None], b[None], j.kind) for a, b, j in zip(shown, wanted, JOINTS, strict=True))
+    paced = _at_pace(trainer.parameters, trainee.parameters.fps)
+    cost = sum(angle_between(a[:, None], at(b, paced)[None], joint.kind)
+               for a, b, joint in zip(shown, wanted, JOINTS, strict=True))  # fmt: skip
     report.progress("coach", 1, 3)
     match = in_step(np.asarray(cost) / len(JOINTS), request.stretch)
+    match = np.interp(match, np.arange(len(paced)), paced)
     report.progress("coach", 2, 3)
     goal = [at(look, match) for look in wanted]
     apart = [angle_between(a, b, joint.kind) for a, b, joint in zip(shown, goal, JOINTS, strict=True)]
@@ -132,6 +135,13 @@ def compare(trainee: Performer, trainer: Performer, request: CoachRequest, repor
         header, trainee.parameters.times, match, degrees[0], degrees[1], np.degrees(np.stack(apart, 1)), pose, root,
         places, sure,
     )  # fmt: skip
+
+
+def _at_pace(parameters: BodyParameters, fps: float) -> Array:
+    """(U,) fractional frames of a motion at another rate, first and last among them or nearly."""
+    times = parameters.times
+    count = int(np.floor((times[-1] - times[0]) * fps + 1e-6)) + 1
+    return np.interp(times[0] + np.arange(count) / fps, times, np.arange(len(times)))
 
 
 def in_place(trainee: Performer, trainer: Performer, match: Array) -> tuple[Array, Array]:

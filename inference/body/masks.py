@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def read_mask(file: Path) -> Array:
     if image is None:
         raise InputError(f"{file.name} is no picture.", "Give masks as PNG, white where the person is.")
     if image.dtype != np.uint8:
-        peak = 65535.0 if image.dtype == np.uint16 else 1.0
+        peak = 65535.0 if image.dtype == np.uint16 and image.max() > 1 else 1.0
         image = np.round(np.clip(image.astype(float) / peak, 0, 1) * 255).astype(np.uint8)
     if image.ndim == 3 and image.shape[2] == 4 and (image[..., 3] < 255).any():
         return image[..., 3]
@@ -86,12 +87,15 @@ def kept_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
 def read_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
     """Masks of a user's folder, in the order of the files' names one a frame of the film, for (T,) of its frames.
 
+    Numbers in names count as such: 2.png comes before 10.png.
+
+
     Raises:
         InputError: no folder, no pictures, too few of them, or of another shape than the clip's pictures.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder.", "Give a folder with one picture of the mask for each frame.")
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES), key=_in_order)
     if not files:
         raise InputError(f"{folder} holds no masks: 0 pictures.", f"Known are {', '.join(SUFFIXES)}.")
     count = int(frames.max()) + 1
@@ -104,6 +108,11 @@ def read_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
         text = f"Masks of {width} x {height} px do not belong to pictures of {size[0]} x {size[1]} px."
         raise InputError(text, "Give masks of the same framing, at any scale.")
     return Masks(wanted, size)
+
+
+def _in_order(file: Path) -> list[tuple[bool, int, str]]:
+    parts = re.findall(r"[0-9]+|[^0-9]+", file.name)
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
 
 
 def doubt(mask: Array | None, points: Array, confidence: Array) -> str:

@@ -84,6 +84,7 @@ def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
     seen = [[shown.keypoints.header["fingerprint"], [file and content_of(file) for file in shown.masks.files],
              shown.camera.to_header()] for shown in sight.views]  # fmt: skip
     inputs = [settings, seen, None if space is None else space.header,
+              request.keypoints_3d and content_of(request.keypoints_3d),
               [weights.registry()[name].sha256 for name in _NETWORKS]]  # fmt: skip
 
     def make() -> BodyParameters:
@@ -92,7 +93,8 @@ def estimate(job: BodyJob, sight: Sight) -> BodyParameters:
         load_model()
         found = regress(views, settings, job, keypoints_3d=space)
         sources = [str(shown.source or "") for shown in sight.views]
-        return found.with_header(start=int(sight.views[0].frames[0]), sources=sources)
+        clips = {} if sight.clips is None else {"clips": sight.clips}
+        return found.with_header(start=int(sight.views[0].frames[0]), sources=sources, **clips)
 
     name = "body_parameters" if request.model is None else "body_parameters_anny"
     return job.stage(BodyParameters, name, "regress", inputs, make)
@@ -111,7 +113,8 @@ def embody(job: BodyJob, parameters: BodyParameters) -> tuple[BodyMesh, BodyPara
 
     model, ours = read_model(foreign), load_model().mesh(shape, keys=False)
     mesh = job.stage(BodyMesh, "body_mesh", "mesh", [shape, content_of(foreign)], lambda: model.mesh_like(ours))
-    moved = as_foreign(parameters, ours, mesh)
+    said = job.fingerprint("foreign", parameters.header["fingerprint"], content_of(foreign))  # not taken for anny's
+    moved = as_foreign(parameters, ours, mesh).with_header(fingerprint=said)
     moved.save(job.artifacts / "body_parameters.npz")
     return mesh, moved
 

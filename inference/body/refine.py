@@ -22,7 +22,7 @@ from .contours import Edges, miss, pair, trace
 from .represent import Crops
 
 Array = np.ndarray
-_TOGETHER = 200  # frames whose skin is held in memory
+TOGETHER = 200  # frames whose skin is held in memory
 _SCALE = 0.1  # of a joint's miss in a crop, above which it counts less
 _SPACE_M = 0.05  # of a joint's miss in space, likewise
 _CROWN, _SOLE_M = 1.0916, 0.0912  # from the joints of head and ankles to the height; to 5 mm over 4,000 shapes
@@ -53,7 +53,7 @@ class Evidence:
 
     height_m: of the person, if known; distance_m (T,): of the pelvis from the first view's camera, NaN where not known;
     gender: of the shape, 0 to 1, if known; wide: whether masks show clothes that are wider than the body. step_s: time
-    from frame to frame.
+    from frame to frame; frames (T,): their numbers in the clip, where some of it is left out.
     """
 
     crops: Sequence[Crops]
@@ -64,13 +64,23 @@ class Evidence:
     gender: float | None = None
     wide: bool = False
     step_s: float = 1 / 30
+    frames: Array | None = None
+
+    @property
+    def steps(self) -> Tensor:
+        """(T - 1,) frames of the clip from each of these to the next."""
+        if self.frames is None:
+            return torch.ones(len(self.crops[0].half) - 1)
+        return torch.from_numpy(np.diff(self.frames)).float()
 
     def part(self, at: Array) -> Evidence:
         """Only some of the frames."""
         index = torch.from_numpy(at)
         pick = lambda values: None if values is None else values[index]  # noqa: E731
+        frames = at if self.frames is None else self.frames[at]
         return Evidence([crops[at] for crops in self.crops], pick(self.space), pick(self.space_confidence),
-                        self.height_m, pick(self.distance_m), self.gender, self.wide, self.step_s)  # fmt: skip
+                        self.height_m, pick(self.distance_m), self.gender, self.wide, self.step_s,
+                        frames)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -215,7 +225,9 @@ class Energy:
             loss = loss + _SPACE * _apart(keypoints, evidence.space, evidence.space_confidence)
         if len(current.place) > 2:
             moved = posed.joints + current.place[:, None]
-            jerk = moved[2:] - 2 * moved[1:-1] + moved[:-2]
+            steps = evidence.steps[:, None, None]  # what lies between the frames that show somebody takes its time
+            speed = (moved[1:] - moved[:-1]) / steps
+            jerk = (speed[1:] - speed[:-1]) * 2 / (steps[1:] + steps[:-1])
             loss = loss + self._known.how.smooth * 0.02 / evidence.step_s * jerk.norm(dim=-1).mean()
         if evidence.distance_m is not None and evidence.space is not None:
             loss = loss + 20 * self._misplaced(current.place, evidence.distance_m)
@@ -292,7 +304,7 @@ def _apart(keypoints: Tensor, space: Tensor, confidence: Tensor) -> Tensor:
 def overlap(current: Body, evidence: Evidence, body: GcBody) -> list[Array]:
     """(T,) IoU of the body with each view's masks, NaN where there is none; hard, at the crops' resolution."""
     out = [np.full(len(current.place), np.nan) for _ in evidence.crops]
-    for at in torch.arange(len(current.place)).split(_TOGETHER):
+    for at in torch.arange(len(current.place)).split(TOGETHER):
         skin = body(current.shape[None], current.rotations[at]).points + current.place[at, None]
         for crops, found in zip(evidence.crops, out, strict=True):
             some = crops[at.numpy()]

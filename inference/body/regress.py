@@ -8,7 +8,7 @@ found for the clip, and poses are fitted, a stretch at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -26,7 +26,7 @@ from ..protocol.errors import InputError
 from ..protocol.events import Reporter
 from ..runtime import weights
 from .model import spread
-from .refine import Adam, Body, Evidence, Fit, Known, Sight, fit, height, keypoints_of, misses, overlap
+from .refine import TOGETHER, Adam, Body, Evidence, Fit, Known, Sight, fit, height, keypoints_of, misses, overlap
 from .represent import VIEW_FROM_CAMERA, Crops, View, crop
 
 Array = np.ndarray
@@ -42,6 +42,8 @@ _ENOUGH = 8  # joints in space that say how large somebody is
 _GOOD_MISS = 0.06  # of a joint in a crop, at which a pose is believed about two thirds
 _GOOD_IOU = 0.55
 _JUMP = 1.5  # cost of a metre of joint travel from a frame to the next
+_AWAY_S = 0.25  # somebody who was out of sight longer than this may be anywhere
+_BETWEEN = 1e-6  # weight of what is put between two frames, to smooth over shorter gaps
 _GENDERS = {"unknown": None, "male": 0.1, "female": 0.9}  # of the shape; as people are drawn in training
 _OPPOSITE = {"L": "R", "R": "L"}
 _NAMES = [name for name, _, _ in PARTS]
@@ -116,7 +118,8 @@ def regress(
 ) -> BodyParameters:  # fmt: skip
     """Read a clip of one person.
 
-    The first view is the one that the network reads; others, and joints in space of the same frames, are fitted to.
+    The network reads each frame in the first of the views that shows the person; all, and joints in space of the same
+    frames, are fitted to.
 
     Returns:
         The body in the frame of `keypoints_3d`, else in the first view's camera frame.
@@ -126,14 +129,14 @@ def regress(
     known = networks or load_networks()
     level = _level(views[0], keypoints_3d)
     crops = [crop(view, known.generator.config.side, settings.min_confidence, level) for view in views]
-    seen = crops[0].seen
+    seen = np.any([each.seen for each in crops], 0)
     times = views[0].keypoints.times
     if int(seen.sum()) < 3:
         raise InputError(f"{int(seen.sum())} of {len(seen)} frames show enough of a person; at least 3 are needed.")
     step_s = float(np.median(np.diff(times))) if len(times) > 1 else 1 / 30
     at = np.flatnonzero(seen)
     alone = keypoints_3d is None or keypoints_3d.header.get("frame") == "camera"  # nothing tells how large things are
-    distances = _distances(settings, seen) if alone else None
+    distances = _distances(settings, crops[0].seen) if alone else None
     space, sure = _space(keypoints_3d, level)
     evidence = Evidence(
         crops, space, sure, settings.height_m, distances, _GENDERS[settings.sex], settings.loose_clothes, step_s
@@ -167,7 +170,7 @@ def _space(space: Keypoints3D | None, level: Array) -> tuple[Tensor | None, Tens
 
 
 def _distances(settings: Settings, seen: Array) -> Tensor | None:
-    if settings.distance_m is None:
+    if settings.distance_m is None or not seen.any():
         return None
     out = torch.full((len(seen),), torch.nan)
     out[int(np.flatnonzero(seen)[0])] = settings.distance_m
@@ -176,14 +179,13 @@ def _distances(settings: Settings, seen: Array) -> Tensor | None:
 
 @torch.no_grad()
 def _read(evidence: Evidence, known: Networks, settings: Settings) -> Body:
-    """What the network reads of the first view, in the evidence's frame; of several readings, a path over time."""
-    crops = evidence.crops[0]
+    """What the network reads of the crops, in the evidence's frame; of several readings, a path over time."""
+    crops = _shown(evidence.crops)
     seen = Seen(
         torch.from_numpy(crops.masks), torch.from_numpy(crops.joints).float(),
         torch.from_numpy(crops.confidence).float(), torch.from_numpy(crops.half).float(),
     )  # fmt: skip
-    plain = known.generator(seen)
-    readings = [plain]
+    readings = [_estimated(known.generator, seen)]
     if settings.hypotheses:
         readings.append(_mirrored(known.generator, seen))
     shape = torch.stack([reading.shape for reading in readings]).mean(0)
@@ -198,11 +200,28 @@ def _read(evidence: Evidence, known: Networks, settings: Settings) -> Body:
     return _path(bodies, evidence, known) if len(bodies) > 1 else bodies[0]
 
 
+def _shown(crops: Sequence[Crops]) -> Crops:
+    """Of each frame, the crop of the first view that shows the person."""
+    which, rows = np.argmax([each.seen for each in crops], 0), np.arange(len(crops[0].half))
+    if not which.any():
+        return crops[0]
+    return Crops(*(np.stack([getattr(each, item.name) for each in crops])[which, rows] for item in fields(Crops)))
+
+
+def _estimated(net: Generator, seen: Seen) -> Estimate:
+    """What the network makes of many frames, some at a time: all at once would take half a megabyte of each."""
+    parts = []
+    for at in torch.arange(len(seen.joints)).split(TOGETHER):
+        mask = None if seen.mask is None else seen.mask[at]
+        parts.append(net(Seen(mask, seen.joints[at], seen.confidence[at], seen.half[at])))
+    return Estimate(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
 def _mirrored(net: Generator, seen: Seen) -> Estimate:
     """What the network makes of the mirror image, mirrored back."""
     assert seen.mask is not None
     joints = seen.joints[:, _SWAPPED] * torch.tensor([-1.0, 1.0])
-    found = net(Seen(seen.mask.flip(2), joints, seen.confidence[:, _SWAPPED], seen.half))
+    found = _estimated(net, Seen(seen.mask.flip(2), joints, seen.confidence[:, _SWAPPED], seen.half))
     flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
     camera = found.camera * torch.tensor([1.0, -1.0, 1.0])
     return Estimate(found.shape, flip @ found.rotations[:, _MIRROR] @ flip, camera)
@@ -254,10 +273,11 @@ def _path(bodies: Sequence[Body], evidence: Evidence, known: Networks) -> Body:
         costs.append(cost)
         joints.append(posed.joints.numpy())
     cost, where = np.stack(costs, 1), np.stack(joints, 1)  # (T, H), (T, H, 22, 3)
+    steps = evidence.steps.numpy()
     best, came = cost[0], []
     for frame in range(1, len(cost)):
         travel = np.linalg.norm(where[frame][:, None] - where[frame - 1][None], axis=-1).mean(-1)
-        total = best[None] + _JUMP * travel
+        total = best[None] + _JUMP * travel / steps[frame - 1]
         came.append(total.argmin(1))
         best = total.min(1) + cost[frame]
     chosen = [int(best.argmin())]
@@ -401,13 +421,23 @@ def _smoothed(body: Body, evidence: Evidence, settings: Settings) -> Body:
     count = len(body.place)
     if not settings.smoothing or count < 5:
         return body
+    at = np.append(0, np.cumsum(evidence.steps.numpy())).astype(int)
+    frames = int(at[-1]) + 1
+    sure = np.full(frames, _BETWEEN)
+    sure[at] = np.clip(np.max([crops.confidence.mean(1) for crops in evidence.crops], 0), 0.05, 1.0)
+    strength = settings.smoothing * 4.0 * (1 / 30 / evidence.step_s) ** 4 * _together(at, evidence.step_s)
     quaternions = continuous(quaternion_from_matrix(body.rotations.numpy().astype(float)))
-    sure = np.clip(evidence.crops[0].confidence.mean(1), 0.05, 1.0)
-    strength = settings.smoothing * 4.0 * (1 / 30 / evidence.step_s) ** 4
-    turned = whittaker(quaternions, np.repeat(sure[:, None], len(PARTS), 1), strength)
+    turned = whittaker(_held(quaternions, at, frames), np.repeat(sure[:, None], len(PARTS), 1), strength)[at]
     turned /= np.linalg.norm(turned, axis=-1, keepdims=True)
-    place = whittaker(body.place.numpy().astype(float)[:, None], sure[:, None], 2 * strength)[:, 0]
+    places = _held(body.place.numpy().astype(float)[:, None], at, frames)
+    place = whittaker(places, sure[:, None], 2 * strength)[at, 0]
     return Body(body.shape, torch.from_numpy(matrix_from_quaternion(turned)).float(), torch.from_numpy(place).float())
+
+
+def _together(at: Array, step_s: float) -> Array:
+    """(T - 3, 1) 1 where four frames of a clip are one motion, 0 where somebody was away between; at: who is seen."""
+    gap = np.repeat(np.diff(at), np.diff(at)) * step_s > _AWAY_S
+    return 1.0 - np.max([gap[:-2], gap[1:-1], gap[2:]], 0)[:, None]
 
 
 def _mean(values: Array) -> Array:

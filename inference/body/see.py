@@ -47,12 +47,14 @@ class Shown:
 class Sight:
     """What is known of a clip: one view or several, in step, and the same joints in space where somebody had them.
 
-    floor: (4, 4) of a capture, from the frame of its joints in space, as a header has it.
+    floor: (4, 4) of a capture, from the frame of its joints in space, and clips: when each view's began, as a header
+    has them.
     """
 
     views: tuple[Shown, ...]
     keypoints_3d: Keypoints3D | None = None
     floor: list[list[float]] | None = None
+    clips: list[list[float]] | None = None
 
 
 def see(job: BodyJob) -> Sight:
@@ -79,14 +81,13 @@ def _of_clip(job: BodyJob) -> Sight:
     request = job.request
     film = None if request.video is None else probe(request.video)
     settings = [request.person, request.start, request.stop, request.min_confidence, request.image_size, request.fps]
-    inputs = [content_of(path) for path in (request.keypoints or request.video,) if path] + settings
+    inputs = [content_of(path) for path in (request.keypoints, request.video) if path] + settings
     make = (lambda: _detected(job)) if request.keypoints is None else (lambda: _read(job))
     keypoints = job.stage(Keypoints2D, "keypoints_2d", "detect", inputs, make)
-    frames = request.start + np.arange(len(keypoints.times))
-    if film is not None and film.size != keypoints.image_size:
-        wide, high = film.size
-        text = f"Keypoints of {keypoints.image_size[0]} x {keypoints.image_size[1]} px do not belong to a clip of"
-        raise InputError(f"{text} {wide} x {high} px.", "Give the clip that the keypoints were found in.")
+    first = request.start if request.keypoints is None else round(float(keypoints.times[0]) * keypoints.fps)
+    frames = first + np.arange(len(keypoints.times))
+    if film is not None:
+        _check_size(keypoints, film.size)
     if request.masks is not None:
         masks = read_masks(request.masks, frames, keypoints.image_size)
     elif request.keypoints is not None and request.video is not None:
@@ -96,7 +97,11 @@ def _of_clip(job: BodyJob) -> Sight:
     space = None if request.keypoints_3d is None else _in_step(Keypoints3D.load(request.keypoints_3d), keypoints)
     if space is None and request.lift:
         space = _lifted(job, keypoints)
-    camera = None if space is None else _camera_of(space, 0)
+    camera = None if space is None else _camera_of(space, _place_in(space, keypoints))
+    if camera is not None and camera.size != keypoints.image_size:
+        text = f"The joints in space are of a camera of {camera.size[0]} x {camera.size[1]} px, the keypoints of"
+        hint = "Give those that were made of this very clip."
+        raise InputError(f"{text} {keypoints.image_size[0]} x {keypoints.image_size[1]} px.", hint)
     return Sight((Shown(keypoints, masks, frames, camera or _assumed(keypoints, request.focal_px)),), space)
 
 
@@ -192,9 +197,15 @@ def _of_capture(job: BodyJob, folder: Path) -> Sight:
     wanted = [name for name in order if name in views and request.view in ("", name)]
     if not wanted:
         hint = f"Its views are {', '.join(views)}." if views else "Capture the clips again."
-        raise InputError(f"{folder.name} holds no keypoints of a view {request.view!r}.", hint)
-    shown = [_shown(job, views[name], space, order.index(name), motion.get("start")) for name in wanted]
-    return Sight(tuple(shown), space, motion.get("floor_from_frame"))
+        of_view = f"of a view {request.view!r}" if request.view else "of a film"
+        raise InputError(f"{folder.name} holds no keypoints {of_view}.", hint)
+    if request.video is not None and len(wanted) > 1:
+        text = f"One clip was given beside a capture of {len(wanted)} views: {', '.join(wanted)}."
+        raise InputError(text, "Say which view it is of: --view NAME.")
+    places = [order.index(name) for name in wanted]
+    shown = [_shown(job, views[name], space, k, motion.get("start")) for name, k in zip(wanted, places, strict=True)]
+    clips = space.header.get("clips")
+    return Sight(tuple(shown), space, motion.get("floor_from_frame"), clips and [clips[k] for k in places])
 
 
 def _views_of(artifacts: Path, space: Keypoints3D) -> list[Keypoints2D]:
@@ -210,6 +221,8 @@ def _shown(job: BodyJob, view: Keypoints2D, space: Keypoints3D, place: int, star
     frames = rows + (round(float(view.times[0]) * view.fps) if start is None else start)
     camera = _camera_of(space, place) or _assumed(keypoints, job.request.focal_px)
     footage = _footage(job.request.video, keypoints)
+    if job.request.video is not None:
+        _check_size(keypoints, probe(job.request.video).size)
     if job.request.masks is not None:
         masks = read_masks(job.request.masks, frames, keypoints.image_size)
     elif footage is not None:
@@ -240,6 +253,34 @@ def _sampled(view: Keypoints2D, space: Keypoints3D, place: int) -> tuple[Keypoin
     confidence = np.where(seen[:, None], view.confidence[rows], 0.0)
     taken = replace(view, positions=positions, confidence=confidence, times=space.times, world_m=None)
     return taken.with_header(fps=space.fps), rows
+
+
+def _check_size(keypoints: Keypoints2D, size: tuple[int, int]) -> None:
+    """Refuse a film of another size than the keypoints'.
+
+    Raises:
+        InputError: it is.
+    """
+    if size != keypoints.image_size:
+        text = f"Keypoints of {keypoints.image_size[0]} x {keypoints.image_size[1]} px do not belong to a clip of"
+        raise InputError(f"{text} {size[0]} x {size[1]} px.", "Give the clip that the keypoints were found in.")
+
+
+def _place_in(space: Keypoints3D, keypoints: Keypoints2D) -> int:
+    """Which of the cameras of joints in space saw these keypoints, by its name or its film.
+
+    Raises:
+        InputError: there are several, and none of them is said to.
+    """
+    names = [str(camera["name"]) for camera in space.header.get("cameras") or []]
+    if len(names) < 2:
+        return 0
+    for known, name in (("views", "view"), ("sources", "source")):
+        mine, theirs = keypoints.header.get(name), list(space.header.get(known) or [])
+        if mine and mine in theirs:
+            return theirs.index(mine)
+    text = f"The joints in space are of {len(names)} cameras, {', '.join(names)}; the keypoints name none of them"
+    raise InputError(f"{text} ({keypoints.header.get('view', '')!r}).", "Give --capture JOB and --view NAME instead.")
 
 
 def _camera_of(space: Keypoints3D, place: int) -> Camera | None:

@@ -467,7 +467,7 @@ class BodyParameters(Artifact):
     times (T,); camera (T, 3): weak perspective s, tx, ty of the crop that was read, u = s (x + tx), v = s (y + ty) in
     [-1, 1]; silhouette_iou (T,) against the person's mask, NaN where there was none.
     Header adds: bones, shape_names, model ("anny" or the name of a file), floor_from_frame (4x4 list), cameras and
-    sources as in Keypoints3D, image_size, start.
+    sources as in Keypoints3D, image_size, start, clips as in Keypoints3D.
     """
 
     kind: ClassVar[str] = "body_parameters"

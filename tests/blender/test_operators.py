@@ -43,6 +43,14 @@ def test_markers_stand_in_for_clips(addon):
     assert "Remove the views, or the file of markers" in why_grey(bpy.ops.understudy.start_motion)
 
 
+def test_a_body_of_the_last_capture_is_not_of_what_the_panel_hides(addon, tmp_path):
+    bpy.context.scene.understudy.motion.markers = str(MARKERS)  # a capture without pictures
+    bpy.ops.understudy.start_motion()
+    body = bpy.context.scene.understudy.body
+    body.video, body.masks, body.from_capture = str(tmp_path / "other.mp4"), str(tmp_path / "masks"), True
+    assert "holds no keypoints of a film" in fails(bpy.ops.understudy.start_body)
+
+
 def test_capture_is_grey_without_a_file_and_says_so(addon):
     bpy.ops.understudy.add_view()
     assert "Choose a clip or keypoints" in why_grey(bpy.ops.understudy.start_motion)

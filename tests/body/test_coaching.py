@@ -87,6 +87,17 @@ def test_the_table_has_a_row_a_frame_that_says_what_the_artifact_does(compared: 
     )
 
 
+@pytest.mark.parametrize("fps", [24, 60, 120, 240])
+def test_a_film_at_another_rate_is_the_same_exercise(mesh: BodyMesh, tmp_path: Path, fps: int) -> None:
+    trainee = keep(tmp_path / "trainee", mesh, exercise(mesh, np.linspace(0, 1, 60)))
+    trainer = keep(tmp_path / "trainer", mesh, exercise(mesh, np.linspace(0, 1, 2 * fps), fps=float(fps)))
+    numbers = run(CoachRequest(trainee=trainee, trainer=trainer), tmp_path / "job", SilentReporter())
+    match = Coaching.load(tmp_path / "job" / "artifacts" / "coaching.npz").match
+    assert numbers["mean_deg"] < 0.6 and numbers["pace"] == pytest.approx(1, abs=0.05)
+    assert all(row["advice"] == "good" for row in numbers["joints"])
+    assert np.abs(match / fps - np.arange(60) / 30).max() < 0.07
+
+
 def test_a_clip_laid_on_itself_takes_no_steps_aside() -> None:
     path = np.cumsum(np.random.default_rng(1).normal(size=(40, 3)), 0)
     cost = np.linalg.norm(path[:, None] - path[None], axis=-1)

@@ -82,13 +82,22 @@ def test_masks_are_read_at_any_scale_as_grey_as_colour_as_zero_and_one_and_from_
         "c.png": mask,
         "d.png": half * 255,
         "e.png": clear,
+        "f.png": mask.astype(np.uint16),
+        "g.png": mask.astype(np.uint16) * 65535,
     }
     for name, picture in pictures.items():
         cv2.imwrite(str(tmp_path / name), picture)
-    masks = read_masks(tmp_path, np.arange(5), SIZE)
-    for sample in range(5):
+    masks = read_masks(tmp_path, np.arange(7), SIZE)
+    for sample in range(7):
         found = masks(sample)
         assert found is not None and overlap(found, mask > 0) > 0.9
+
+
+def test_numbers_in_names_of_masks_count_as_numbers(tmp_path: Path) -> None:
+    names = [f"mask{number}.png" for number in range(12)]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), np.zeros(SIZE[::-1], np.uint8))
+    assert [file and file.name for file in read_masks(tmp_path, np.arange(12), SIZE).files] == names
 
 
 def test_folders_that_do_not_belong_to_the_clip_are_refused_with_numbers(tmp_path: Path) -> None:

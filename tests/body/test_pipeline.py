@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from understudy.tests.body.bodies import parameters_of
+from understudy.tests.body.test_foreign import arrays
 from understudy.tests.motion.bodies import keypoints_of, moving
 
 import inference
@@ -22,7 +23,7 @@ from inference.body.model import load_model, spread
 from inference.body.pipeline import run
 from inference.body.see import see
 from inference.body.silhouette import Shadow
-from inference.core.artifacts import BodyMesh, BodyParameters, Keypoints2D
+from inference.core.artifacts import BodyMesh, BodyParameters, Keypoints2D, Keypoints3D
 from inference.core.body import place_bones
 from inference.core.cameras import Camera, project
 from inference.core.rotations import matrix_from_rotvec
@@ -228,6 +229,68 @@ def test_what_a_capture_saw_of_others_and_in_earlier_runs_is_left_aside(tmp_path
     view.with_header(view="side").save(folder / "artifacts" / "keypoints_2d_side.npz")
     (shown,) = looked_at(tmp_path, capture=folder).views
     assert (shown.keypoints.positions[0] == 100).all()
+
+
+def in_two_views(folder: Path, delay_s: float) -> Path:
+    """The job folder of a capture of views a and b, whose film began earlier."""
+    captured(folder, np.arange(FRAMES) / 30, start=0)
+    artifacts = folder / "artifacts"
+    space, view = Keypoints3D.load(artifacts / "keypoints_3d.npz"), Keypoints2D.load(artifacts / "keypoints_2d.npz")
+    cameras = [{**space.header["cameras"][0], "name": name} for name in "ab"]
+    space.with_header(cameras=cameras, views=["a", "b"], clips=[[0.0, 1.0], [delay_s, 1.0]]).save(
+        artifacts / "keypoints_3d.npz"
+    )
+    view.with_header(view="a").save(artifacts / "keypoints_2d_a.npz")
+    count = FRAMES + round(30 * delay_s)
+    long = replace(view, positions=np.full((count, 137, 2), 100.0), confidence=np.full((count, 137), 0.9),
+                   times=np.arange(count) / 30)  # fmt: skip
+    long.with_header(view="b").save(artifacts / "keypoints_2d_b.npz")
+    return folder
+
+
+def test_a_view_that_began_earlier_keeps_saying_so(tmp_path: Path) -> None:
+    sight = looked_at(tmp_path, capture=in_two_views(tmp_path / "capture", 1.0))
+    assert [int(shown.frames[0]) for shown in sight.views] == [0, 30]
+    assert sight.clips == [[0.0, 1.0], [1.0, 1.0]]
+    alone = looked_at(tmp_path, capture=tmp_path / "capture", view="b")
+    assert alone.clips == [[1.0, 1.0]]
+
+
+def test_one_film_is_not_taken_for_those_of_several_cameras(tmp_path: Path) -> None:
+    folder = in_two_views(tmp_path / "capture", 0.0)
+    clip = Path(inference.__file__).parent / "demo" / "front.mp4"
+    with pytest.raises(InputError, match="One clip was given beside a capture of 2 views: a, b"):
+        looked_at(tmp_path, capture=folder, video=clip)
+    with pytest.raises(InputError, match="do not belong to a clip of"):
+        looked_at(tmp_path, capture=folder, video=clip, view="b")
+
+
+def test_joints_in_space_of_several_cameras_are_seen_by_the_one_that_saw_the_keypoints(tmp_path: Path) -> None:
+    artifacts = in_two_views(tmp_path / "capture", 0.0) / "artifacts"
+    given: dict[str, Any] = {"keypoints_3d": artifacts / "keypoints_3d.npz"}
+    (shown,) = looked_at(tmp_path, keypoints=artifacts / "keypoints_2d_b.npz", **given).views
+    assert shown.camera.name == "b"
+    with pytest.raises(InputError, match="are of 2 cameras, a, b; the keypoints name none of them"):
+        looked_at(tmp_path, keypoints=artifacts / "keypoints_2d.npz", **given)
+
+
+@pytest.mark.parametrize("fps", [None, 30.0])
+def test_keypoints_that_begin_in_the_middle_of_a_film_have_masks_from_there(tmp_path: Path, fps: float | None) -> None:
+    film(tmp_path, {})
+    keypoints = Keypoints2D.load(tmp_path / "keypoints.npz")
+    replace(keypoints, times=(6 + np.arange(FRAMES)) / keypoints.fps).save(tmp_path / "keypoints.npz")
+    for frame in range(FRAMES, FRAMES + 6):
+        cv2.imwrite(str(tmp_path / "masks" / f"{frame:03d}.png"), np.zeros(SIZE[::-1], np.uint8))
+    (shown,) = looked_at(tmp_path, keypoints=tmp_path / "keypoints.npz", masks=tmp_path / "masks", fps=fps).views
+    assert shown.frames.tolist() == list(range(6, FRAMES + 6))
+
+
+def test_a_body_of_ones_own_model_is_not_taken_for_one_of_ours(tmp_path: Path) -> None:
+    mesh, _ = film(tmp_path, {})
+    np.savez(tmp_path / "model.npz", **arrays(mesh))
+    assert made(tmp_path, model=tmp_path / "model.npz")[1].header["model"] == "model"
+    numbers, parameters = made(tmp_path)
+    assert numbers["model"] == "anny" and parameters.pose.shape[1] == len(mesh.parents)
 
 
 def test_a_look_at_other_frames_that_was_cancelled_costs_no_masks(tmp_path: Path) -> None:

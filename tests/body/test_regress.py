@@ -117,6 +117,51 @@ def test_frames_without_anybody_are_held_without_confidence() -> None:
     assert np.allclose(np.linalg.norm(found.pose, axis=-1), 1)
 
 
+def test_somebody_who_comes_back_elsewhere_is_not_drawn_across_the_time_between() -> None:
+    view, away, shift = filmed()[0], 30, 120.0
+    count = 2 * FRAMES + away
+    order = np.r_[0:FRAMES, np.full(away, -1), FRAMES - 1 : -1 : -1]
+    side = np.where(np.arange(count) < FRAMES, -shift, shift)
+    positions = np.where((order >= 0)[:, None, None], view.keypoints.positions[order], np.nan)
+    positions[..., 0] += side[:, None]
+    confidence = np.where((order >= 0)[:, None], view.keypoints.confidence[order], 0.0)
+    keypoints = replace(view.keypoints, positions=positions, confidence=confidence, times=np.arange(count) / 30)
+
+    def mask(at: int) -> np.ndarray | None:
+        return np.roll(view.masks(int(order[at])), int(side[at]), 1) if order[at] >= 0 else None  # type: ignore[arg-type]
+
+    found = regress([View(keypoints, mask, CAMERA)], Settings(refine=20), SilentReporter())
+    seen = order >= 0
+    hips = positions[seen][:, [9, 12], 0].mean(1)
+    assert np.abs(project(CAMERA, found.root[seen])[:, 0] - hips).max() < 8
+    assert found.confidence[seen].min() > 0.9 and (found.confidence[~seen] == 0).all()
+
+
+def test_every_camera_says_when_somebody_is_there() -> None:
+    view = filmed()[0]
+    confidence = view.keypoints.confidence.copy()
+    confidence[4:] = 0
+    late = replace(view, keypoints=replace(view.keypoints, confidence=confidence))
+    both = regress([late, view], Settings(refine=0), SilentReporter())
+    alone = regress([view], Settings(refine=0), SilentReporter())
+    assert both.confidence.min() > 0.5
+    assert np.abs(both.root - alone.root).max() < 0.1
+    none = replace(view, keypoints=replace(view.keypoints, confidence=0 * confidence))
+    assert regress([none, view], Settings(refine=0), SilentReporter()).confidence.min() > 0.5
+
+
+def test_a_long_clip_is_read_as_a_short_one_is() -> None:
+    view = filmed()[0]
+    many = np.tile(np.arange(FRAMES), 30)
+    keypoints = replace(view.keypoints, positions=view.keypoints.positions[many],
+                        confidence=view.keypoints.confidence[many], times=np.arange(len(many)) / 30)  # fmt: skip
+    plain = Settings(refine=0, smoothing=0.0, hypotheses=False)
+    long = regress([View(keypoints, lambda at: view.masks(many[at]), CAMERA)], plain, SilentReporter())
+    short = regress([view], plain, SilentReporter())
+    assert np.abs(long.root[-FRAMES:] - short.root).max() < 1e-4
+    assert np.abs(np.abs((long.pose[-FRAMES:] * short.pose).sum(-1)) - 1).max() < 1e-5
+
+
 def test_half_a_person_is_believed_less() -> None:
     view = filmed()[0]
     confidence = view.keypoints.confidence.copy()

@@ -148,7 +148,8 @@ def _ours(
             _two_sizes(path, keypoints.image_size, image_size),
             "Leave --image-size away, and choose the footage that the keypoints are of.",
         )
-    times = keypoints.times if fps is None else np.arange(len(keypoints.times)) / fps
+    first = round(float(keypoints.times[0]) * keypoints.fps)
+    times = keypoints.times if fps is None else (first + np.arange(len(keypoints.times))) / fps
     confidence = np.where(np.isfinite(keypoints.positions).all(axis=-1), keypoints.confidence, 0.0)
     header = {"fps": fps or keypoints.fps, "view": view or keypoints.header.get("view", "")}
     return replace(keypoints, times=times, confidence=confidence).with_header(**header)
