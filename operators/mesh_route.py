@@ -14,7 +14,7 @@ from bpy.props import IntProperty
 from ..inference.protocol.errors import InputError, UnderstudyError
 from ..inference.protocol.files import atomic_write_text
 from ..inference.protocol.folder import JobFolder
-from ..inference.protocol.requests import FaceRequest, ReenactRequest
+from ..inference.protocol.requests import PHOTOS, FaceRequest, ReenactRequest
 from .base import Guarded, Told, sentence
 from .face import RESULT, apply_face, describe, notes_of
 from .reenact import MANIFEST, apply_frames, driving_head
@@ -24,6 +24,7 @@ from .session import SESSION, Job
 LOG = logging.getLogger("understudy")
 _SHARED = ("frame_start", "match_rate", "plane", "strip", "sound", "background", "compositor")
 _BESIDE = 1.1  # sides of a plane between the two routes
+_NO_FILMS = ("", ".npz", *(suffix for suffix in PHOTOS if suffix != ".gif"))  # a folder's, kept poses', a picture's
 
 
 class UNDERSTUDY_OT_mesh_frames(Guarded):
@@ -41,6 +42,9 @@ class UNDERSTUDY_OT_mesh_frames(Guarded):
             return "A job is running; wait for it or cancel it"
         if reenact.by != "FILM" or not reenact.driver:
             return "Choose a film as driver"
+        driver = Path(reenact.driver)
+        if driver.suffix.lower() in _NO_FILMS:
+            return f"The mesh route needs a film; choose one as driver in place of {driver.name}"
         return "" if driving_head(context) else "There is no head; apply one first"
 
     def work(self, context: bpy.types.Context) -> set[str]:
@@ -63,8 +67,12 @@ def face_request(film: Path, frames: str, face: int) -> FaceRequest:
     """Ask for the face of a film's frames, named as those of a reenactment are.
 
     Raises:
+        InputError: pictures or kept poses drive, no film.
         RequestError: the frames are no range.
     """
+    if film.is_dir() or film.suffix.lower() in _NO_FILMS:
+        text = f"The mesh route needs a film, and {film.name} is none."
+        raise InputError(text, "Choose one as driver; pictures in a folder can be made one.")
     wanted = ReenactRequest(source=(film,), driver=film, frames=frames).frame_range() if frames else None
     first, last = wanted or (1, None)
     return FaceRequest(video=film, start=max(first - 1, 0), stop=last, face=face, overlay=False)

@@ -108,11 +108,13 @@ def hold_and_fade(seen: Array, times: Array, *, hold_s: float, fade_s: float) ->
         seen: (T,) bool, at least one of them.
 
     Returns:
-        (T,) int index of the last seen sample, before the first one of that, and (T,) in [0, 1]: 1 for `hold_s`
-        after it, then down to 0 within `fade_s`.
+        (T,) int index of a seen sample, and (T,) in [0, 1]. The last one that was seen, before the first one that, is
+        held for `hold_s`, then goes within `fade_s`; the next one comes within `fade_s` before it is seen, and stands
+        where it is the more opaque of the two.
     """
-    last = np.maximum.accumulate(np.where(seen, np.arange(len(seen)), -1))
-    first = int(np.argmax(seen))
-    taken = np.where(last < 0, first, last)
-    away = np.abs(times - times[taken])
-    return taken, np.clip(1.0 - (away - hold_s) / max(fade_s, 1e-9), 0.0, 1.0)
+    index, (first, final) = np.arange(len(seen)), np.flatnonzero(seen)[[0, -1]]
+    held = np.maximum.accumulate(np.where(seen, index, first))
+    coming = np.minimum.accumulate(np.where(seen, index, final)[::-1])[::-1]
+    away_s, fade_s = np.abs(times - times[np.stack([held, coming])]), max(fade_s, 1e-9)
+    going, arriving = np.clip(1.0 - (away_s - [[hold_s], [0.0]]) / fade_s, 0.0, 1.0)
+    return np.where(arriving > going, coming, held), np.maximum(going, arriving)

@@ -22,7 +22,7 @@ from .network import Network
 from .person import Person
 
 Array = np.ndarray
-FADE_S = 0.5  # in which a picture goes where no face is seen for long
+FADE_S = 0.5  # in which a picture goes where no face is seen for long, and comes again
 _BATCH = 16
 _UNKNOWN = np.full((LANDMARKS, 2), np.nan)
 _STEP = 1e-3  # of a descriptor's length, for differences
@@ -30,8 +30,10 @@ _STILL = 0.03  # of the typical variance: is added to every direction
 _LOOKS = 8  # poses whose readings' slopes are averaged
 
 
-def describe_driver(job: ReenactJob, network: Network, base: str) -> PoseDescriptors:
-    """Descriptors of the driver's frames, as they are or as another program made them.
+def describe_driver(job: ReenactJob, network: Network, base: str) -> tuple[PoseDescriptors, Array]:
+    """Descriptors of the driver's frames, as they are or as another program made them, and (T,) how opaque each is.
+
+    Where no face is seen, another moment stands for it, less opaque the farther it is: see `hold_and_fade`.
 
     Raises:
         InputError: the driver cannot be read, or shows no face.
@@ -40,9 +42,24 @@ def describe_driver(job: ReenactJob, network: Network, base: str) -> PoseDescrip
     request = job.request
     assert request.driver is not None
     if request.driver.suffix.lower() == ".npz":
-        return _kept(request, network, base)
-    inputs = [content_of(request.driver), request.frames, request.fps, request.driver_face, base]
-    return job.stage(PoseDescriptors, "driver", "drive", inputs, lambda: _describe(job, network, base))
+        driven = _kept(request, network, base)
+        chosen = _chosen(request, driven)
+        _refuse_unseen(request.driver.name, driven.seen[chosen])
+    else:
+        inputs = [content_of(request.driver), request.frames, request.fps, request.driver_face, base]
+        driven = job.stage(PoseDescriptors, "driver", "drive", inputs, lambda: _describe(job, network, base))
+        chosen = np.ones(len(driven.frames), bool)
+    taken, opacity = hold_and_fade(driven.seen, driven.times, hold_s=request.hold_s, fade_s=FADE_S)
+    shown = replace(
+        driven, descriptors=driven.descriptors[taken][chosen], frames=driven.frames[chosen],
+        times=driven.times[chosen], seen=driven.seen[chosen],
+        crops=None if driven.crops is None else driven.crops[chosen],
+    )  # fmt: skip
+    if not shown.seen.all():
+        held = f"the pose before is held for {request.hold_s:g} s, then the picture fades out until the next face"
+        missing = f"{int((~shown.seen).sum())} of {len(shown.seen)} frames of {request.driver.name}"
+        job.warning("unseen", f"{missing} show no face: {held}.")
+    return shown, opacity[chosen]
 
 
 def _kept(request: ReenactRequest, network: Network, base: str) -> PoseDescriptors:
@@ -57,20 +74,21 @@ def _kept(request: ReenactRequest, network: Network, base: str) -> PoseDescripto
     if kept.header["network"] != base or kept.descriptors.shape[1] != network.pose_numbers:
         text = f"{path.name} holds {kept.descriptors.shape[1]} numbers a frame of another network"
         raise InputError(f"{text}; this one has {network.pose_numbers}.", "Make them again with this network.")
-    wanted = request.frame_range()
-    if wanted is None:
-        return kept
-    first, last = wanted
+    return kept
+
+
+def _chosen(request: ReenactRequest, kept: PoseDescriptors) -> Array:
+    """(T,) bool: which of the frames that were kept are asked for."""
     low, high = int(kept.frames[0]), int(kept.frames[-1])
+    first, last = request.frame_range() or (low, high)
+    name = request.driver.name if request.driver is not None else ""
     if first < low or last > high:
-        text = f"{first}-{last} is asked for, and {path.name} has frames {low}-{high}"
+        text = f"{first}-{last} is asked for, and {name} has frames {low}-{high}"
         raise RequestError(text, "Choose among these.", field="frames")
     chosen = (kept.frames >= first) & (kept.frames <= last)
-    crops = None if kept.crops is None else kept.crops[chosen]
-    return replace(
-        kept, descriptors=kept.descriptors[chosen], frames=kept.frames[chosen], times=kept.times[chosen],
-        seen=kept.seen[chosen], crops=crops,
-    )  # fmt: skip
+    if not chosen.any():
+        raise RequestError(f"no frame of {name} lies in {first}-{last}", field="frames")
+    return chosen
 
 
 def _describe(job: ReenactJob, network: Network, base: str) -> PoseDescriptors:
@@ -93,7 +111,7 @@ def _describe(job: ReenactJob, network: Network, base: str) -> PoseDescriptors:
     if (told < seen).any():  # a network that is driven by landmarks looks for them itself
         seen = told
         _check(job, driver, numbers, seen)
-    taken, _ = hold_and_fade(seen, times, hold_s=0.0, fade_s=1.0)
+    taken, _ = hold_and_fade(seen, times, hold_s=np.inf, fade_s=FADE_S)
     header = {"fps": driver.fps, "network": base, "source": str(driver.path.absolute()), "is_film": driver.is_film}
     squares = np.array([(crop.x, crop.y, crop.side) for crop in crops])
     return PoseDescriptors(header, descriptors[taken], numbers, times, seen, squares)
@@ -124,19 +142,20 @@ def _check(job: ReenactJob, driver: Driver, numbers: Array, seen: Array) -> None
     name = driver.path.name
     if not len(numbers):
         raise InputError(f"{name} gave none of the frames {driver.first}-{driver.last}.", "Convert it and try again.")
-    if not seen.any():
-        hint = "Give one that shows the face from the front; if driver and source were exchanged, exchange them."
-        raise InputError(f"None of {len(numbers)} frames of {name} shows a face.", hint)
+    _refuse_unseen(name, seen)
     if job.request.frames and driver.is_film and len(numbers) < driver.count:
         text = f"{name} ends after frame {numbers[-1]}, {driver.count - len(numbers)} before the last one asked for."
         job.warning("short", text)
-    if not seen.all():
-        held = f"the pose before is held for {job.request.hold_s:g} s, then the picture fades out"
-        job.warning("unseen", f"{int((~seen).sum())} of {len(seen)} frames of {name} show no face: {held}.")
 
 
-def wanted_poses(job: ReenactJob, driven: PoseDescriptors, person: Person) -> tuple[Array, Array]:
-    """What the person is to do: (T, D) descriptors, and (T,) how opaque the picture is, 0 where it has faded out.
+def _refuse_unseen(name: str, seen: Array) -> None:
+    if not seen.any():
+        hint = "Give one that shows the face from the front; if driver and source were exchanged, exchange them."
+        raise InputError(f"None of {len(seen)} frames of {name} shows a face.", hint)
+
+
+def wanted_poses(job: ReenactJob, driven: PoseDescriptors, person: Person) -> Array:
+    """What the person is to do: (T, D) descriptors.
 
     Raises:
         RequestError: the reference frame is none of the driver's.
@@ -152,9 +171,7 @@ def wanted_poses(job: ReenactJob, driven: PoseDescriptors, person: Person) -> tu
             raise RequestError(text, field="reference")
         reference = poses[int(np.searchsorted(driven.frames, number))]
     keep = None if request.region == "all" else region_changes(request.region, person, poses)
-    wanted = carry_over(poses, person.own, strength=request.strength, reference=reference, keep=keep)
-    _, opacity = hold_and_fade(driven.seen, driven.times, hold_s=request.hold_s, fade_s=FADE_S)
-    return wanted, opacity
+    return carry_over(poses, person.own, strength=request.strength, reference=reference, keep=keep)
 
 
 def region_changes(region: str, person: Person, poses: Array) -> Array:

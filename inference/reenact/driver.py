@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from ..core.formats.pictures import frame_number
@@ -18,6 +19,8 @@ Array = np.ndarray
 Pictures = Iterator[tuple[int, float, Array]]
 FPS = 24.0  # of pictures whose rate nobody says, as Blender's own
 _MOVING = (".gif", ".webp")  # may be either
+_SQUARE = 0.01  # by which sides of square pixels may differ
+_WIDEST = 4.0  # sides of a pixel; what a file says beyond is an error
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,16 @@ def _film(path: Path, request: ReenactRequest) -> Driver:
 
     def pictures() -> Pictures:
         for index, time_s, rgb in read_frames(path, start=first - 1, stop=stop):
-            yield index + 1, time_s, rgb
+            yield index + 1, time_s, squared(rgb, info.pixel_aspect)
 
     return Driver(path, info.fps, first, last, last - first + 1, is_film=True, pictures=pictures)
+
+
+def squared(rgb: Array, pixel_aspect: float) -> Array:
+    """A picture (H, W, 3) whose pixels are `pixel_aspect` times as wide as high, wider or higher with square ones."""
+    if abs(pixel_aspect - 1.0) <= _SQUARE or not 1.0 / _WIDEST <= pixel_aspect <= _WIDEST:
+        return rgb
+    return cv2.resize(rgb, None, fx=max(pixel_aspect, 1.0), fy=max(1.0 / pixel_aspect, 1.0))
 
 
 def _range(request: ReenactRequest, path: Path, low: int, high: int) -> tuple[int, int]:

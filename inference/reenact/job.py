@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 class ReenactJob(Stages):
     """One run."""
 
-    algorithm: ClassVar[int] = 1
+    algorithm: ClassVar[int] = 2
     request: ReenactRequest
     _shown_s: float = 0.0
     _step: int = 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core.artifacts import PoseDescriptors
 from ..core.formats.pictures import read_picture
+from ..core.timing import uneven_s
 from ..runtime.video import write_movie
 from .crop import Crop
 from .driver import open_driver
@@ -19,17 +20,32 @@ Array = np.ndarray
 NAME = "reenactment.mp4"
 _SIDE = 256  # px of each picture
 _STRIP, _STRIP_PX = 8, 120
+_UNEVEN = 0.5  # of a frame
 
 
 def make_movie(job: ReenactJob, plan: Plan, driven: PoseDescriptors) -> None:
-    """Write `reenactment.mp4`: what drove on the left, where it is known, and what was made of it."""
+    """Write `reenactment.mp4`: what drove on the left, where it is known, and what was made of it, at its times."""
     has_driver = _has_pictures(job, driven)
     width = 2 * _SIDE if has_driver else _SIDE
     with write_movie(job.artifacts / NAME, driven.fps, (width, _SIDE)) as movie:
+        lasting = frames_each(driven.times, driven.fps).tolist()
         for place, pair in enumerate(_pairs(job, plan, driven, has_driver=has_driver)):
             job.progress("movie", place, len(plan.files))
-            movie.write(np.concatenate([_fitted(image, _SIDE) for image in pair], 1))
+            picture = np.concatenate([_fitted(image, _SIDE) for image in pair], 1)
+            for _ in range(lasting[place]):
+                movie.write(picture)
     job.artifact("movie", f"artifacts/{NAME}")
+
+
+def frames_each(times: Array, fps: float) -> Array:
+    """(T,) int for how many frames of an even movie each picture is shown until the next one's time: 1 in even films.
+
+    0 where the next one falls on the same frame.
+    """
+    order = np.arange(len(times))
+    is_even = (np.abs(np.diff(times) * fps - 1.0) < _UNEVEN).all() and not uneven_s(times, order, fps)
+    starts = order if is_even else np.round((times - times[0]) * fps).astype(int)
+    return np.diff(starts, append=starts[-1] + 1)
 
 
 def strip(job: ReenactJob, plan: Plan, driven: PoseDescriptors) -> Array:

@@ -71,8 +71,8 @@ def _make(job: ReenactJob, person: Person, shown: Sequence[Shown], threads: int)
     from .frames import make_frames, plan_frames, write_manifest
     from .movie import make_movie, strip
 
-    driven = describe_driver(job, person.network, person.base)
-    poses, opacity = wanted_poses(job, driven, person)
+    driven, opacity = describe_driver(job, person.network, person.base)
+    poses = wanted_poses(job, driven, person)
     plan = plan_frames(job, driven, poses, opacity, person)
     made = job.timed("frames", lambda: make_frames(job, plan, person, threads))
     write_manifest(job, plan, driven)

@@ -15,7 +15,7 @@ from ..sight.faces import Face, Faces
 from ..sight.mask import cut_out
 from ..sight.photos import read_photo
 from .crop import Crop, crop_of
-from .driver import is_picture
+from .driver import is_picture, squared
 from .job import ReenactJob
 
 Array = np.ndarray
@@ -101,11 +101,11 @@ def _pictures(path: Path, job: ReenactJob) -> Iterator[tuple[str, Array]]:
             job.warning("photo", note)
         yield path.name, photo.rgb
         return
-    count = probe(path).frames
-    wanted = set(np.linspace(0, count - 1, min(FILM_FRAMES, count)).round().astype(int).tolist())
+    info = probe(path)
+    wanted = set(np.linspace(0, info.frames - 1, min(FILM_FRAMES, info.frames)).round().astype(int).tolist())
     for index, _, rgb in read_frames(path):
         if index in wanted:
-            yield f"{path.name} {index + 1}", rgb
+            yield f"{path.name} {index + 1}", squared(rgb, info.pixel_aspect)
 
 
 def _shown(picture: tuple[str, Array], found: Sequence[Face], chosen: int, size: int, job: ReenactJob) -> Shown:

@@ -20,6 +20,7 @@ from ...inference.core.stickman import Style, control_frame
 from ...inference.protocol.errors import InputError
 from ...inference.protocol.files import atomic_write_bytes
 from .cameras import camera_of
+from .compat import curves_in
 from .place import alone
 from .take import units_per_m
 
@@ -172,13 +173,51 @@ def write_control_frames(
     return files
 
 
-def _sample(rig: bpy.types.Object, hanging: Hanging, frame: int) -> float:
-    """Which sample of the capture an armature shows, by the span of its action."""
-    action = rig.animation_data.action if rig.animation_data else None
-    if action is None:
+def _sample(rig: bpy.types.Object, hanging: Hanging, frame: float) -> float:
+    """Which sample of the capture an armature shows, by the span of its keys in what plays it."""
+    playing = _playing(rig, frame)
+    if playing is None:
         return 0.0
-    start, end = action.frame_range
+    curves, frame = playing
+    start, end = np.median([curve.range() for curve in curves], 0)  # a face's keys may go on after the body's
     return float(np.interp(frame, (start, max(end, start + 1e-3)), (0, len(hanging.offsets) - 1)))
+
+
+def _playing(rig: bpy.types.Object, frame: float) -> tuple[list[bpy.types.FCurve], float] | None:
+    """F-curves of a capture, among what plays an armature those of most bones, and the frame of them that is shown.
+
+    Of the action's parts in the NLA, the one that plays now counts, or the nearest.
+    """
+    animation = rig.animation_data
+    if animation is None:
+        return None
+    found = [(animation.action, frame, 0.0)] if animation.action and not animation.use_tweak_mode else []
+    for strip in _heard(animation):
+        away = max(strip.frame_start - frame, frame - strip.frame_end, 0.0)
+        found.append((strip.action, _in_action(strip, frame), away))
+    known = [(curves_in(action, rig), at, away) for action, at, away in found]
+    curves, at, _ = min(known, key=lambda one: (-len(one[0]), one[2]), default=([], 0.0, 0.0))
+    return (curves, at) if curves else None
+
+
+def _heard(animation: bpy.types.AnimData) -> list[bpy.types.NlaStrip]:
+    """Strips of actions that are played, those on top first."""
+    if not animation.use_nla:
+        return []
+    solo = [track for track in animation.nla_tracks if track.is_solo]
+    tracks = solo or [track for track in animation.nla_tracks if not track.mute]
+    return [strip for track in reversed(tracks) for strip in track.strips if strip.action and not strip.mute]
+
+
+def _in_action(strip: bpy.types.NlaStrip, frame: float) -> float:
+    """Frame of its action that a strip shows at a frame of the scene."""
+    first, last = strip.action_frame_start, strip.action_frame_end
+    if strip.use_animated_time:
+        return float(strip.strip_time)
+    lasts = max((last - first) * strip.scale, 1e-3)
+    along = (np.clip(frame, strip.frame_start, strip.frame_end) - strip.frame_start) / lasts
+    along = along % 1.0 if along < strip.repeat else (strip.repeat % 1.0 or 1.0)
+    return float(last - along * (last - first) if strip.use_reverse else first + along * (last - first))
 
 
 @contextmanager

@@ -184,20 +184,18 @@ def _sequence(frames: Frames, name: str) -> bpy.types.Image:
 
 
 def _play(owner: Any, datablock: bpy.types.ID, path: str, frames: Frames, timing: Timing) -> None:
-    """Let what shows a sequence show the frame that belongs to each frame of the scene.
+    """Let what shows a sequence show the frame that belongs to each frame of the scene, outside of them the nearest.
 
-    `owner` holds the settings, at `path` of the datablock. Blender shows file number scene frame - start + offset + 1.
+    `owner` holds the settings, at `path` of the datablock. Blender shows file number offset up to the frame before
+    `frame_start`, then one more each frame, `frame_duration` times: so it is said to start at the second one.
     """
-    numbers = np.array(frames.numbers)
-    start, first = round(float(timing.frames[0])), frames.numbers[0]
-    owner.frame_duration, owner.frame_start, owner.frame_offset = len(numbers), start, first - 1
-    if len(timing.frames) == len(numbers) and np.array_equal(timing.frames - start, np.arange(len(numbers))):
-        return
-    at = np.arange(start, round(float(timing.frames[-1])) + 1.0)
-    samples = np.interp(at, timing.frames, timing.samples)
-    wanted = numbers[np.round(samples).astype(int)]
-    owner.frame_start, owner.frame_duration = 1, round(max(at[-1], wanted.max())) + 1
-    write_action(datablock, f"{datablock.name} frames", at, [Channel(f"{path}frame_offset", wanted - at)])
+    numbers, start = np.array(frames.numbers), round(float(timing.frames[0]))
+    at = np.arange(start, max(round(float(timing.frames[-1])), start + 1) + 1.0)
+    wanted = numbers[np.round(np.interp(at, timing.frames, timing.samples)).astype(int)]
+    offsets = wanted - (at - start)
+    owner.frame_start, owner.frame_duration, owner.frame_offset = start + 1, len(at) - 1, int(wanted[0])
+    if np.ptp(offsets):
+        write_action(datablock, f"{datablock.name} frames", at, [Channel(f"{path}frame_offset", offsets)])
 
 
 def _add_plane(

@@ -8,15 +8,20 @@ import bpy
 import numpy as np
 import pytest
 from understudy.blender_addon import commands
+from understudy.inference.core.artifacts import FaceTrack
 from understudy.inference.core.cameras import project
+from understudy.inference.core.face_shapes import SHAPES
 from understudy.inference.core.formats.pictures import decode_png
 from understudy.inference.core.kinematics import forward
 from understudy.inference.core.skeletons import OPENPOSE_137
 from understudy.inference.protocol.errors import InputError
 from understudy.operators import control as control_operators
 from understudy.operators.motion import SOURCE
+from understudy.operators.scene.action import fill
 from understudy.operators.scene.cameras import camera_of
+from understudy.operators.scene.compat import Curves, action_slot
 from understudy.operators.scene.control import ControlOptions, hang, read_hanging, write_control_frames
+from understudy.operators.scene.face import FaceOptions, apply_face
 from understudy.tests.blender import motions
 
 ON = {"RWrist": ("hand.R", 0.0), "LWrist": ("hand.L", 0.0), "Nose": ("head", 0.1), "LKnee": ("shin.L", 0.0),
@@ -136,6 +141,81 @@ def test_in_a_scene_of_centimetres_the_same_picture_comes_out(captured, tmp_path
     centimetres = write_control_frames([(large, hanging)], far, tmp_path / "cm", options, bpy.context.scene)
     a, b = (decode_png(files[0].read_bytes()).astype(int) for files in (metres, centimetres))
     assert a.any() and np.abs(a - b).mean() < 0.5
+
+
+@pytest.fixture
+def talking(captured, apply):
+    """A capture whose face moves on its head in every sample, one a frame; its armature and what hangs on that."""
+    motion, _, path = captured
+    bpy.context.scene.render.fps = 30
+    points, head = motion.positions.copy(), motion.header["bones"].index("head")
+    turns = forward(motion.rest, motion.parents, motion.rotations, motion.root)[:, head]
+    points[:, OPENPOSE_137.index("Face30")] += np.linspace(-0.09, 0.09, 12)[:, None] * turns[:, :3, 0]
+    replace(motion, positions=points).save(path)
+    _, rig = apply(motion, cameras=False)
+    camera_at((0.4, -1.0, 1.6), (0, 0, 1.5))
+    return rig, read_hanging(path)
+
+
+def drawn(talking, folder, frames=(3, 9)) -> list[bytes]:
+    options = ControlOptions(frames)
+    scene = bpy.context.scene
+    return [file.read_bytes() for file in write_control_frames([talking], scene.camera, folder, options, scene)]
+
+
+def pushed_down(rig, start: int = 1) -> bpy.types.NlaStrip:
+    """Do what the NLA editor's Push Down does, to a frame."""
+    animation, slot = rig.animation_data, action_slot(rig.animation_data)
+    strip = animation.nla_tracks.new().strips.new("Take", start, animation.action)
+    animation.action = None
+    if slot is not None:
+        strip.action_slot = slot
+    return strip
+
+
+def test_points_of_a_capture_in_the_nla_are_those_of_its_action(talking, tmp_path):
+    rig, _ = talking
+    plain = drawn(talking, tmp_path / "plain")
+    assert len(set(plain)) == 7
+    strip = pushed_down(rig)
+    assert drawn(talking, tmp_path / "pushed") == plain
+    layer = bpy.data.actions.new("Layer")
+    fill(Curves(rig, layer).new('pose.bones["foot.L"].scale', 0, ""), np.array([1.0, 90.0]), np.ones(2))
+    assert drawn(talking, tmp_path / "layered") == plain
+    bpy.data.actions.remove(layer)
+    strip.frame_end_ui, strip.frame_start_ui = 111, 101
+    assert drawn(talking, tmp_path / "moved", (103, 109)) == plain
+
+
+def test_of_a_strip_that_is_slower_repeated_and_backwards_the_sample_is_that_which_plays(talking, tmp_path):
+    rig, _ = talking
+    plain = drawn(talking, tmp_path / "plain", (2, 11))
+    strip = pushed_down(rig)
+    strip.repeat = 2.0
+    assert drawn(talking, tmp_path / "again", (13, 22)) == plain
+    strip.repeat, strip.scale = 1.0, 2.0
+    assert drawn(talking, tmp_path / "slow", (3, 21))[::2] == plain
+    strip.scale, strip.use_reverse = 1.0, True
+    assert drawn(talking, tmp_path / "back", (2, 11)) == plain[::-1]
+
+
+def test_a_longer_face_that_was_joined_to_the_body_does_not_stretch_it(talking, tmp_path):
+    rig, _ = talking
+
+    def put_face(count: int) -> None:
+        still = np.tile([1.0, 0.0, 0.0, 0.0], (count, 1))
+        header = {"unit": "m", "frame": "camera, upright", "fps": 30.0, "shapes": list(SHAPES)}
+        track = FaceTrack(
+            header, np.zeros((count, len(SHAPES))), still, np.zeros((count, 3)), np.tile(still[:, None], (1, 2, 1)),
+            np.ones(count), np.arange(count) / 30,
+        )  # fmt: skip
+        assert "head" in apply_face(track, [], rig, FaceOptions(), bpy.context.scene).bones
+
+    put_face(12)
+    short = drawn(talking, tmp_path / "short")
+    put_face(60)
+    assert rig.animation_data.action.frame_range[1] == 60
+    assert drawn(talking, tmp_path / "long") == short and len(set(short)) == 7
 
 
 def test_a_capture_without_keypoints_is_a_sentence():

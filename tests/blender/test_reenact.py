@@ -98,6 +98,24 @@ def test_a_plane_keeps_the_drivers_speed_in_a_scene_of_another_rate(tmp_path, sh
     assert [number_of(shown(frame)) for frame in (1, 5, 23)] == [5, 7, 16]
 
 
+@pytest.mark.parametrize("fps", [24.0, 30.0, 12.0])
+@pytest.mark.parametrize("into", ["plane", "compositor"])
+def test_before_the_first_frame_the_first_is_shown_and_after_the_last_the_last(tmp_path, shown, fps, into):
+    bpy.context.scene.render.fps = 24
+    apply(frames.write_job(tmp_path / "job", range(1, 17), fps=fps), **{into: True}, frame_start=10)
+    look_at_plane()
+    end = round(10 + 15 * 24 / fps)
+    pictures = {frame: shown(frame) for frame in (1, 9, 10, end, end + 1, end + 30)}
+    assert all(np.ptp(pixels[2:6, 1:3, :3], axis=-1).max() < 0.01 for pixels in pictures.values()), "none is magenta"
+    assert [number_of(pixels) for pixels in pictures.values()] == [1, 1, 1, 16, 16, 16]
+
+
+def test_a_single_frame_is_shown_at_all_times(tmp_path, shown):
+    apply(frames.write_job(tmp_path / "job", [7]), plane=True, frame_start=10)
+    look_at_plane()
+    assert [number_of(shown(frame)) for frame in (1, 9, 10, 11, 40)] == [7] * 5
+
+
 def test_frames_of_a_phones_uneven_film_are_shown_at_its_times(tmp_path, shown):
     """Six frames a 48th of a second apart and six a 16th, at 24 a second on the whole."""
     bpy.context.scene.render.fps = 24
@@ -170,7 +188,7 @@ def test_a_new_compositor_lays_frames_over_what_is_rendered(job):
     assert {link.from_node.bl_idname for socket in over.inputs for link in socket.links} == {
         "CompositorNodeRLayers", "CompositorNodeImage"
     }  # fmt: skip
-    assert (node.frame_start, node.frame_duration, node.frame_offset) == (4, 12, 4)
+    assert (node.frame_start, node.frame_duration, node.frame_offset) == (5, 11, 5)
 
 
 def test_a_compositor_of_the_users_keeps_its_links(job):
@@ -333,6 +351,21 @@ def test_the_mesh_route_renders_what_the_driver_does_under_the_same_numbers(addo
     assert f"{item.name} Mesh" in bpy.data.objects and bpy.data.objects[f"{item.name} Mesh"].location.x > 0
     value = json.loads((folder.artifacts / "reenactment.json").read_text())
     assert value["frames"] == [7, 8, 9] and value["start_s"] == pytest.approx(0.25)
+
+
+def test_the_mesh_route_of_what_is_no_film_is_grey_and_says_what_to_do(addon, tmp_path):
+    heads_operators.apply_head(heads.write_job(tmp_path / "head"), bpy.context.scene)
+    reenact = bpy.context.scene.understudy.reenact
+    for name in ("shots", "shots/", "driver.npz", "Ada.JPG"):
+        reenact.driver = f"{tmp_path}/{name}"
+        said = why_grey(bpy.ops.understudy.mesh_frames)
+        assert f"needs a film; choose one as driver in place of {Path(name).name}" in said
+    for name in ("talk.mp4", "wave.gif", "//talk.MOV"):
+        reenact.driver = name
+        assert bpy.ops.understudy.mesh_frames.poll(), name
+    (tmp_path / "take.01").mkdir()
+    reenact.driver = str(tmp_path / "take.01")
+    assert "needs a film, and take.01 is none" in fails(bpy.ops.understudy.mesh_frames)
 
 
 def test_the_mesh_route_goes_on_in_a_scene_and_with_a_head_that_got_other_names(addon, tmp_path):

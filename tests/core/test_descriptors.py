@@ -84,9 +84,25 @@ def test_smoothing_takes_jitter_out_and_keeps_what_is_slow_at_every_rate(fps: in
     assert np.array_equal(smooth(noisy, times, 0.0), noisy)
 
 
-def test_where_nothing_is_seen_the_last_is_held_and_then_fades() -> None:
+def test_where_nothing_is_seen_the_last_is_held_and_fades_and_the_next_fades_in() -> None:
     seen = np.array([0, 1, 1, 0, 0, 0, 0, 1, 0], bool)
     times = np.arange(9) / 10
     taken, opacity = hold_and_fade(seen, times, hold_s=0.15, fade_s=0.2)
-    assert taken.tolist() == [1, 1, 2, 2, 2, 2, 2, 7, 7]
-    assert np.allclose(opacity, [1, 1, 1, 1, 0.75, 0.25, 0, 1, 1])
+    assert taken.tolist() == [1, 1, 2, 2, 2, 2, 7, 7, 7]
+    assert np.allclose(opacity, [1, 1, 1, 1, 0.75, 0.25, 0.5, 1, 1])
+
+
+def test_no_picture_appears_or_goes_at_once_and_a_short_gap_is_only_held() -> None:
+    times = np.arange(60) / 10
+    seen = (times < 0.95) | (times > 2.95)
+    taken, opacity = hold_and_fade(seen, times, hold_s=0.5, fade_s=0.5)
+    assert np.abs(np.diff(opacity)).max() < 0.21 and opacity[20] == 0
+    assert set(taken[seen] - np.flatnonzero(seen)) == {0} and taken[10] == 9 and taken[29] == 30
+    seen = (times < 0.95) | (times > 1.35)
+    taken, opacity = hold_and_fade(seen, times, hold_s=0.5, fade_s=0.5)
+    assert (opacity == 1).all() and (taken[10:14] == 9).all()
+
+
+def test_without_an_end_to_holding_the_last_one_stands_for_all() -> None:
+    taken, opacity = hold_and_fade(np.array([0, 1, 0, 0, 1], bool), np.arange(5.0), hold_s=np.inf, fade_s=0.5)
+    assert taken.tolist() == [1, 1, 1, 1, 4] and (opacity == 1).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
@@ -11,9 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -26,8 +30,10 @@ from inference.core.formats.pictures import read_picture
 from inference.protocol.errors import RequestError
 from inference.protocol.events import Event
 from inference.protocol.requests import ReenactRequest
+from inference.reenact.driver import open_driver, squared
+from inference.reenact.movie import frames_each
 from inference.reenact.person import steps_for
-from inference.runtime.video import write_movie
+from inference.runtime.video import read_frames, write_movie
 
 Array = np.ndarray
 TURNS = [0, 3, 6, 9, 6, 3, 0, -3, -6, -3]
@@ -197,6 +203,27 @@ def test_kept_descriptors_drive_as_the_film_did(done: Road, made: Path, tmp_path
     assert np.array_equal(pictures(road), pictures(done)[1:4])
 
 
+def test_of_kept_frames_those_without_a_face_are_counted_and_refused_alone(made: Path, tmp_path: Path) -> None:
+    clips.film(tmp_path / "gone.mp4", [0, 2, 4, None, None, None, 3, 2], fps=10.0)
+    whole = Road(tmp_path / "whole")
+    assert whole.run(asked(made, driver=tmp_path / "gone.mp4", hold_s=0.0)) == 0, whole.message
+    kept, road = tmp_path / "kept.npz", Road(tmp_path / "part")
+    shutil.copy(whole.folder.artifacts / "driver.npz", kept)
+    assert road.run(asked(made, driver=kept, frames="5-8", hold_s=0.0)) == 0, road.message
+    assert np.array_equal(pictures(road), pictures(whole)[4:]), "what was before frame 5 still counts"
+    assert "2 of 4 frames of kept.npz show no face" in road.warnings
+    assert "None of 2 frames of kept.npz shows a face" in refused(
+        Road(tmp_path / "none"), asked(made, driver=kept, frames="5-6")
+    )
+
+
+def test_kept_frames_that_lie_in_a_gap_are_a_sentence(done: Road, made: Path, tmp_path: Path) -> None:
+    kept = PoseDescriptors.load(done.folder.artifacts / "driver.npz")
+    replace(kept, frames=np.array([1, 2, 3, 8, 9, 10])).save(tmp_path / "kept.npz")
+    said = refused(Road(tmp_path / "job"), asked(made, driver=tmp_path / "kept.npz", frames="4-6"), 2)
+    assert "no frame of kept.npz lies in 4-6" in said
+
+
 def test_numbered_pictures_drive_under_their_own_numbers(made: Path, tmp_path: Path) -> None:
     for number in (17, 18, 21):
         Image.fromarray(clips.face(number)).save(tmp_path / f"shot2_{number:04d}.png")
@@ -208,12 +235,80 @@ def test_numbered_pictures_drive_under_their_own_numbers(made: Path, tmp_path: P
     )
 
 
+def test_the_movie_shows_numbered_pictures_at_their_times(made: Path, tmp_path: Path) -> None:
+    for number, turned in ((1, 0), (2, 4), (9, 8), (10, 12)):
+        Image.fromarray(clips.face(turned)).save(tmp_path / f"shot_{number:04d}.png")
+    road = Road(tmp_path / "job")
+    assert road.run(asked(made, driver=tmp_path, fps=10.0, movie=True)) == 0, road.message
+    shown = [rgb.astype(float) for _, _, rgb in read_frames(road.folder.artifacts / "reenactment.mp4")]
+    changes = [float(np.abs(after - before).mean()) for before, after in itertools.pairwise(shown)]
+    assert len(shown) == 10 and np.flatnonzero(np.array(changes) > 1.0).tolist() == [0, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("times", "fps", "lasting"),
+    [
+        (np.arange(2, 8) / 25, 25.0, [1] * 6),
+        (np.arange(2000) / 29.97, 30.0, [1] * 2000),
+        (np.round(np.arange(50) / 30, 2), 30.0, [1] * 50),
+        ([0.0], 24.0, [1]),
+        ([0.5, 1.3], 10.0, [8, 1]),
+        (np.arange(4) / 5, 10.0, [2, 2, 2, 1]),
+        ([0.0, 0.1, 0.12, 0.2, 0.6], 10.0, [1, 0, 1, 4, 1]),
+    ],
+)
+def test_pictures_last_until_the_next_and_even_ones_one_frame_each(
+    times: list[float], fps: float, lasting: list[int]
+) -> None:
+    assert frames_each(np.array(times), fps).tolist() == lasting
+
+
+def squeezed(path: Path, aspect: Fraction) -> Path:
+    """A film whose pixels are `aspect` times as wide as high; it shows what one of 320 x 240 square ones does."""
+    size = (round(320 / max(aspect, 1)), round(240 * min(aspect, 1)))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.options = {"crf": "10"}
+        stream.codec_context.sample_aspect_ratio = aspect
+        for turned in (0, 4):
+            picture = np.asarray(Image.fromarray(clips.face(turned, (320, 240))).resize(size))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(3, 4)])
+def test_films_with_pixels_that_are_not_square_are_seen_as_they_are_meant(
+    made: Path, tmp_path: Path, aspect: Fraction
+) -> None:
+    driver = ReenactRequest(source=(made / "ada.png",), driver=squeezed(tmp_path / "film.mp4", aspect))
+    for turned, (_, _, rgb) in zip((0, 4), open_driver(driver).pictures(), strict=True):
+        assert rgb.shape == (240, 320, 3) and np.abs(rgb.astype(float) - clips.face(turned, (320, 240))).mean() < 6
+    road, upright = Road(tmp_path / "job"), Road(tmp_path / "upright")
+    source, network = (tmp_path / "film.mp4",), made / "net.safetensors"
+    asks = {"network": network, "driver": made / "driver.mp4", "iterations": 0, "frames": "1-2", "movie": False}
+    assert road.run(ReenactRequest(source=source, **asks)) == 0, road.message
+    source = (squeezed(tmp_path / "square.mp4", Fraction(1)),)
+    assert upright.run(ReenactRequest(source=source, **asks)) == 0, upright.message
+    assert np.abs(pictures(road) - pictures(upright)).mean() < 0.01
+
+
+def test_an_impossible_shape_of_pixels_is_taken_for_square() -> None:
+    picture = clips.face()
+    assert all(squared(picture, aspect) is picture for aspect in (0.002, 1.0, 500.0))
+
+
 def test_frames_without_a_face_hold_the_pose_and_fade_and_are_counted(made: Path, tmp_path: Path) -> None:
     clips.film(tmp_path / "gone.mp4", [0, 4, *[None] * 12, 0, 2], fps=10.0)
     road = Road(tmp_path / "job")
     assert road.run(asked(made, driver=tmp_path / "gone.mp4", hold_s=0.3)) == 0, road.message
     alpha = pictures(road)[..., 3].mean((1, 2))
-    assert np.allclose(alpha[2:5], alpha[1], atol=1e-3) and 0 < alpha[7] < alpha[1] and alpha[10] == 0 < alpha[-1]
+    assert np.allclose(alpha[2:5], alpha[1], atol=1e-3) and 0 < alpha[7] < alpha[1]
+    assert alpha[9] == 0 < alpha[10] < alpha[12] < alpha[14]
+    shown = pictures(road)
+    opaque = shown[13, ..., 3] > 0.5
+    assert np.allclose(shown[13, opaque], shown[14, opaque] * [1, 1, 1, 0.8], atol=0.01), "it fades in as the next one"
     assert "12 of 16 frames of gone.mp4 show no face" in road.warnings
     assert json.loads((road.folder.artifacts / "reenactment.json").read_text())["unseen"] == list(range(3, 15))
 
