@@ -1,7 +1,7 @@
 """One face followed through a film: 478 points a frame, each read in the square around the last ones.
 
 Where several faces are seen, the one that was chosen, or the most prominent, is followed; it is taken up again near
-where it was lost, or anywhere once it has been away for long.
+where it was lost, or anywhere once it has been away for long, but for where others were all the while.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _NEAR = 1.0  # sizes of the face within which a lost face is taken up again
 _PATIENCE_S = 1.0  # after which it may be anywhere
 _CHOOSING_S = 2.0  # in which a chosen face must appear
 _LOOK_S = 0.1  # between two looks for a lost face
+_OTHERS_S = 1.0  # between two looks at where other faces are
 _RIVAL = 0.5  # of the followed face's size
 _ONE_FACE = 0.4  # of the smaller of two boxes, from which on they show one face
 _JITTER = ((0.04, 1.05), (-0.04, 0.96))  # further readings: turned by radians, side times
@@ -52,6 +53,7 @@ class FaceTracker:
     square: Square | None = field(default=None, init=False)
     missed: int = field(default=0, init=False)
     started: bool = field(default=False, init=False)
+    others: list[Box] = field(default_factory=list, init=False)
 
     def see(self, rgb: Array) -> Sighting | None:
         """Give the face in the next picture (H, W, 3) uint8; None where it is not seen.
@@ -60,13 +62,18 @@ class FaceTracker:
             InputError: the chosen face does not appear.
         """
         self.frame += 1
-        if self.square is None or self.missed:
+        is_lost = self.square is None or self.missed > 0
+        if is_lost:
             wait = max(round(_LOOK_S * self.fps), 1)
             if self.missed % wait and self.started:
                 self.missed += 1
                 return None
             self.square = self._look(rgb) or self.square
+        elif self.others and self.frame % max(round(_OTHERS_S * self.fps), 1) == 0:
+            self._free(_apart(self.faces.boxes(rgb)))
         seen = self._read(rgb, self.square) if self.square is not None else None
+        if seen is None and not is_lost and (square := self._look(rgb)) is not None:  # it moved far since the last one
+            seen = self._read(rgb, square)
         if seen is None:
             self.missed += 1
             return None
@@ -96,13 +103,13 @@ class FaceTracker:
         """Find the face anew."""
         boxes = _apart(self.faces.boxes(rgb))
         if self.started:
-            boxes = [box for box in boxes if self._may_be(box)]
-            return _around(boxes[0]) if boxes else None
+            return self._again([box for box in self._free(boxes) if self._may_be(box)])
         if self.number:
             return self._chosen(boxes)
         if not boxes:
             return None
         best = max(boxes, key=_size)
+        self.others = [box for box in boxes if box is not best]
         rivals = sum(_size(box) > _RIVAL * _size(best) for box in boxes)
         if rivals > 1:
             where = "; ".join(f"{k + 1}: x {box[0]:.0f} to {box[2]:.0f}" for k, box in enumerate(_from_left(boxes)))
@@ -116,7 +123,10 @@ class FaceTracker:
             InputError: it does not appear within the first seconds.
         """
         if len(boxes) >= self.number:
-            return _around(_from_left(boxes)[self.number - 1])
+            boxes = _from_left(boxes)
+            best = boxes.pop(self.number - 1)
+            self.others = boxes
+            return _around(best)
         if self.frame > _CHOOSING_S * self.fps:
             seen = (
                 f"face {self.number} is asked for, and at most {len(boxes)} were seen in the first {self.frame} frames"
@@ -124,13 +134,42 @@ class FaceTracker:
             raise RequestError(seen, "Faces are counted from the left.", field="face")
         return None
 
+    def _free(self, boxes: list[Box]) -> list[Box]:
+        """Leave out boxes of those who were beside the face; note where they are now."""
+        place = self._place()
+        held, free = [], []
+        for box in boxes:
+            near = min((_away(box, _middle(other)) / _size(other) for other in self.others), default=np.inf)
+            ours = np.inf if place is None else _away(box, place[:2]) / place[2]
+            (held if near < min(_NEAR, ours) else free).append(box)
+        gone = [other for other in self.others if all(_away(box, _middle(other)) > _size(other) for box in held)]
+        self.others = [*held, *gone]
+        return free
+
+    def _again(self, boxes: list[Box]) -> Square | None:
+        """Take up a face that was lost: of several the nearest."""
+        place = self._place()
+        if not boxes or place is None:
+            return _around(boxes[0]) if boxes else None
+        best = min(boxes, key=lambda box: _away(box, place[:2]))
+        if self.missed > _PATIENCE_S * self.fps and (self.others or len(boxes) > 1) and not self._is_near(best):
+            text = f"A face that was lost {self.missed / self.fps:.1f} s before is taken up in frame {self.frame}"
+            self.report.warning("other-face", f"{text}, {_away(best, place[:2]):.0f} px away: it may be another one.")
+        return _around(best)
+
     def _may_be(self, box: Box) -> bool:
-        if self.square is None or self.missed > _PATIENCE_S * self.fps:
+        return self.missed > _PATIENCE_S * self.fps or self._is_near(box)
+
+    def _is_near(self, box: Box) -> bool:
+        if self.square is None:
             return True
         x, y, side, _ = self.square
-        away = float(np.hypot(0.5 * (box[0] + box[2]) - x, 0.5 * (box[1] + box[3]) - y))
         reach = side / WIDER * (_NEAR + self.missed / self.fps)
-        return away < reach and 0.5 < _size(box) * WIDER / side < 2.0
+        return _away(box, (x, y)) < reach and 0.5 < _size(box) * WIDER / side < 2.0
+
+    def _place(self) -> tuple[float, float, float] | None:
+        """Middle x, y and size px of the face where it was seen last."""
+        return None if self.square is None else (*self.square[:2], self.square[2] / WIDER)
 
 
 def track(pictures: Iterable[tuple[int, float, Array]], tracker: FaceTracker) -> tuple[Array, Array, Array]:
@@ -153,6 +192,15 @@ def track(pictures: Iterable[tuple[int, float, Array]], tracker: FaceTracker) ->
 def _around(box: Box) -> Square:
     x0, y0, x1, y1 = box
     return 0.5 * (x0 + x1), 0.5 * (y0 + y1), WIDER * max(x1 - x0, y1 - y0), 0.0
+
+
+def _middle(box: Box) -> tuple[float, float]:
+    return 0.5 * (box[0] + box[2]), 0.5 * (box[1] + box[3])
+
+
+def _away(box: Box, place: tuple[float, float]) -> float:
+    x, y = _middle(box)
+    return float(np.hypot(x - place[0], y - place[1]))
 
 
 def _size(box: Box) -> float:
