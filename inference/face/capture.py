@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from .response import Response
 Array = np.ndarray
 MIN_FRAMES = 3  # that show a face
 _FOCAL = 1.1  # of an unknown camera, in longer sides of its picture
-_BRIDGED_S = 0.12  # gaps that are no gaps
+_BRIDGED_S, _LONGEST_BRIDGE_S = 0.12, 0.5  # gaps that are no gaps; those that are none however long things are held
 _FADE_S = 0.4  # in which an expression fades, and comes back
 _NEUTRAL_S = 0.1  # before and after the frame that is said to be neutral
 _UPRIGHT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])  # x right, y away, z up, from OpenCV's axes
@@ -104,8 +104,8 @@ def _track(
 ) -> FaceTrack:  # fmt: skip
     count, fps, smoothing = len(points.times), points.fps, settings.smoothing
     weights = fitted.weights
-    neutral = _neutral(points, weights, rows, settings.neutral)
-    weights, raw = (((w - neutral) / (1 - neutral).clip(0.05)).clip(0, 1) for w in (weights, fitted.raw))
+    neutral = _neutral(points.times, weights, rows, settings.neutral)
+    weights, raw = _less(weights, neutral), _less(fitted.raw, neutral)
     turned = continuous(quaternion_from_matrix(_UPRIGHT @ fitted.poses.rotations))
     placed = fitted.poses.translations @ _UPRIGHT.T
     sure = 1.0 / np.maximum(fitted.misfit / np.median(fitted.misfit), 1.0)
@@ -130,11 +130,36 @@ def _track(
     )  # fmt: skip
 
 
-def _neutral(points: FacePoints, weights: Array, rows: Array, frame: int | None) -> Array:
+def recorded(track: FaceTrack, settings: CaptureSettings, report: Reporter) -> FaceTrack:
+    """Treat a track that another program recorded as one from a film: its neutral face, and frames without a face.
+
+    Raises:
+        InputError: no frame shows a face, or the neutral one does not.
+    """
+    seen = track.confidence > 0
+    rows = np.flatnonzero(seen)
+    if not len(rows):
+        raise InputError(f"None of the {len(seen)} frames that are read shows a face.", "Choose other frames.")
+    weights = track.weights[rows]
+    neutral = _neutral(track.times, weights, rows, settings.neutral)
+    shown = filled(_less(weights, neutral), rows, track.times, settings.hold_s)
+    _tell(track, seen, settings, report)
+    visemes = visemes_of(shown) if settings.visemes else None
+    return replace(track, weights=shown, visemes=visemes).with_header(
+        visemes=list(VISEMES) if settings.visemes else [], neutral=[round(float(x), 4) for x in neutral]
+    )
+
+
+def _less(weights: Array, neutral: Array) -> Array:
+    """Weights (T, 52) of a face that is said to be neutral at (52,)."""
+    return ((weights - neutral) / (1 - neutral).clip(0.05)).clip(0, 1)
+
+
+def _neutral(times: Array, weights: Array, rows: Array, frame: int | None) -> Array:
     """(52,) what the face shows where it is neutral; 0 where nobody says so."""
     if frame is None:
         return np.zeros(len(SHAPES))
-    near = np.abs(points.times[rows] - points.times[frame]) <= _NEUTRAL_S
+    near = np.abs(times[rows] - times[frame]) <= _NEUTRAL_S
     if not near.any():
         raise InputError("No face is seen in the frame that is said to be neutral.", "Choose another one.")
     return np.median(weights[near], 0)
@@ -154,12 +179,12 @@ def filled(weights: Array, rows: Array, times: Array, hold_s: float) -> Array:
     since, until = np.where(since < 0, np.inf, since), np.where(until < 0, np.inf, until)
     gap = since + until
     part = np.where(gap > 0, since / np.where(gap > 0, gap, 1.0), 0.0)
-    bridged = np.isfinite(gap) & (gap <= max(_BRIDGED_S, hold_s))
+    bridged = np.isfinite(gap) & (gap <= max(_BRIDGED_S, min(hold_s, _LONGEST_BRIDGE_S)))
     old, new = (_ease(1 - ((away - held) / _FADE_S)) for away, held in ((since, hold_s), (until, 0.0)))
-    shares = np.where(bridged, 1 - part, np.where(np.isfinite(since), old, 0.0))
-    others = np.where(bridged, part, np.where(np.isfinite(until), new, 0.0))
-    total = np.maximum(shares + others, 1.0)
-    out = (shares / total)[:, None] * weights[before] + (others / total)[:, None] * weights[after]
+    new = np.where(np.isfinite(until), new, 0.0)
+    shares = np.where(bridged, 1 - part, np.where(np.isfinite(since), old, 0.0) * (1 - new))
+    others = np.where(bridged, part, new)
+    out = shares[:, None] * weights[before] + others[:, None] * weights[after]
     out[rows] = weights
     return out
 
@@ -194,7 +219,7 @@ def eyes_of(weights: Array, turns: Array) -> Array:
     return continuous(out)
 
 
-def _tell(points: FacePoints, seen: Array, settings: CaptureSettings, report: Reporter) -> None:
+def _tell(points: FacePoints | FaceTrack, seen: Array, settings: CaptureSettings, report: Reporter) -> None:
     """Warn of frames without a face."""
     if seen.all():
         return

@@ -6,21 +6,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ..core.formats.pictures import frame_number
 from ..protocol.errors import InputError, RequestError
 from ..protocol.requests import PHOTOS, ReenactRequest
-from ..runtime.video import probe, read_frames
+from ..runtime.video import probe, read_frames, squared
 from ..sight.photos import read_photo
 
 Array = np.ndarray
 Pictures = Iterator[tuple[int, float, Array]]
 FPS = 24.0  # of pictures whose rate nobody says, as Blender's own
 _MOVING = (".gif", ".webp")  # may be either
-_SQUARE = 0.01  # by which sides of square pixels may differ
-_WIDEST = 4.0  # sides of a pixel; what a file says beyond is an error
 
 
 @dataclass(frozen=True)
@@ -110,13 +107,6 @@ def _film(path: Path, request: ReenactRequest) -> Driver:
             yield index + 1, time_s, squared(rgb, info.pixel_aspect)
 
     return Driver(path, info.fps, first, last, last - first + 1, is_film=True, pictures=pictures)
-
-
-def squared(rgb: Array, pixel_aspect: float) -> Array:
-    """A picture (H, W, 3) whose pixels are `pixel_aspect` times as wide as high, wider or higher with square ones."""
-    if abs(pixel_aspect - 1.0) <= _SQUARE or not 1.0 / _WIDEST <= pixel_aspect <= _WIDEST:
-        return rgb
-    return cv2.resize(rgb, None, fx=max(pixel_aspect, 1.0), fy=max(1.0 / pixel_aspect, 1.0))
 
 
 def _range(request: ReenactRequest, path: Path, low: int, high: int) -> tuple[int, int]:

@@ -10,12 +10,12 @@ import numpy as np
 
 from ..protocol.errors import InputError, RequestError
 from ..protocol.requests import ReenactRequest
-from ..runtime.video import probe, read_frames
+from ..runtime.video import probe, read_frames, squared
 from ..sight.faces import Face, Faces
 from ..sight.mask import cut_out
 from ..sight.photos import read_photo
 from .crop import Crop, crop_of
-from .driver import is_picture, squared
+from .driver import is_picture
 from .job import ReenactJob
 
 Array = np.ndarray

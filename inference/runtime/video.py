@@ -9,6 +9,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.stream import Disposition
@@ -25,6 +26,8 @@ MAX_PIXELS = 64_000_000
 MAX_DURATION_S = 4 * 3600.0
 MAX_FRAMES = 1_000_000
 _DOUBTED_FPS = 240.0  # above it a rate is rather a clock's
+_SQUARE = 0.01  # by which sides of square pixels may differ
+_WIDEST = 4.0  # sides of a pixel; what a file says beyond is an error
 # Containers that hold a film and nothing else: no playlist or script can make us open other files or the network.
 CONTAINERS = (
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "mpegts", "mpeg", "mpegvideo", "flv", "asf",
@@ -43,7 +46,7 @@ class VideoInfo:
     fps: float  # average
     frames: int  # what the container claims, or duration times rate where it claims nothing
     duration_s: float
-    pixel_aspect: float = 1.0  # width of a pixel over its height
+    pixel_aspect: float = 1.0  # width of a pixel over its height, after rotation
 
 
 def probe(path: Path) -> VideoInfo:
@@ -64,8 +67,10 @@ def probe(path: Path) -> VideoInfo:
         if first is None:
             raise InputError(f"{path.name} holds no picture that can be decoded: 0 frames.", _HINT)
         width, height = stream.width, stream.height
-        size = (height, width) if _quarter_turns(first) % 2 else (width, height)
         aspect = float(stream.sample_aspect_ratio or 1) or 1.0
+        size = width, height
+        if _quarter_turns(first) % 2:
+            size, aspect = (height, width), 1.0 / aspect
         return VideoInfo(path, size, rate, frames, duration_s or frames / rate, aspect)
 
 
@@ -89,6 +94,13 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
             time_s = clock.read(frame)
             if index >= start:
                 yield index, time_s, _upright(frame, size, reformatter)
+
+
+def squared(rgb: Array, pixel_aspect: float) -> Array:
+    """A picture (H, W, 3) whose pixels are `pixel_aspect` times as wide as high, wider or higher with square ones."""
+    if abs(pixel_aspect - 1.0) <= _SQUARE or not 1.0 / _WIDEST <= pixel_aspect <= _WIDEST:
+        return rgb
+    return cv2.resize(rgb, None, fx=max(pixel_aspect, 1.0), fy=max(1.0 / pixel_aspect, 1.0))
 
 
 class MovieWriter:

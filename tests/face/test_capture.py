@@ -153,6 +153,13 @@ def test_gaps_are_bridged_when_short():
     assert np.allclose(out[:, 0], [0, 0, 1 / 3, 2 / 3, 1, 1])
 
 
+def test_what_is_held_longer_is_not_bridged_for_longer():
+    weights = np.zeros((2, 52))
+    weights[0] = 1.0
+    out = filled(weights, np.array([0, 15]), np.arange(16) / 10, 2.0)
+    assert np.allclose(out[:11, 0], 1.0) and (np.diff(out[:, 0]) <= 0).all() and np.abs(np.diff(out[:, 0])).max() < 0.4
+
+
 @pytest.mark.parametrize(("count", "size"), [(1, 5), (2, 4), (3, 4), (40, 6)])
 def test_bounded_problems_are_solved_exactly(count, size):
     rng = np.random.default_rng(count)

@@ -188,6 +188,68 @@ def test_a_phones_file_becomes_a_job_and_says_which_shapes_it_lacks(tmp_path):
     assert any("lacks 5 of the 52 shapes" in text for text in told.said)
 
 
+def phones(path, weights):
+    """A phone's file at 60 frames a second whose jaw opens by (T,), NaN where it saw nobody."""
+    rows = [",".join(["Timecode", "BlendShapeCount", *SHAPES])]
+    for frame, weight in enumerate(weights):
+        shown = [str(weight if name == "jawOpen" else 0.1) for name in SHAPES]
+        seen = ["61", *shown] if np.isfinite(weight) else ["0", *[""] * len(SHAPES)]
+        rows.append(",".join([f"00:00:{frame // 60:02d}:{frame % 60:02d}", *seen]))
+    path.write_text("\n".join(rows))
+    return path
+
+
+def of_phone(folder, told, **settings):
+    run(FaceRequest(live_link=folder / "take.csv", **settings), folder / "job", told)
+    return FaceTrack.load(folder / "job" / "artifacts" / "face_track.npz")
+
+
+def test_a_phones_file_is_held_faded_cut_and_calibrated_as_a_film_is(tmp_path):
+    weights = np.full(240, 0.8)
+    weights[60:180], weights[180:] = np.nan, 0.2
+    phones(tmp_path / "take.csv", weights)
+    jaw, told = SHAPES.index("jawOpen"), Told()
+    track = of_phone(tmp_path, told, hold_s=0.3)
+    assert np.allclose(track.weights[60:76, jaw], 0.8) and track.weights[110:140, jaw].max() == 0
+    assert any("120 of 240 frames show no face" in text for text in told.said)
+    assert np.array_equal(track.confidence == 0, np.isnan(weights))
+    part = of_phone(tmp_path, Told(), start=190, stop=220, neutral=200)
+    assert len(part.times) == 30 and part.times[0] == pytest.approx(190 / 60, abs=1e-3)
+    assert part.weights.max() < 1e-6
+    for settings, said in (({"start": 240}, "none of them lies from frame 240 on"),
+                           ({"neutral": 250}, "ends at frame 239; frame 250 is not read"),
+                           ({"start": 70, "stop": 80}, "None of the 10 frames")):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            of_phone(tmp_path, Told(), **settings)
+
+
+def test_a_phones_take_shorter_than_a_second_says_which_rate_is_assumed(tmp_path):
+    phones(tmp_path / "take.csv", np.full(45, 0.5))
+    told = Told()
+    assert of_phone(tmp_path, told).times[-1] == pytest.approx(44 / 60)
+    assert any("60 a second are assumed" in text for text in told.said)
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(3, 4)])
+def test_films_whose_pixels_are_not_square_are_read_as_they_are_seen(tmp_path, aspect):
+    size = round(320 / max(aspect, 1)), round(240 * min(aspect, 1))
+    with av.open(str(tmp_path / "squeezed.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = aspect
+        for index in range(10):
+            shown = cv2.resize(picture(2.0 * index), size, interpolation=cv2.INTER_AREA)
+            frame = av.VideoFrame.from_ndarray(np.asarray(shown), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    _, track = captured(tmp_path, tmp_path / "squeezed.mp4", overlay=True)
+    _, plain = captured(tmp_path / "plain", film(tmp_path / "film.mp4"))
+    assert track.header["image_size"] == [320, 240]
+    assert track.landmarks is not None and plain.landmarks is not None
+    assert np.abs(track.landmarks - plain.landmarks)[..., :2].mean() < 1.0
+    assert np.abs(track.weights - plain.weights).mean() < 0.02
+
+
 def test_points_of_another_size_are_refused(tmp_path):
     header = {"unit": "px", "frame": "image", "fps": 25.0, "image_size": [320, 240]}
     FacePoints(header, np.zeros((2, 477, 3)), np.ones(2), np.arange(2) / 25).save(tmp_path / "p.npz")

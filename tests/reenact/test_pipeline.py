@@ -30,10 +30,10 @@ from inference.core.formats.pictures import read_picture
 from inference.protocol.errors import RequestError
 from inference.protocol.events import Event
 from inference.protocol.requests import ReenactRequest
-from inference.reenact.driver import open_driver, squared
+from inference.reenact.driver import open_driver
 from inference.reenact.movie import frames_each
 from inference.reenact.person import steps_for
-from inference.runtime.video import read_frames, write_movie
+from inference.runtime.video import read_frames, squared, write_movie
 
 Array = np.ndarray
 TURNS = [0, 3, 6, 9, 6, 3, 0, -3, -6, -3]

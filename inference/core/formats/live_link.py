@@ -38,6 +38,7 @@ _ORDER = (
 )  # fmt: skip
 _FROM_ARKIT = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # to x left, y backwards, z up
 _RATES = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 120.0)
+_PHONE_RATES = (24.0, 25.0, 30.0, 60.0)  # of takes shorter than a second, which do not count to a second's end
 _MAX_BYTES, _MAX_ROWS = 1 << 30, 1_000_000
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d+)?)")
 _LEAST = 10  # of the 52 shapes
@@ -143,7 +144,7 @@ def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float
     if fps is not None:
         return np.arange(len(codes)) / fps, fps
     numbers = np.array([[float(word) for word in part.groups()] for part in parts if part])
-    rate = _rate_above(numbers[:, 3].max())
+    rate = _rate_above(numbers[:, 3].max(), _RATES if np.ptp(numbers[:, 2]) else _PHONE_RATES)
     times = numbers[:, :3] @ [3600.0, 60.0, 1.0] + numbers[:, 3] / rate
     times = np.where(times < times[0], times + 86400.0, times)  # past midnight
     step = np.diff(times)
@@ -155,9 +156,9 @@ def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float
     return times - times[0], round(median, 3)
 
 
-def _rate_above(frames: float) -> float:
+def _rate_above(frames: float, rates: tuple[float, ...] = _RATES) -> float:
     """The lowest usual rate of timecodes that count further than so many frames in a second."""
-    return next((rate for rate in _RATES if rate > frames), math.floor(frames) + 1)
+    return next((rate for rate in rates if rate > frames), math.floor(frames) + 1)
 
 
 def _timecode(time_s: float, rate: float) -> str:
