@@ -47,8 +47,8 @@ class UNDERSTUDY_OT_start_body(Guarded):
         """Submit the job; in background mode, wait for it."""
         settings, others = context.scene.understudy.body, {}
         if settings.from_capture and SESSION.last_result is not None:
-            others = dict.fromkeys(("video", "keypoints", "keypoints_3d", "masks"))  # which the panel hides then
-            others["capture"] = str(SESSION.last_result.parents[1])
+            hidden = dict.fromkeys(("video", "keypoints", "keypoints_3d", "masks"))  # in the panel, then
+            others = {**hidden, "capture": str(SESSION.last_result.parents[1])}
         job = SESSION.start("body", scene_settings.body_request(settings, **others))
         if bpy.app.background:
             SESSION.wait(job)

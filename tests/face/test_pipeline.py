@@ -239,7 +239,7 @@ def test_films_whose_pixels_are_not_square_are_read_as_they_are_seen(tmp_path, a
         stream.codec_context.sample_aspect_ratio = aspect
         for index in range(10):
             shown = cv2.resize(picture(2.0 * index), size, interpolation=cv2.INTER_AREA)
-            frame = av.VideoFrame.from_ndarray(np.asarray(shown), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.asarray(shown, np.uint8), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     _, track = captured(tmp_path, tmp_path / "squeezed.mp4", overlay=True)
