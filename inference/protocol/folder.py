@@ -30,8 +30,9 @@ from .files import FileLock, atomic_write_bytes, storage_error
 from .requests import PROTOCOL, Order
 
 # Together at most 20 a second, and the first word of a stage is not lost because the stage before had just spoken.
-PROGRESS_INTERVAL_S = 0.07
-STAGES_A_SECOND = 5
+PROGRESS_INTERVAL_S = 0.1
+STAGES_A_SECOND = 9
+CANCEL_INTERVAL_S = 0.05  # between two looks whether somebody asked to stop
 RESERVE_BYTES = 8192
 
 
@@ -202,7 +203,7 @@ class JobReporter:
         self._listener = listener
         self._handle = -1
         self._next_progress = 0.0
-        self._stage = ""
+        self._stage, self._next_look = "", -math.inf
         self._stage_times: deque[float] = deque([-math.inf] * STAGES_A_SECOND, STAGES_A_SECOND)
         self._is_torn = False
 
@@ -237,14 +238,16 @@ class JobReporter:
             Cancelled: somebody asked to stop.
         """
         now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + CANCEL_INTERVAL_S
+            if self._folder.cancel.exists():
+                raise Cancelled()
         is_new = stage != self._stage and now > self._stage_times[0] + 1
         if not is_new and now < self._next_progress:
             return
         if is_new:
             self._stage_times.append(now)
         self._stage, self._next_progress = stage, now + PROGRESS_INTERVAL_S
-        if self._folder.cancel.exists():
-            raise Cancelled()
         self._say("progress", stage=str(stage), done=int(done), total=int(total))
 
     def warning(self, code: str, text: str) -> None:
