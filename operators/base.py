@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,12 @@ class Guarded(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> set[str]:
         """Do the work; report a failure as a sentence and what to do about it."""
+        return self.guard(self.work, context)
+
+    def guard(self, step: Callable[[bpy.types.Context], set[str]], context: bpy.types.Context) -> set[str]:
+        """Do a step of the work, as `execute` does all of it."""
         try:
-            return self.work(context)
+            return step(context)
         except UnderstudyError as error:
             LOG.info("%s", error)
             self.report({"ERROR"}, sentence(error))

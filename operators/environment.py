@@ -75,11 +75,58 @@ def output_folder() -> Path:
 
 
 @dataclass
-class Check:
-    """A run of `python -m inference doctor --json` that does not hold Blender up."""
+class Run:
+    """A run of `python -m inference ...` that does not hold Blender up; `close` it early, or ask until it has ended."""
 
     process: subprocess.Popen[bytes]
     output: IO[bytes]
+    errors: IO[bytes]
+
+    @classmethod
+    def start(cls, python: Path, *words: str) -> Run:
+        """Begin it.
+
+        Raises:
+            InputError: the file is not a program.
+        """
+        output, errors = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
+        try:
+            process = subprocess.Popen(
+                command_line(python, *words), cwd=PACKAGE, env=clean_environment(),
+                stdin=subprocess.DEVNULL, stdout=output, stderr=errors,
+                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            )  # fmt: skip
+        except OSError as error:
+            output.close()
+            errors.close()
+            raise InputError(f"{python} does not start: {error.strerror}.", _HINT) from error
+        return cls(process, output, errors)
+
+    def result(self) -> tuple[int, str, str] | None:
+        """Its exit code, what it put out and what it said of errors, once it is over; None before."""
+        code = self.process.poll()
+        if code is None:
+            return None
+        texts = []
+        for stream in (self.output, self.errors):
+            stream.seek(0)
+            texts.append(stream.read(1 << 20).decode("utf-8", "replace"))
+        self.close()
+        return code, texts[0], texts[1]
+
+    def close(self) -> None:
+        """End it where it still runs."""
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+        self.errors.close()
+
+
+@dataclass
+class Check:
+    """A run of `python -m inference doctor --json`."""
+
+    run: Run
 
     @classmethod
     def start(cls, python: Path) -> Check:
@@ -88,33 +135,19 @@ class Check:
         Raises:
             InputError: the file is not a program.
         """
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `result`
-        try:
-            process = subprocess.Popen(
-                command_line(python, "doctor", "--json"), cwd=PACKAGE, env=clean_environment(),
-                stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL,
-                creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-            )  # fmt: skip
-        except OSError as error:
-            output.close()
-            raise InputError(f"{python} does not start: {error.strerror}.", _HINT) from error
-        return cls(process, output)
+        return cls(Run.start(python, "doctor", "--json"))
 
     def result(self) -> tuple[bool, list[str]] | None:
         """Whether all is well and what to show, once the check is over; None before."""
-        code = self.process.poll()
-        if code is None:
+        ended = self.run.result()
+        if ended is None:
             return None
-        self.output.seek(0)
-        text = self.output.read(1 << 20).decode("utf-8", "replace")
-        self.output.close()
+        code, text, _ = ended
         return code == 0, _lines(text) or [f"The environment's Python left with code {code} and no word."]
 
     def stop(self) -> None:
         """End the check early."""
-        self.process.kill()
-        self.process.wait()
-        self.output.close()
+        self.run.close()
 
 
 def _beside(folder: Path) -> tuple[Path, Path]:

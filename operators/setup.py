@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,16 @@ from bpy.props import EnumProperty, StringProperty
 from ..inference.protocol import schema
 from ..inference.protocol.errors import InputError, UnderstudyError
 from .base import Guarded, ToFile, sentence
-from .environment import environments_folder
+from .environment import Run, environments_folder, find_python, output_folder
 from .scene.compat import PATH_OPTIONS
 from .session import SESSION, Job, new_folder
 
 if TYPE_CHECKING:
     from ..inference.setup import recipe
 
-PATIENCE_S = 90.0  # for the doctor, while Blender waits
+PATIENCE_S = 90.0  # for the doctor
+_LOOK_S = 0.1
+_LATE = "The doctor had not looked at everything after {:g} s."
 OFFLINE = "Blender is offline: allow online access in the preferences (System > Network), or give a folder of wheels"
 _BACKENDS = (
     ("AUTO", "Automatic", "What the computer's driver allows"),
@@ -140,6 +144,7 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded, ToFile):
     bl_label = "Save Support Bundle"
 
     filter_glob: StringProperty(default="*.zip", options={"HIDDEN"})
+    _timer: bpy.types.Timer | None = None
 
     def proposed(self, context: bpy.types.Context) -> str:
         """Suggest a name."""
@@ -150,35 +155,94 @@ class UNDERSTUDY_OT_save_support_bundle(Guarded, ToFile):
         return (".zip",)
 
     def work(self, context: bpy.types.Context) -> set[str]:
-        """Let the doctor write it; where no environment works, Blender's own Python does."""
-        import subprocess
-        import sys
-
-        from ..inference.protocol.client import ROOT, clean_environment, command_line
-        from .environment import find_python, output_folder
-
+        """Let the doctor write it, while Blender goes on; where no environment works, Blender's own Python does."""
         try:
-            python = str(find_python())
-        except UnderstudyError:
-            python = sys.executable
-        path = self.file()
-        before = path.stat().st_mtime_ns if path.is_file() else 0
-        words = ["doctor", "--bundle", str(path), "--jobs", str(output_folder())]
-        try:
-            run = subprocess.run(
-                command_line(python, *words), cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL,
-                capture_output=True, timeout=PATIENCE_S, check=False,
-            )  # fmt: skip
-            said = run.stderr.decode("utf-8", "replace")[-300:].strip()
-        except subprocess.TimeoutExpired:
-            said = f"The doctor had not looked at everything after {PATIENCE_S:g} s."
-            self.report({"WARNING"}, said)
-        except OSError as error:
-            said = f"{python} does not start: {error.strerror}."
-        if not path.is_file() or path.stat().st_mtime_ns == before:
-            raise InputError(f"It was not written: {said}")
+            python = find_python()
+        except InputError:
+            python = Path(sys.executable)
+        self._writing = _Writing.start(python, self.file())
+        if bpy.app.background or context.window is None:
+            while (path := self._writing.result()) is None:
+                time.sleep(_LOOK_S)
+            return self._wrote(path)
+        self._timer = context.window_manager.event_timer_add(_LOOK_S, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        context.workspace.status_text_set("The doctor looks at what the bundle is to say. Esc: stop")
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> set[str]:
+        """Let everything pass but Esc, until the bundle is there."""
+        is_left = event.type == "ESC" and event.value == "PRESS"
+        done = self.guard(self._look, context) if event.type == "TIMER" and not is_left else {"PASS_THROUGH"}
+        if not is_left and done == {"PASS_THROUGH"}:
+            return done
+        self.cancel(context)
+        return {"CANCELLED"} if is_left else done
+
+    def cancel(self, context: bpy.types.Context) -> None:
+        """End the doctor, where the window was closed, too."""
+        if self._timer is not None:  # none while the file browser is open
+            self._writing.stop()
+            context.window_manager.event_timer_remove(self._timer)
+            context.workspace.status_text_set(None)
+        self._timer = None
+
+    def _look(self, context: bpy.types.Context) -> set[str]:
+        path = self._writing.result()
+        return {"PASS_THROUGH"} if path is None else self._wrote(path)
+
+    def _wrote(self, path: Path) -> set[str]:
+        if self._writing.is_late:
+            self.report({"WARNING"}, _LATE.format(PATIENCE_S))
         self.report({"INFO"}, f"Wrote {path}")
         return {"FINISHED"}
+
+
+@dataclass
+class _Writing:
+    """A run of `python -m inference doctor --bundle` that does not hold Blender up."""
+
+    run: Run
+    path: Path
+    before_ns: int
+    deadline: float
+    is_late: bool = False
+
+    @classmethod
+    def start(cls, python: Path, path: Path) -> _Writing:
+        """Begin to write.
+
+        Raises:
+            InputError: `python` is not a program.
+        """
+        words = ("--bundle", str(path), "--jobs", str(output_folder()))
+        run = Run.start(python, "doctor", *words)
+        return cls(run, path, _modified_ns(path), time.monotonic() + PATIENCE_S)
+
+    def result(self) -> Path | None:
+        """Give the bundle, once it is written; None before.
+
+        Raises:
+            InputError: it was not written.
+        """
+        ended = self.run.result()
+        if ended is None and time.monotonic() < self.deadline:
+            return None
+        self.is_late = ended is None
+        if ended is None:
+            self.run.close()
+        if _modified_ns(self.path) == self.before_ns:
+            said = _LATE.format(PATIENCE_S) if ended is None else ended[2][-300:].strip()
+            raise InputError(f"It was not written: {said}")
+        return self.path
+
+    def stop(self) -> None:
+        """End it early."""
+        self.run.close()
+
+
+def _modified_ns(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 CLASSES = (UNDERSTUDY_OT_set_up_inference, UNDERSTUDY_OT_save_support_bundle)

@@ -81,6 +81,7 @@ class _Show:
     _pose: Array | None = None
     _reference: Array | None = None
     _keep: Array | None = None
+    _shown: float = 1.0  # how opaque the last frame was
 
     def __post_init__(self) -> None:
         if self.job.request.region != "all":
@@ -140,8 +141,12 @@ class _Show:
         return self._pose + share * (pose - self._pose)
 
     def _opacity(self) -> float:
+        """Fade out where nobody has been seen for long, and in where somebody is again."""
         away_s = self.times[-1] - self.times[max(index for index, one in enumerate(self.seen) if one)]
-        return float(np.clip(1.0 - (away_s - self.job.request.hold_s) / FADE_S, 0.0, 1.0))
+        wanted = float(np.clip(1.0 - (away_s - self.job.request.hold_s) / FADE_S, 0.0, 1.0))
+        passed_s = self.times[-1] - self.times[-2] if len(self.times) > 1 else 0.0
+        self._shown = min(wanted, self._shown + passed_s / FADE_S)
+        return self._shown
 
     def finish(self, source: Source) -> dict[str, Any]:
         """Write what was seen, and what the frames are.

@@ -98,9 +98,16 @@ def read_frames(path: Path, *, start: int = 0, stop: int | None = None) -> Itera
 
 def squared(rgb: Array, pixel_aspect: float) -> Array:
     """A picture (H, W, 3) whose pixels are `pixel_aspect` times as wide as high, wider or higher with square ones."""
+    before = (rgb.shape[1], rgb.shape[0])
+    size = square_size(before, pixel_aspect)
+    return rgb if size == before else cv2.resize(rgb, size)
+
+
+def square_size(size: tuple[int, int], pixel_aspect: float) -> tuple[int, int]:
+    """Size (width, height) of what `squared` gives."""
     if abs(pixel_aspect - 1.0) <= _SQUARE or not 1.0 / _WIDEST <= pixel_aspect <= _WIDEST:
-        return rgb
-    return cv2.resize(rgb, None, fx=max(pixel_aspect, 1.0), fy=max(1.0 / pixel_aspect, 1.0))
+        return size
+    return round(size[0] * max(pixel_aspect, 1.0)), round(size[1] * max(1.0 / pixel_aspect, 1.0))
 
 
 class MovieWriter:

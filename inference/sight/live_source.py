@@ -19,7 +19,7 @@ import numpy as np
 
 from ..protocol.errors import InputError
 from ..protocol.stream import clock_ns
-from ..runtime.video import probe, read_frames
+from ..runtime.video import probe, read_frames, square_size, squared
 
 Array = np.ndarray
 WAIT_S = 0.05  # how long one look for a new picture lasts
@@ -79,7 +79,9 @@ def open_camera(device: str, size: tuple[int, int] | None) -> Iterator[Source]:
 class _Film:
     def __init__(self, path: Path, *, in_time: bool) -> None:
         info = probe(path)
-        self.size, self.fps, self.frames, self.has_ended = info.size, info.fps, info.frames, False
+        self.size = square_size(info.size, info.pixel_aspect)
+        self.fps, self.frames, self.has_ended = info.fps, info.frames, False
+        self._pixel_aspect = info.pixel_aspect
         self._in_time = in_time
         self._pictures: Any = read_frames(path)  # a generator, whose end closes the file
         self._start_ns = 0
@@ -109,7 +111,7 @@ class _Film:
     def _decode(self) -> tuple[float, Array] | None:
         found = next(self._pictures, None)
         self.has_ended = found is None
-        return None if found is None else (found[1], found[2])
+        return None if found is None else (found[1], squared(found[2], self._pixel_aspect))
 
     def close(self) -> None:
         self._pictures.close()

@@ -74,7 +74,7 @@ def test_a_support_bundle_is_written_where_the_doctor_hangs(place, tmp_path, mon
     program = tmp_path / "python"
     program.write_text(f'#!/bin/sh\nshift 6\nexec {run} "$@"\n')
     program.chmod(0o755)
-    monkeypatch.setattr(environment, "find_python", lambda: program)
+    monkeypatch.setattr(setup, "find_python", lambda: program)
     monkeypatch.setattr(setup, "PATIENCE_S", 30.0)
     bpy.ops.understudy.save_support_bundle(filepath=str(tmp_path / "support"))
     with zipfile.ZipFile(tmp_path / "support.zip") as archive:
@@ -83,14 +83,14 @@ def test_a_support_bundle_is_written_where_the_doctor_hangs(place, tmp_path, mon
 
 def test_a_program_that_does_not_start_is_a_sentence(place, tmp_path, monkeypatch):
     (tmp_path / "python").write_text("no program")
-    monkeypatch.setattr(environment, "find_python", lambda: tmp_path / "python")
+    monkeypatch.setattr(setup, "find_python", lambda: tmp_path / "python")
     with pytest.raises(RuntimeError, match="python does not start: "):
         bpy.ops.understudy.save_support_bundle(filepath=str(tmp_path / "support.zip"))
 
 
 def test_a_support_bundle_of_before_is_not_taken_for_a_new_one(place, tmp_path, monkeypatch):
     (tmp_path / "May 1.5.zip").touch()
-    monkeypatch.setattr(environment, "find_python", lambda: "/bin/false")
+    monkeypatch.setattr(setup, "find_python", lambda: "/bin/false")
     with pytest.raises(RuntimeError, match="It was not written"):
         bpy.ops.understudy.save_support_bundle(filepath=str(tmp_path / "May 1.5"))
 

@@ -34,6 +34,7 @@ from inference.reenact.driver import open_driver
 from inference.reenact.movie import frames_each
 from inference.reenact.person import steps_for
 from inference.runtime.video import read_frames, squared, write_movie
+from inference.sight.live_source import open_film
 
 Array = np.ndarray
 TURNS = [0, 3, 6, 9, 6, 3, 0, -3, -6, -3]
@@ -285,6 +286,9 @@ def test_films_with_pixels_that_are_not_square_are_seen_as_they_are_meant(
     driver = ReenactRequest(source=(made / "ada.png",), driver=squeezed(tmp_path / "film.mp4", aspect))
     for turned, (_, _, rgb) in zip((0, 4), open_driver(driver).pictures(), strict=True):
         assert rgb.shape == (240, 320, 3) and np.abs(rgb.astype(float) - clips.face(turned, (320, 240))).mean() < 6
+    with open_film(tmp_path / "film.mp4", in_time=False) as played:
+        picture = played.next()
+        assert picture is not None and picture.rgb.shape == (240, 320, 3) and played.size == (320, 240)
     road, upright = Road(tmp_path / "job"), Road(tmp_path / "upright")
     source, network = (tmp_path / "film.mp4",), made / "net.safetensors"
     asks = {"network": network, "driver": made / "driver.mp4", "iterations": 0, "frames": "1-2", "movie": False}
