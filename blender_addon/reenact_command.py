@@ -12,7 +12,7 @@ import bpy
 
 from ..inference.protocol import schema
 from ..inference.protocol.errors import EXIT_DONE, InputError, RequestError
-from ..inference.protocol.requests import ReenactRequest
+from ..inference.protocol.requests import FaceRequest, ReenactRequest
 from ..operators import control, mesh_route, poses, reenact
 from ..operators.session import SESSION, Job
 from .command_flags import add_job_flags, check_files, open_empty_file, run_job, save_scene
@@ -63,10 +63,14 @@ def _run(options: argparse.Namespace, say: Callable[[str], None], follow: Callab
         return apply(options, reenact.manifest_file(str(options.finished.absolute())), say)
     request = _request(options)
     head = _head(options.mesh_head) if options.mesh_head else None
+    asked = None if head is None else _face(request)
     job = run_job("reenact", request, options, follow)
     say(f"Made {job.folder}")
-    if head is not None:
-        _mesh(request, head, job.folder, say, follow)
+    if head is not None and asked is not None:
+        beside = SESSION.start("face", asked, folder=job.folder.with_name(f"{job.folder.name}_mesh"), overwrite=True)
+        follow(beside)
+        say(mesh_route.render_route(beside.folder, head, bpy.context.scene, request.size or _MESH_PX))
+        say(f"Made {beside.folder}")
     return apply(options, reenact.manifest_file(str(job.folder)), say)
 
 
@@ -104,18 +108,15 @@ def _head(name: str) -> bpy.types.Object:
     return head
 
 
-def _mesh(
-    request: ReenactRequest, head: bpy.types.Object, folder: Path, say: Callable[[str], None],
-    follow: Callable[[Job], None],
-) -> None:  # fmt: skip
-    """Let a head of the opened file do what the driver does, beside the frames."""
-    if request.driver is None or not request.driver.is_file():
+def _face(request: ReenactRequest) -> FaceRequest:
+    """Ask for the face that a head of the opened file is to follow, beside the frames.
+
+    Raises:
+        UnderstudyError: no film drives.
+    """
+    if request.driver is None:
         raise RequestError("a head follows a film", "Give --driver FILM.", field="mesh-head")
-    asked = mesh_route.face_request(request.driver, request.frames, request.driver_face)
-    job = SESSION.start("face", asked, folder=folder.with_name(f"{folder.name}_mesh"), overwrite=True)
-    follow(job)
-    say(mesh_route.render_route(job.folder, head, bpy.context.scene, request.size or _MESH_PX))
-    say(f"Made {job.folder}")
+    return mesh_route.face_request(request.driver, request.frames, request.driver_face)
 
 
 def apply(options: argparse.Namespace, path: Path, say: Callable[[str], None]) -> int:

@@ -483,6 +483,15 @@ def test_the_exit_code_says_how_it_ended(addon, tmp_path, capsys, arguments, cod
     assert capsys.readouterr() != ("", "")
 
 
+@pytest.mark.parametrize("driver", ["poses.npz", "pictures", "a.png"])
+def test_a_head_that_cannot_follow_is_refused_before_frames_are_made(addon, tmp_path, capsys, driver):
+    item = bpy.data.objects[heads_operators.apply_head(heads.write_job(tmp_path / "head"), bpy.context.scene).head]
+    (tmp_path / "pictures").mkdir()
+    words = ["reenact", "--source", str(tmp_path / "a.jpg"), "--driver", str(tmp_path / driver)]
+    assert commands.run([*words, "--mesh-head", item.name, "--out", str(tmp_path / "job")]) == 3
+    assert "The mesh route needs a film" in capsys.readouterr().out and not (tmp_path / "job").exists()
+
+
 def test_finished_frames_are_applied_and_saved(addon, job, tmp_path):
     blend = tmp_path / "out" / "a b.blend"
     words = ["reenact", "--finished", str(job.parents[1]), "--into", "plane", "--into", "strip", "--save", str(blend)]

@@ -344,6 +344,17 @@ def test_a_camera_drives_until_it_is_stopped(made: Path, tmp_path: Path) -> None
     assert manifest["frames"] == list(range(1, count + 1)) and manifest["digits"] == 6
 
 
+def test_a_live_picture_fades_out_and_in_again(made: Path, tmp_path: Path) -> None:
+    road = Road(tmp_path / "job")
+    clips.film(tmp_path / "camera.mp4", [0.0] * 12 + [None] * 30 + [0.0] * 30)
+    assert road.run(asked(made, driver=None, camera=str(tmp_path / "camera.mp4"), hold_s=0.1)) == 0, road.message
+    opacity = pictures(road)[..., 3].max(axis=(1, 2)).astype(float)
+    gone = int(opacity.argmin())
+    back = next(index for index in range(gone, len(opacity)) if opacity[index] > 0)
+    assert opacity[0] == pytest.approx(opacity[-1], rel=0.1) and opacity[gone] == 0
+    assert opacity[back] < 0.8 * opacity[-1] and (np.diff(opacity[back:]) > -0.02).all()
+
+
 def refused(road: Road, request: ReenactRequest, code: int = 3) -> str:
     assert road.run(request) == code, road.message
     assert not list(road.folder.artifacts.glob("frames/*")) and not road.half_written()
