@@ -10,6 +10,7 @@ import bpy
 
 from ..inference.protocol.errors import InputError
 from .base import Guarded
+from .scene.compat import turns_left
 
 _DRAG_PX = 6  # a shorter way between press and release is a click
 
@@ -102,9 +103,9 @@ class UNDERSTUDY_OT_pick_in_image(bpy.types.Operator):
     def _choose(self, context: bpy.types.Context, press: tuple[int, int], release: tuple[int, int]) -> bool:
         """Set point or box of the active view; tell whether it lies in the image."""
         motion = context.scene.understudy.motion
-        view, size = motion.views[motion.active_view], context.space_data.image.size
-        to_view = context.region.view2d.region_to_view
-        corners = [to_pixel(to_view(*corner), size) for corner in (press, release)]
+        view, image = motion.views[motion.active_view], context.space_data.image
+        to_view, turns = context.region.view2d.region_to_view, turns_left(Path(bpy.path.abspath(image.filepath)))
+        corners = [to_pixel(to_view(*corner), image.size, turns) for corner in (press, release)]
         if max(abs(press[0] - release[0]), abs(press[1] - release[1])) < _DRAG_PX:
             is_inside = all(0.0 <= part <= 1.0 for part in to_view(*release))
             if is_inside:
@@ -140,8 +141,13 @@ def _close(window: bpy.types.Window) -> None:
             bpy.ops.wm.window_close()
 
 
-def to_pixel(place: tuple[float, float], size: tuple[int, int]) -> tuple[int, int]:
-    """Turn a place (0 to 1 from the bottom left) into a pixel inside the image, from the top left."""
+def to_pixel(place: tuple[float, float], size: tuple[int, int], turns: int = 0) -> tuple[int, int]:
+    """Turn a place (0 to 1 from the bottom left) into a pixel inside the image, from the top left.
+
+    turns: quarter turns, counter-clockwise, that are still to be made of what is shown.
+    """
+    for _ in range(turns):
+        place, size = (1.0 - place[1], place[0]), (size[1], size[0])
     width, height = size
     x, y = place[0] * width - 0.5, (1.0 - place[1]) * height - 0.5
     return min(max(round(x), 0), width - 1), min(max(round(y), 0), height - 1)

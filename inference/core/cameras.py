@@ -197,6 +197,21 @@ def as_brown(camera: Camera) -> tuple[Camera, float]:
     return brown, float(np.linalg.norm(off, axis=-1).max(initial=0.0))
 
 
+def turned(camera: Camera, quarter_turns: int) -> Camera:
+    """The same camera whose pictures are turned counter-clockwise, as `numpy.rot90` does; at most 5 coefficients."""
+    for _ in range(quarter_turns % 4):
+        (fx, _, cx), (_, fy, cy) = camera.matrix[:2]
+        k1, k2, p1, p2, k3 = np.resize(np.concatenate([camera.distortion, np.zeros(5)]), 5)
+        turn = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+        camera = replace(
+            camera, size=camera.size[::-1],
+            matrix=np.array([[fy, 0.0, cy], [0.0, fx, camera.size[0] - 1 - cx], [0.0, 0.0, 1.0]]),
+            distortion=camera.distortion if camera.fisheye else np.array([k1, k2, -p2, p1, k3]),
+            rotation=turn @ camera.rotation, translation=turn @ camera.translation,
+        )  # fmt: skip
+    return camera
+
+
 def undistort(camera: Camera, pixels: Array) -> Array:
     """(..., 2) pixels that a camera without distortion and with the same matrix would see."""
     return normalise(camera, pixels) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]

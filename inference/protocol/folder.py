@@ -30,8 +30,8 @@ from .files import FileLock, atomic_write_bytes, storage_error
 from .requests import PROTOCOL, Order
 
 # Together at most 20 a second, and the first word of a stage is not lost because the stage before had just spoken.
-PROGRESS_INTERVAL_S = 0.1
-STAGES_A_SECOND = 9
+PROGRESS_INTERVAL_S = 0.07
+SAID_A_SECOND = 20
 CANCEL_INTERVAL_S = 0.05  # between two looks whether somebody asked to stop
 RESERVE_BYTES = 8192
 
@@ -204,7 +204,7 @@ class JobReporter:
         self._handle = -1
         self._next_progress = 0.0
         self._stage, self._next_look = "", -math.inf
-        self._stage_times: deque[float] = deque([-math.inf] * STAGES_A_SECOND, STAGES_A_SECOND)
+        self._said_at: deque[float] = deque([-math.inf] * SAID_A_SECOND, SAID_A_SECOND)
         self._is_torn = False
 
     def __enter__(self) -> JobReporter:
@@ -242,11 +242,9 @@ class JobReporter:
             self._next_look = now + CANCEL_INTERVAL_S
             if self._folder.cancel.exists():
                 raise Cancelled()
-        is_new = stage != self._stage and now > self._stage_times[0] + 1
-        if not is_new and now < self._next_progress:
+        if now <= self._said_at[0] + 1 or (stage == self._stage and now < self._next_progress):
             return
-        if is_new:
-            self._stage_times.append(now)
+        self._said_at.append(now)
         self._stage, self._next_progress = stage, now + PROGRESS_INTERVAL_S
         self._say("progress", stage=str(stage), done=int(done), total=int(total))
 

@@ -10,10 +10,11 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from ...inference.core.cameras import Camera, as_brown, to_blender
+from ...inference.core.cameras import Camera, as_brown, to_blender, turned
 from ...inference.core.timing import Timing
 from .action import Channel, write_action
 from .armature import Placement
+from .compat import turns_left
 
 Array = np.ndarray
 SIZE = "understudy_size"
@@ -81,34 +82,46 @@ def show_footage(item: bpy.types.Object, camera: Camera, footage: Footage, scene
     """Put the movie behind the camera, in step with the keys.
 
     Where one clip frame falls on one scene frame it is a movie clip, shown without lens distortion; elsewhere a
-    movie image whose offset is keyed, because Blender cannot play a clip at another speed.
+    movie image whose offset is keyed, because Blender cannot play a clip at another speed. What a phone filmed upright
+    is turned where Blender does not do that.
     """
     data = item.data
     data.show_background_images = True
     background = data.background_images.new()
     background.alpha = 1.0
     clip = bpy.data.movieclips.load(str(footage.path))  # never one of the user's own: its start is set here
-    camera = _as_filmed(data, camera, clip.size)
+    turns = turns_left(footage.path)
+    camera = _as_filmed(data, camera, _swapped(clip.size, turns))
     clip_frames = footage.first + footage.timing.samples
     if footage.seconds is not None and clip.fps > 0:
         clip_frames = 1 + footage.seconds * clip.fps
     steps = clip_frames - footage.timing.frames
     if np.ptp(steps) < _IN_STEP:
-        _use_clip(background, camera, clip, round(float(steps.mean())))
+        _use_clip(background, turned(camera, -turns), clip, round(float(steps.mean())))
     else:
         bpy.data.movieclips.remove(clip)
         _use_image(item, background, footage, clip_frames)
     # The calibration is relative to the width, so the picture must fill the width of the scene's frame.
-    background.frame_method = "FIT" if camera.size[0] / camera.size[1] >= scene_aspect else "CROP"
+    width, height = _swapped(camera.size, turns)
+    background.frame_method = "FIT" if width / height >= scene_aspect else "CROP"
+    background.rotation = -turns * np.pi / 2
+    if turns % 2:
+        background.scale = width / height
 
 
-def _as_filmed(data: bpy.types.Camera, camera: Camera, size: Sequence[int]) -> Camera:
+def _swapped(size: Sequence[int], turns: int) -> tuple[int, int]:
+    """A size (width, height) after so many quarter turns."""
+    width, height = size
+    return (height, width) if turns % 2 else (width, height)
+
+
+def _as_filmed(data: bpy.types.Camera, camera: Camera, size: tuple[int, int]) -> Camera:
     """Leave away the rows and columns that a codec padded the calibrated images with; they lie right and below."""
     width, height = size
     padding = np.abs(np.subtract(camera.size, (width, height)))
     if not padding.any() or padding.max() > _PADDING:
         return camera
-    camera = replace(camera, size=(int(width), int(height)))
+    camera = replace(camera, size=size)
     _set_lens(data, camera)
     return camera
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
+
+from ...inference.core.formats.turned import quarter_turns
 
 _TIMING = {
     "content_start": "frame_start", "left_handle": "frame_final_start", "left_handle_offset": "frame_offset_start",
@@ -52,6 +55,11 @@ def _channelbag(datablock: bpy.types.ID, action: bpy.types.Action, like: str) ->
     layer = action.layers[0] if action.layers else action.layers.new("Layer")
     strip = layer.strips[0] if layer.strips else layer.strips.new(type="KEYFRAME")
     return strip.channelbag(slot, ensure=True)
+
+
+def turns_left(film: Path) -> int:
+    """Quarter turns, counter-clockwise, that Blender leaves to be made of a film: all until 4.3, so it can go then."""
+    return 0 if bpy.app.version >= (4, 4) else quarter_turns(film)
 
 
 def action_slot(animation: bpy.types.AnimData) -> Any:

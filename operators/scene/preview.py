@@ -136,7 +136,9 @@ def _add_footage(scene: bpy.types.Scene, camera: bpy.types.Object, rig: bpy.type
     mesh = bpy.data.meshes.new("footage")
     mesh.from_pydata((corners * (depth / -corners[:, 2:])).tolist(), [], [(0, 1, 2, 3)])
     # The frame's corners come right top first and go clockwise.
-    mesh.uv_layers.new().uv.foreach_set("vector", np.array([1, 1, 1, 0, 0, 0, 0, 1], np.float32))
+    turns = round(-backgrounds[0].rotation / (np.pi / 2))  # that Blender does not make of the film
+    corners = np.roll(np.array([(1, 1), (1, 0), (0, 0), (0, 1)], np.float32), -turns, axis=0)
+    mesh.uv_layers.new().uv.foreach_set("vector", corners.ravel())
     item = bpy.data.objects.new("footage", mesh)
     item.matrix_world = camera.matrix_world
     mesh.materials.append(_film_material(camera, backgrounds[0]))

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from bpy_extras.object_utils import world_to_camera_view
 from mathutils import Vector
-from understudy.inference.core.cameras import Camera, project
+from understudy.inference.core.cameras import Camera, project, turned
 from understudy.inference.core.rotations import matrix_from_rotvec
 from understudy.operators.motion import use_camera
+from understudy.operators.scene import camera as scene_camera
 from understudy.operators.scene.armature import floor_from_frame
+from understudy.operators.scene.compat import place_strip, set_movie_output
+from understudy.operators.scene.preview import render_preview
 from understudy.tests.blender import motions
 
 SIZES = [((1920, 1080), (900.0, 600.0)), ((1080, 1920), (400.0, 1100.0)), ((640, 640), (10.0, 600.0))]
@@ -82,14 +85,18 @@ def test_cameras_can_be_left_out(motion, apply):
 @pytest.fixture
 def film(tmp_path):
     """Twenty frames at 30 fps whose number shows as brightness, in a folder with a difficult name."""
-    scene = bpy.data.scenes.new("film")
-    path = tmp_path / "it's 映画 $(x).mp4"
-    from understudy.operators.scene.compat import set_movie_output
 
+    def grey(strips):
+        strips.new_effect(name="c", type="COLOR", channel=1, frame_start=1, **_extent()).color = (0.5, 0.5, 0.5)
+
+    return rendered(tmp_path / "it's 映画 $(x).mp4", grey)
+
+
+def rendered(path, fill):
+    """Render twenty frames at 30 fps of what `fill` puts into the sequencer."""
+    scene = bpy.data.scenes.new("film")
     editor = scene.sequence_editor_create()
-    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
-    color = strips.new_effect(name="c", type="COLOR", channel=1, frame_start=1, **_extent())
-    color.color = (0.5, 0.5, 0.5)
+    fill(editor.strips if hasattr(editor, "strips") else editor.sequences)
     scene.frame_start, scene.frame_end = 1, 20
     scene.render.fps, scene.render.fps_base = 30, 1.0
     scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 64, 36, 100
@@ -200,3 +207,44 @@ def test_the_picture_fills_the_width_of_a_frame_of_any_shape(film, apply):
         bpy.context.scene.render.resolution_x, bpy.context.scene.render.resolution_y = size
         methods.append(background(apply(with_footage(film))[0])[1].frame_method)
     assert methods == ["FIT", "FIT", "CROP"]
+
+
+@pytest.fixture
+def lying(tmp_path):
+    """A film as a phone stores it: twenty frames of 64 x 36 px, white in the upper left."""
+    image = bpy.data.images.new("lying", 64, 36)
+    pixels = np.zeros((36, 64, 4), np.float32)
+    pixels[..., 3], pixels[-12:, :20] = 1.0, 1.0
+    image.pixels.foreach_set(pixels.ravel())
+    image.filepath_raw, image.file_format = str(tmp_path / "lying.png"), "PNG"
+    image.save()
+    bpy.data.images.remove(image)
+
+    def shown(strips):
+        still = strips.new_image(name="i", filepath=str(tmp_path / "lying.png"), channel=1, frame_start=1)
+        place_strip(still, right_handle=21)
+
+    return rendered(tmp_path / "phone.mp4", shown)
+
+
+@pytest.mark.parametrize(("turns", "corner"), [(1, (1, 0)), (2, (1, 1)), (3, (0, 1))])
+def test_what_a_phone_filmed_upright_stands_upright_where_blender_leaves_it_lying(
+    lying, apply, monkeypatch, tmp_path, turns, corner
+):
+    monkeypatch.setattr(scene_camera, "turns_left", lambda film: turns if film == lying else 0)
+    bpy.context.scene.render.fps = 30
+    size, centre = ((36, 64), (17.5, 31.5)) if turns % 2 else ((64, 36), (31.5, 17.5))
+    camera = camera_of(size, centre, focal=(60.0, 60.0), distortion=(0.1, -0.05, 0.001, 0.002, 0.01))
+    motion = motions.body_motion(20, fps=30.0, cameras=(camera,)).with_header(sources=[str(lying)])
+    take, rig = apply(motion)
+    _, shown = background(take)
+    assert shown.rotation == pytest.approx(-turns * np.pi / 2) and shown.clip.size[:] == (64, 36)
+    assert shown.scale == pytest.approx(64 / 36 if turns % 2 else 1.0)  # the picture is as wide as the frame again
+    there = turned(camera, -turns)
+    lens = shown.clip.tracking.camera
+    assert lens.brown_p1 == pytest.approx(there.distortion[3]) and lens.brown_p2 == pytest.approx(-there.distortion[2])
+    seen = bpy.data.images.load(str(render_preview(rig, tmp_path / "p.png", take.cameras, longest=128)))
+    (width, height), (row, column) = seen.size, corner
+    corners = np.array(seen.pixels[:]).reshape(height, width, -1)[[-5, 4]][:, [4, -5], 0]
+    assert (width, height) == ((72, 128) if turns % 2 else (128, 72))
+    assert corners[row, column] > 0.6 and (corners > 0.4).sum() == 1, corners

@@ -226,6 +226,11 @@ def test_a_click_in_the_picture_is_a_pixel_from_the_top_left_inside_it(place, pi
     assert to_pixel(place, (640, 360)) == pixel
 
 
+@pytest.mark.parametrize(("turns", "pixel"), [(1, (0, 639)), (2, (639, 359)), (3, (359, 0))])
+def test_a_click_in_what_blender_leaves_lying_is_a_pixel_of_what_stands(turns, pixel):
+    assert to_pixel((0, 1), (640, 360), turns) == pixel  # the upper left as it lies
+
+
 def test_checking_the_environment_tells_what_it_found(addon):
     bpy.ops.understudy.check_environment()
     assert addon.check is None and any(line.startswith("python") for line in addon.check_lines)

@@ -19,6 +19,7 @@ from inference.core.cameras import (
     normalise,
     pinhole,
     project,
+    turned,
     undistort,
     unproject,
 )
@@ -48,6 +49,19 @@ def test_undistortion_reverses_distortion(seed: int) -> None:
     pixels = distort(camera, straight) @ camera.matrix[:2, :2].T + camera.matrix[:2, 2]
     assert np.allclose(normalise(camera, pixels), straight, atol=1e-4)
     assert np.allclose(undistort(camera, pixels), straight @ camera.matrix[:2, :2].T + camera.matrix[:2, 2], atol=0.2)
+
+
+@given(st.integers(0, 10_000), st.integers(-3, 5))
+def test_a_turned_camera_sees_the_turned_picture(seed: int, turns: int) -> None:
+    camera = _camera(seed)
+    points = np.random.default_rng(seed + 1).normal(scale=0.3, size=(20, 3))
+    there, other = turned(camera, turns), project(camera, points)
+    expected, (width, height) = other, camera.size
+    for _ in range(turns % 4):
+        expected = np.stack([expected[:, 1], width - 1 - expected[:, 0]], 1)
+        width, height = height, width
+    assert there.size == (width, height) and np.allclose(project(there, points), expected, atol=1e-6)
+    assert np.allclose(there.centre, camera.centre)
 
 
 @given(st.integers(0, 10_000))

@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from inference.core.formats.turned import quarter_turns
 from inference.protocol.errors import InputError
 from inference.runtime.video import MAX_PIXELS, probe, read_frames, write_movie
 
@@ -69,6 +70,27 @@ def test_a_phone_held_upright_gives_upright_pictures(tmp_path, rotation, corner,
     assert picture.shape == (size[1], size[0], 3)
     corners = {(y, x): int(picture[y, x, 0]) for y in (0, -1) for x in (0, -1)}
     assert max(corners, key=corners.__getitem__) == corner
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, -90])
+def test_the_turn_is_read_from_the_file_alone(tmp_path, rotation):
+    path = film(tmp_path / "phone.mp4", [0, 40, 80], rotation=rotation)
+    with av.open(str(path)) as container:
+        decoded = next(container.decode(video=0)).rotation
+    assert quarter_turns(path) == decoded / 90 % 4 == rotation / 90 % 4
+    assert quarter_turns(film(tmp_path / "phone.mkv", [0, 40])) == 0 and quarter_turns(tmp_path / "none.mp4") == 0
+
+
+def test_a_damaged_file_asks_for_some_turn_or_none(tmp_path):
+    whole = film(tmp_path / "phone.mp4", [0, 40, 80], rotation=90).read_bytes()
+    rng, path = np.random.default_rng(0), tmp_path / "damaged.mp4"
+    for cut in range(0, len(whole), 7):
+        path.write_bytes(whole[:cut])
+        assert quarter_turns(path) in (0, 1)
+        found = np.frombuffer(whole, np.uint8).copy()
+        found[rng.integers(0, len(found), 20)] = rng.integers(0, 256, 20)
+        path.write_bytes(found.tobytes())
+        assert quarter_turns(path) in range(4)
 
 
 def test_probe_tells_size_rate_count_and_duration(tmp_path):
