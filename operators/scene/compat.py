@@ -7,8 +7,6 @@ from typing import Any
 
 import bpy
 
-from ...inference.core.formats.turned import quarter_turns
-
 _TIMING = {
     "content_start": "frame_start", "left_handle": "frame_final_start", "left_handle_offset": "frame_offset_start",
     "right_handle": "frame_final_end", "duration": "frame_final_duration",
@@ -59,6 +57,8 @@ def _channelbag(datablock: bpy.types.ID, action: bpy.types.Action, like: str) ->
 
 def turns_left(film: Path) -> int:
     """Quarter turns, counter-clockwise, that Blender leaves to be made of a film: all until 4.3, so it can go then."""
+    from ...inference.core.formats.turned import quarter_turns
+
     return 0 if bpy.app.version >= (4, 4) else quarter_turns(film)
 
 
