@@ -79,6 +79,14 @@ def test_heads_of_any_spelling_and_rows_of_a_spreadsheet_are_read(tmp_path):
     assert np.array_equal(other.confidence, saved.confidence)
 
 
+def test_rows_that_a_busy_phone_wrote_twice_are_left_out(tmp_path):
+    write_live_link(tmp_path / "a.csv", track())
+    rows = (tmp_path / "a.csv").read_text().splitlines()
+    (tmp_path / "b.csv").write_text("\n".join([*rows[:12], rows[11], *rows[12:50], rows[48], *rows[50:]]))
+    plain, other = read_live_link(tmp_path / "a.csv"), read_live_link(tmp_path / "b.csv")
+    assert np.array_equal(other.times, plain.times) and np.array_equal(other.weights, plain.weights)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -42,6 +42,7 @@ _PHONE_RATES = (24.0, 25.0, 30.0, 60.0)  # of takes shorter than a second, which
 _MAX_BYTES, _MAX_ROWS = 1 << 30, 1_000_000
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d+)?)")
 _LEAST = 10  # of the 52 shapes
+_REPEATED = 0.1  # of the rows, whose times may not rise
 
 
 def read_live_link(path: Path, fps: float | None = None) -> FaceTrack:
@@ -57,14 +58,15 @@ def read_live_link(path: Path, fps: float | None = None) -> FaceTrack:
         text = f"{path.name} has columns of {len(columns)} of the 52 shapes, and {len(names)} in all."
         raise InputError(text, "Give the CSV that Live Link Face writes beside its film.")
     values, codes = _values(rows, names, path.name)
+    times, rate, kept = _times(codes, fps, path.name)
+    values = values[kept]
     seen = np.isfinite(values[:, list(columns.values())]).all(1)
     if not seen.any():
-        raise InputError(f"{path.name} shows a face in none of its {len(rows)} frames.", "Choose another take.")
-    weights = np.zeros((len(rows), len(SHAPES)))
+        raise InputError(f"{path.name} shows a face in none of its {len(times)} frames.", "Choose another take.")
+    weights = np.zeros((len(times), len(SHAPES)))
     for shape, place in columns.items():
         weights[:, SHAPES.index(shape)] = np.nan_to_num(values[:, place]).clip(0, 1)
-    times, rate = _times(codes, fps, path.name)
-    turned = np.zeros((len(rows), 9))
+    turned = np.zeros((len(times), 9))
     for k, name in enumerate(_TURNS):
         if name in names:
             turned[:, k] = np.nan_to_num(values[:, names.index(name)])
@@ -74,7 +76,7 @@ def read_live_link(path: Path, fps: float | None = None) -> FaceTrack:
     }  # fmt: skip
     rotations, eyes = _rotation(turned[:, :3]), np.stack([_rotation(turned[:, 3:6]), _rotation(turned[:, 6:])], 1)
     weights, rotations, eyes = _held(weights, seen), _held_turns(rotations, seen), _held_turns(eyes, seen)
-    return FaceTrack(header, weights, rotations, np.zeros((len(rows), 3)), eyes, seen.astype(float), times)
+    return FaceTrack(header, weights, rotations, np.zeros((len(times), 3)), eyes, seen.astype(float), times)
 
 
 def write_live_link(path: Path, track: FaceTrack) -> None:
@@ -134,26 +136,30 @@ def _values(rows: list[list[str]], names: list[str], file: str) -> tuple[Array, 
     return out, [row[code].strip() if len(row) > code else "" for row in rows]
 
 
-def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float]:
-    """(T,) seconds from the first frame, and frames a second."""
+def _times(codes: list[str], fps: float | None, file: str) -> tuple[Array, float, Array]:
+    """(T,) seconds from the first frame, frames a second, and which of the rows these are.
+
+    Phones that are busy write a frame twice, or one with the time of the one before; a few such rows are left out.
+    """
     parts = [_TIMECODE.fullmatch(code) for code in codes]
     if fps is None and any(part is None for part in parts):
         row = parts.index(None)
         text = f"{file}, row {row + 2}: {codes[row][:30]!r} is no timecode."
         raise InputError(text, "Say how many frames a second it has: --fps 60.")
     if fps is not None:
-        return np.arange(len(codes)) / fps, fps
+        return np.arange(len(codes)) / fps, fps, np.ones(len(codes), bool)
     numbers = np.array([[float(word) for word in part.groups()] for part in parts if part])
     rate = _rate_above(numbers[:, 3].max(), _RATES if np.ptp(numbers[:, 2]) else _PHONE_RATES)
     times = numbers[:, :3] @ [3600.0, 60.0, 1.0] + numbers[:, 3] / rate
     times = np.where(times < times[0], times + 86400.0, times)  # past midnight
-    step = np.diff(times)
-    if len(times) > 1 and not (step > 0).all():
-        row = int(np.argmin(step)) + 1
+    kept = np.append(True, times[1:] > np.maximum.accumulate(times)[:-1])
+    if (~kept).mean() > _REPEATED:
+        row = int(np.argmin(np.diff(times))) + 1
         hint = "Say how many frames a second it has: --fps 60."
         raise InputError(f"{file}: its timecodes do not rise at row {row + 2}.", hint)
-    median = 1.0 / float(np.median(step)) if len(times) > 1 else rate
-    return times - times[0], round(median, 3)
+    times = times[kept]
+    median = 1.0 / float(np.median(np.diff(times))) if len(times) > 1 else rate
+    return times - times[0], round(median, 3), kept
 
 
 def _rate_above(frames: float, rates: tuple[float, ...] = _RATES) -> float:
