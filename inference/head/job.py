@@ -24,7 +24,7 @@ _T = TypeVar("_T")
 class HeadJob(Stages):
     """One run."""
 
-    algorithm: ClassVar[int] = 2
+    algorithm: ClassVar[int] = 3
     request: HeadRequest
 
     @property

@@ -26,10 +26,9 @@ from .seen import Seen
 
 Array = np.ndarray
 _LOOSE = 3.3  # of face points, as `camera.stand` has it: so many that are off alike say little
-_OUTLINE_M, _OUTLINE_OFF_M = (
-    0.008,
-    0.005,
-)  # standard deviation of a place of the outline; what is so far off counts half
+_TURNED_DEG, _FARTHEST_DEG = 40.0, 66.0  # how far heads are turned whose points the detector has too near together
+_NEARER = 0.0045  # by how much a degree
+_OUTLINE_M, _OUTLINE_OFF_M = 0.008, 0.005  # standard deviation of a place of the outline; so far off counts half
 _CROSS_M, _CROSS_OFF_M = 0.002, 0.0008  # of lines of sight, as above, where pixels are fine
 _NARROWEST = 0.2  # sine of the angle between lines of sight below which how deep they cross gets no less sure
 _MATCHINGS = 3  # times that photos are laid out and compared
@@ -47,6 +46,7 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
     Raises:
         InputError: a photo's points fit no face.
     """
+    photos = [_apart(photo) for photo in photos]
     poses = np.stack([stand(photo, face, _LOOSE) for photo, face in zip(photos, guessed.by_photo, strict=True)])
     known: list[Evidence] = [
         evidence
@@ -70,6 +70,17 @@ def settle(photos: list[Seen], guessed: Guessed, span: Span, heard: Callable[[],
     cameras = tuple(camera_of(photo, pose) for photo, pose in zip(photos, poses, strict=True))
     unlike = tuple(alone(cameras, [each.match for each in common]))
     return Placed(cameras, nearest(span, look.points), look.points, radii, unlike)
+
+
+def _apart(photo: Seen) -> Seen:
+    """A photo with its face points as far apart as the head has them.
+
+    The detector sees turned heads too small (`training/LOG.md`): cameras would stand too far away, and whatever
+    outlines say of the rest of the head would come out too large.
+    """
+    larger = np.exp(_NEARER * np.clip(abs(photo.yaw_deg) - _TURNED_DEG, 0.0, _FARTHEST_DEG - _TURNED_DEG))
+    middle = photo.landmarks.mean(0)
+    return replace(photo, landmarks=(photo.landmarks - middle) * larger + middle, depth=photo.depth * larger)
 
 
 def _common(photos: Sequence[Seen], poses: Array, radii: Array, heard: Callable[[], None]) -> list[Common]:

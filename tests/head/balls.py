@@ -45,15 +45,20 @@ def camera_at(degrees: float, distance_m: float = 0.9) -> Camera:
 
 
 def photo_of(reach: np.ndarray, degrees: float = 0.0, *, focal: bool = True, distance_m: float = 0.9) -> Seen:
-    """A head that reaches so far (V,), and its face points, photographed from a side."""
+    """A head that reaches so far (V,), and its face points, photographed from a side.
+
+    As the detector has them, points lie too near together where the head is turned far.
+    """
     camera = camera_at(degrees, distance_m)
     lines = rays(camera, np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), -1).reshape(-1, 2))
     met = closed(reach).cast(np.broadcast_to(camera.centre, lines.shape), lines)
     depth = (FACE @ camera.rotation.T + camera.translation)[:, 2]
+    points, near = project(camera, FACE), float(np.exp(-0.0045 * max(abs(degrees) - 40.0, 0.0)))
     return Seen(
-        "p", painted(met), (met.face >= 0).reshape(SIZE, SIZE).astype(np.float32), project(camera, FACE),
-        (depth - depth.mean()) * camera.matrix[0, 0] / depth.mean(), float(camera.matrix[0, 0]) if focal else None,
-        camera.matrix[:2, 2], degrees,
+        "p", painted(met), (met.face >= 0).reshape(SIZE, SIZE).astype(np.float32),
+        points.mean(0) + near * (points - points.mean(0)),
+        near * (depth - depth.mean()) * camera.matrix[0, 0] / depth.mean(),
+        float(camera.matrix[0, 0]) if focal else None, camera.matrix[:2, 2], degrees,
     )  # fmt: skip
 
 

@@ -58,6 +58,14 @@ def test_a_picture_without_an_outline_leaves_the_look_as_it_is() -> None:
         assert placed.radii is not None and np.abs(placed.radii - 0.1).max() < 1e-3
 
 
+@pytest.mark.parametrize("degrees", [30.0, 55.0, -65.0])
+def test_heads_that_are_turned_come_out_no_larger(degrees: float) -> None:
+    """The detector has their points too near together, and cameras would stand too far away."""
+    placed = settle([plain(balls.photo_of(balls.radii(0, 0, 0), degrees))], balls.guessed(), balls.SPAN)
+    assert placed.radii is not None and np.abs(placed.radii - 0.1).mean() < 1e-3
+    assert np.linalg.norm(placed.cameras[0].centre - balls.camera_at(degrees).centre) < 0.01
+
+
 def test_the_likeliest_head_of_points_is_near_them() -> None:
     wanted = np.array([0.8, 0.0])
     face = balls.FACE + 0.21 * 0.01 * wanted.sum()
