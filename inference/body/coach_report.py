@@ -17,6 +17,8 @@ from ..protocol.files import atomic_write_text
 from .joint_angles import JOINTS, Joint
 
 Array = np.ndarray
+_MOST, _SELDOM = 0.95, 2.0  # of the frames of what is good, that differ by at most so many tolerances
+_MAINLY = 0.7  # of a difference, that one angle has to tell
 
 
 def pace(found: Coaching, fps: float, trainer_fps: float) -> float:
@@ -40,17 +42,25 @@ def summary(found: Coaching) -> list[dict[str, Any]]:
             "worst_deg": round(float(difference.max()), 1),
             "worst_at_s": round(float(found.times[kept][worst]), 2),
             "beyond": round(float((difference > found.header["tolerance_deg"]).mean()), 3),
-            "advice": _advice(joint, float(signed.mean()), found.header["tolerance_deg"]),
+            "advice": _advice(joint, signed, difference, found.times[kept], found.header["tolerance_deg"]),
         })  # fmt: skip
     return sorted(rows, key=lambda row: -row["mean_deg"])
 
 
-def _advice(joint: Joint, signed: float, tolerance: float) -> str:
-    """What to do about the mean difference, in words."""
-    if abs(signed) <= tolerance:
-        return "good"
+def _advice(joint: Joint, signed: Array, difference: Array, times: Array, tolerance: float) -> str:
+    """What to do, in words, about what is there all the time, or at its worst; signed (T,), difference (T,) degrees."""
     words = {"hinge": ("bend less", "bend more"), "limb": ("lower it", "raise it"), "turn": ("turn less", "turn more")}
-    return f"{words[joint.kind][0 if signed > 0 else 1]} by {abs(signed):.0f} degrees"
+    mean = float(signed.mean())
+    if abs(mean) > tolerance:
+        return f"{words[joint.kind][0 if mean > 0 else 1]} by {abs(mean):.0f} degrees"
+    if difference.mean() <= tolerance and np.quantile(difference, _MOST) <= _SELDOM * tolerance:
+        return "good"
+    worst = int(np.argmax(difference))
+    most, at = float(signed[worst]), f"at {times[worst]:.1f} s"
+    if abs(most) > max(tolerance, _MAINLY * difference[worst]):
+        return f"{words[joint.kind][0 if most > 0 else 1]} by {abs(most):.0f} degrees {at}"
+    verb = {"hinge": "bend", "limb": "point", "turn": "turn"}[joint.kind]
+    return f"{verb} it as the trainer does: {difference[worst]:.0f} degrees off {at}"
 
 
 def as_csv(found: Coaching) -> str:

@@ -14,7 +14,7 @@ from ..protocol.requests import BodyRequest
 class BodyJob(Stages):
     """One run: where things go, what has been said, and how long each stage took."""
 
-    algorithm: ClassVar[int] = 2
+    algorithm: ClassVar[int] = 3
     request: BodyRequest
 
     @property

@@ -18,6 +18,7 @@ Array = np.ndarray
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 MAX_SIDE_PX = 640  # of masks that are kept: bodies are fitted at a fraction of that
 _ASPECT = 0.02  # by which a mask's shape may differ from the picture's
+_DARK = 100  # of 255: what is no darker is a person's white, or its edge
 _LOOK_PX = 256  # side at which masks are looked at
 _SURE = 0.3  # confidence of a joint that is asked for
 _LEAST_SHARE = 5e-4  # of the picture, of a mask that shows somebody
@@ -68,7 +69,13 @@ def read_mask(file: Path) -> Array:
     if image.ndim == 3 and image.shape[2] == 4 and (image[..., 3] < 255).any():
         return image[..., 3]
     mask = image if image.ndim == 2 else image[..., :3].max(2)
-    return np.where(mask > 0, 255, 0).astype(np.uint8) if mask.max(initial=0) == 1 else mask
+    return np.where(mask > 0, 255, 0).astype(np.uint8) if _is_label(mask) else mask
+
+
+def _is_label(mask: Array) -> bool:
+    """Whether the person is written as one dark value, a number of a class, beside nothing."""
+    highest = mask.max(initial=0)
+    return 0 < highest < _DARK and bool(((mask == 0) | (mask == highest)).all())
 
 
 def keep_mask(folder: Path, frame: int, mask: Array) -> None:
@@ -95,7 +102,8 @@ def read_masks(folder: Path, frames: Array, size: tuple[int, int]) -> Masks:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is no folder.", "Give a folder with one picture of the mask for each frame.")
-    files = sorted((file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES), key=_in_order)
+    shown = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    files = sorted(shown, key=_in_order)
     if not files:
         raise InputError(f"{folder} holds no masks: 0 pictures.", f"Known are {', '.join(SUFFIXES)}.")
     count = int(frames.max()) + 1

@@ -24,6 +24,7 @@ Array = np.ndarray
 _SAID = {
     "empty": "show nobody", "elsewhere": "are not where the person is", "merged": "show more than this person",
 }  # fmt: skip
+_LEGS = [10, 11, 13, 14]  # knees and ankles of BODY_25
 _CUT = 0.5  # of the body's joints in sight, below which most of it is guessed
 _SAME_TIME = 0.6  # of a frame, by which samples may differ that are taken to be one
 
@@ -94,7 +95,7 @@ def _of_clip(job: BodyJob) -> Sight:
         masks = _found_masks(job, request.video, frames, keypoints.image_size)
     else:
         masks = kept_masks(job.mask_folder, frames, keypoints.image_size)
-    space = None if request.keypoints_3d is None else _in_step(Keypoints3D.load(request.keypoints_3d), keypoints)
+    space = None if request.keypoints_3d is None else _in_step(job, Keypoints3D.load(request.keypoints_3d), keypoints)
     if space is None and request.lift:
         space = _lifted(job, keypoints)
     camera = None if space is None else _camera_of(space, _place_in(space, keypoints))
@@ -288,8 +289,8 @@ def _camera_of(space: Keypoints3D, place: int) -> Camera | None:
     return Camera.from_header(cameras[place]) if place < len(cameras) else None
 
 
-def _in_step(space: Keypoints3D, keypoints: Keypoints2D) -> Keypoints3D:
-    """Refuse joints in space of another clip.
+def _in_step(job: BodyJob, space: Keypoints3D, keypoints: Keypoints2D) -> Keypoints3D:
+    """Refuse joints in space of another clip; say where they seem to be of other frames of it.
 
     Raises:
         InputError: they have other frames.
@@ -297,6 +298,10 @@ def _in_step(space: Keypoints3D, keypoints: Keypoints2D) -> Keypoints3D:
     if len(space.times) != len(keypoints.times):
         text = f"The joints in space have {len(space.times)} frames, the clip {len(keypoints.times)}."
         raise InputError(text, "Give those that were made of this very clip.")
+    apart = float(np.abs(space.times - keypoints.times).max())
+    if apart > 1.0 / min(space.fps, keypoints.fps):
+        text = f"The joints in space are of other moments than the keypoints, by up to {apart:.2f} s; they are taken in"
+        job.warning("other-times", f"{text} the order of their frames. Give those of these very frames.")
     return space
 
 
@@ -315,3 +320,10 @@ def _check_person(keypoints: Keypoints2D, job: BodyJob) -> None:
     if cut.sum() > 0.25 * shown.sum():
         text = f"{int(cut.sum())} of {int(shown.sum())} frames show less than half of the body; the rest is guessed."
         job.warning("cut-off", text)
+        return
+    without = shown & ~seen[:, _LEGS].any(1)
+    if without.sum() > 0.5 * shown.sum():
+        text = f"{int(without.sum())} of {int(shown.sum())} frames show neither knees nor feet."
+        job.warning(
+            "legs-unseen", f"{text} Legs, height and inseam are guessed; film the whole person, or give a height."
+        )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -18,9 +20,11 @@ from ...inference.protocol.files import storage_error
 from .action import fill
 from .compat import Curves, action_slot, assign_action, curves_in
 from .evaluate import bone_order, world_matrices
+from .take import units_per_m
 
 Array = np.ndarray
 SUFFIXES = {"BVH": ".bvh", "FBX": ".fbx", "GLTF": ".glb", "USD": ".usdc", "USDZ": ".usdz"}
+_METRES = {"GLTF", "GLB", "USD", "USDZ"}  # formats that know no other unit, or whose readers do not
 HEAD_SUFFIXES = {"GLB": ".glb", "FBX": ".fbx", "OBJ": ".obj", "USD": ".usdc"}
 
 
@@ -46,7 +50,7 @@ def export_rig(rig: bpy.types.Object, path: Path, kind: str, scene: bpy.types.Sc
     with (
         _written(path),
         _turned(rig, _Y_UP) if kind == "BVH" else nullcontext(rig) as item,
-        _alone([item, *others], action, scene),
+        _alone([item, *others], action, scene, kind),
     ):
         _EXPORTERS[kind](str(path), action)
     return path
@@ -65,7 +69,7 @@ def export_group(
     path = path.with_name(path.name.removesuffix(SUFFIXES[kind]) + SUFFIXES[kind])
     longest = max(actions, key=lambda action: action.frame_range[1] - action.frame_range[0])
     items = [*rigs, *(skin for rig in rigs for skin in skins(rig))]
-    with _written(path), _alone(items, longest, scene), _still_colours(items):
+    with _written(path), _alone(items, longest, scene, kind), _still_colours(items):
         _EXPORTERS[kind](str(path), longest)
     return path
 
@@ -101,7 +105,7 @@ def export_head(head: bpy.types.Object, path: Path, kind: str, scene: bpy.types.
     """
     path = path.with_name(path.name.removesuffix(HEAD_SUFFIXES[kind]) + HEAD_SUFFIXES[kind])
     items = [head, *(item for item in head.children if item.type == "MESH" and not item.hide_render)]
-    with _written(path), _alone(items, None, scene):
+    with _written(path), _alone(items, None, scene, kind):
         _HEAD_EXPORTERS[kind](str(path))
     return path
 
@@ -185,8 +189,13 @@ def skins(rig: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 @contextmanager
-def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene: bpy.types.Scene) -> Iterator[None]:
-    """Show exporters a scene with nothing else, all of it selected; its frames are the action's."""
+def _alone(
+    items: list[bpy.types.Object], action: bpy.types.Action | None, scene: bpy.types.Scene, kind: str
+) -> Iterator[None]:
+    """Show exporters a scene with nothing else, all of it selected; its frames are the action's.
+
+    What is written in metres is as large as in the scene that it comes from, whatever its units are; FBX tells these.
+    """
     rig, theirs = items[0], bpy.context.view_layer
     selected = [item.name in theirs.objects and item.select_get() for item in items]
     locked = [(item.hide_select, item.hide_viewport) for item in items]
@@ -203,8 +212,14 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
         for item in items:
             item.select_set(True, view_layer=layer)
         layer.objects.active = rig
+        if kind == "FBX":
+            own.unit_settings.system = scene.unit_settings.system
+            own.unit_settings.scale_length = scene.unit_settings.scale_length
         shown = {"scene": own, "view_layer": layer, "active_object": rig, "object": rig, "selected_objects": items}
-        with bpy.context.temp_override(**shown):
+        with (
+            _smaller(items, own, 1.0 / units_per_m(scene)) if kind in _METRES else nullcontext(),
+            bpy.context.temp_override(**shown),
+        ):
             yield
     finally:
         for item, was_selected in zip(items, selected, strict=True):
@@ -216,6 +231,32 @@ def _alone(items: list[bpy.types.Object], action: bpy.types.Action | None, scene
                 item.select_set(was_selected)
         for item, (is_locked, is_hidden) in zip(items, locked, strict=True):
             item.hide_select, item.hide_viewport = is_locked, is_hidden
+
+
+@contextmanager
+def _smaller(items: list[bpy.types.Object], scene: bpy.types.Scene, scale: float) -> Iterator[None]:
+    """Hang all that is written, and what that hangs from, from something that is scaled."""
+    if scale == 1.0:
+        yield
+        return
+    root = bpy.data.objects.new("Understudy Units", None)
+    tops = {_top(item) for item in items}
+    try:
+        root.scale = (scale, scale, scale)
+        scene.collection.objects.link(root)
+        for top in tops:
+            top.parent = root
+        yield
+    finally:
+        for top in tops:
+            top.parent = None
+        bpy.data.objects.remove(root)
+
+
+def _top(item: bpy.types.Object) -> bpy.types.Object:
+    while item.parent is not None:
+        item = item.parent
+    return item
 
 
 def _bvh(path: str, action: bpy.types.Action) -> None:
@@ -278,10 +319,33 @@ def _gltf(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
 
 
 def _usd(path: str, action: bpy.types.Action) -> None:  # noqa: ARG001
-    bpy.ops.wm.usd_export(
-        filepath=path, selected_objects_only=True, export_animation=True, export_armatures=True, export_shapekeys=True,
-        export_materials=True, generate_preview_surface=True,
-    )  # fmt: skip
+    with _keys_of_usd():
+        bpy.ops.wm.usd_export(
+            filepath=path, selected_objects_only=True, export_animation=True, export_armatures=True,
+            export_shapekeys=True, export_materials=True, generate_preview_surface=True,
+        )  # fmt: skip
+
+
+@contextmanager
+def _keys_of_usd() -> Iterator[None]:
+    """Give shape keys of the selected names that USD knows; others become alike in a file, and none is read."""
+    held: list[tuple[Any, str]] = []
+    for item in bpy.context.selected_objects:
+        keys = item.data.shape_keys if item.type == "MESH" else None
+        taken = {key.name for key in keys.key_blocks} if keys else set()
+        for key in keys.key_blocks if keys else ():
+            plain = re.sub(r"\W", "_", key.name.replace("+", "_more").replace("-", "_less"), flags=re.ASCII)
+            if plain == key.name:
+                continue
+            name = next(name for k in itertools.count() if (name := f"{plain}_{k}" if k else plain) not in taken)
+            taken.add(name)
+            held.append((key, key.name))
+            key.name = name
+    try:
+        yield
+    finally:
+        for key, name in held:
+            key.name = name
 
 
 _EXPORTERS: dict[str, Callable[[str, bpy.types.Action], None]] = {
@@ -308,7 +372,8 @@ def _head_obj(path: str) -> None:
 
 
 def _head_usd(path: str) -> None:
-    bpy.ops.wm.usd_export(filepath=path, selected_objects_only=True, export_materials=True, export_shapekeys=True)
+    with _keys_of_usd():
+        bpy.ops.wm.usd_export(filepath=path, selected_objects_only=True, export_materials=True, export_shapekeys=True)
 
 
 _HEAD_EXPORTERS: dict[str, Callable[[str], None]] = {

@@ -148,6 +148,49 @@ def test_a_scene_in_centimetres_gets_the_same_body(mesh, parameters):
     assert scene_bodies.measure_body(item)["waist"] == pytest.approx(mesh.header["measures_m"]["waist"], abs=1e-3)
 
 
+def read_back(path: Path) -> bpy.types.Object:
+    """The largest mesh of a file, in an empty scene in metres, at its first frame."""
+    bpy.ops.wm.read_homefile(use_empty=True)
+    readers = {".glb": bpy.ops.import_scene.gltf, ".fbx": bpy.ops.import_scene.fbx}
+    readers.get(path.suffix, bpy.ops.wm.usd_import)(filepath=str(path))
+    bpy.context.scene.frame_set(1)
+    return max((one for one in bpy.context.scene.objects if one.type == "MESH"), key=lambda one: len(one.data.vertices))
+
+
+def tall(item: bpy.types.Object) -> float:
+    matrix = np.array(item.evaluated_get(bpy.context.evaluated_depsgraph_get()).matrix_world)
+    return float(np.ptp(places(item) @ matrix[2, :3]))
+
+
+@pytest.mark.parametrize(("kind", "ending"), [("GLTF", ".glb"), ("FBX", ".fbx"), ("USD", ".usdc"), ("USDZ", ".usdz")])
+def test_from_a_scene_in_centimetres_files_are_no_larger(mesh, parameters, tmp_path, kind, ending):
+    heights = []
+    for scale in (1.0, 0.01):
+        bpy.ops.wm.read_homefile(use_empty=True)
+        bpy.context.scene.unit_settings.scale_length = scale
+        made = create_body(mesh, parameters, BodyOptions("Hero"), bpy.context.scene)
+        rig = bpy.data.objects[made.rig]
+        path = bodies.export_body(bpy.data.objects[made.body], tmp_path / f"{scale}{ending}", kind)
+        assert rig.parent is None and len(bpy.data.scenes) == 1 and not bpy.data.objects.get("Understudy Units")
+        heights.append(tall(read_back(path)))
+    assert heights[0] == pytest.approx(heights[1], rel=1e-3) and 1.2 < heights[0] < 2.2
+
+
+def test_usd_has_the_shape_that_was_adjusted_and_the_expressions(mesh, tmp_path):
+    still = BodyParameters(
+        {**at_rest(mesh).header, "frame": "world", "fps": 24.0}, at_rest(mesh).pose.repeat(2, 0),
+        at_rest(mesh).root.repeat(2, 0), at_rest(mesh).shape, np.ones(2), np.arange(2) / 24,
+    )  # fmt: skip
+    item = bpy.data.objects[create_body(mesh, still, BodyOptions("Hero"), bpy.context.scene).body]
+    before = [key.name for key in item.data.shape_keys.key_blocks]
+    adjust_body(item, {"height": 1.60})
+    path = bodies.export_body(item, tmp_path / "hero.usdc", "USD")
+    assert [key.name for key in item.data.shape_keys.key_blocks] == before
+    read = read_back(path)
+    assert tall(read) == pytest.approx(1.60, abs=0.03)
+    assert len(read.data.shape_keys.key_blocks) == len(before)
+
+
 @pytest.mark.parametrize("mode", ["OBJECT", "POSE"])
 def test_bones_are_fitted_where_the_armature_is_off_in_viewports_or_posed(mesh, mode):
     made = create_body(mesh, None, BodyOptions("Hero"), bpy.context.scene)

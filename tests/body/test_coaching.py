@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from inference.body.coaching import read_performer, run
 from inference.body.steps import in_step
 from inference.core.artifacts import BodyMesh, BodyParameters, Coaching
 from inference.core.body import place_bones
+from inference.core.rotations import quaternion_from_rotvec
 from inference.protocol.errors import InputError
 from inference.protocol.events import SilentReporter
 from inference.protocol.requests import CoachRequest
@@ -65,6 +67,25 @@ def test_only_the_joint_that_differs_is_said_to(compared: tuple[Coaching, Path])
     assert rows[0]["joint"] == "elbow.R"
     assert rows[0]["advice"].startswith("bend less by 22")
     assert all(row["advice"] == "good" for row in rows[1:])
+
+
+def told(mesh: BodyMesh, folder: Path, bone: str, axis: int, own: float, other: float) -> str:
+    """What is said to somebody who moves a bone so far (rad, at most) where the trainer moves it otherwise."""
+    phase, files = np.linspace(0, 1, 60), []
+    for name, most in (("trainee", own), ("trainer", other)):
+        body = exercise(mesh, phase)
+        turns = np.zeros((60, 3))
+        turns[:, axis] = most * np.sin(np.pi * phase)
+        pose = body.pose.copy()
+        pose[:, mesh.header["bones"].index(bone)] = quaternion_from_rotvec(turns)
+        files.append(keep(folder / name, mesh, replace(body, pose=pose)))
+    numbers = run(CoachRequest(trainee=files[0], trainer=files[1]), folder / "job", SilentReporter())
+    return str(numbers["joints"][0]["advice"])
+
+
+def test_what_differs_much_is_never_called_good(mesh: BodyMesh, tmp_path: Path) -> None:
+    assert told(mesh, tmp_path / "a", "head", 2, 0.6, -0.6).startswith("turn it as the trainer does: ")
+    assert told(mesh, tmp_path / "b", "lowerleg01.L", 0, 0.8, 1.6).startswith("bend more by ")
 
 
 def test_the_trainer_stands_where_the_trainee_does(

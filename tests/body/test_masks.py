@@ -100,6 +100,19 @@ def test_numbers_in_names_of_masks_count_as_numbers(tmp_path: Path) -> None:
     assert [file and file.name for file in read_masks(tmp_path, np.arange(12), SIZE).files] == names
 
 
+def test_other_systems_droppings_are_no_masks(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "mask_0.png"), np.zeros(SIZE[::-1], np.uint8))
+    (tmp_path / "._mask_0.png").write_bytes(b"of another system")
+    assert [file and file.name for file in read_masks(tmp_path, np.arange(1), SIZE).files] == ["mask_0.png"]
+
+
+@pytest.mark.parametrize("label", [1, 2, 38])
+def test_a_person_may_be_the_number_of_a_class(tmp_path: Path, label: int) -> None:
+    person_mask = drawn(person()[0])
+    cv2.imwrite(str(tmp_path / "1.png"), label * person_mask.astype(np.uint8))
+    assert ((read_mask(tmp_path / "1.png") > 127) == person_mask).all()
+
+
 def test_folders_that_do_not_belong_to_the_clip_are_refused_with_numbers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder"):
         read_masks(tmp_path / "none", np.arange(3), SIZE)

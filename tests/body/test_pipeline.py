@@ -144,6 +144,27 @@ def test_half_a_body_gets_a_warning_and_less_confidence(tmp_path: Path) -> None:
     assert numbers["confidence"] < made(tmp_path / "whole")[0]["confidence"]
 
 
+def test_legs_out_of_sight_are_said_to_be_guessed(tmp_path: Path) -> None:
+    film(tmp_path, {})
+    seen, notes = Keypoints2D.load(tmp_path / "keypoints.npz"), Notes()
+    confidence = seen.confidence.copy()
+    confidence[:, [10, 11, 13, 14, *range(19, 25)]] = 0.0
+    replace(seen, confidence=confidence).save(tmp_path / "keypoints.npz")
+    looked_at(tmp_path, notes, keypoints=tmp_path / "keypoints.npz", masks=tmp_path / "masks")
+    assert "neither knees nor feet" in notes.said["legs-unseen"]
+
+
+def test_joints_in_space_of_other_moments_are_told(tmp_path: Path) -> None:
+    folder, notes = captured(tmp_path / "capture", np.arange(FRAMES) / 30, start=0), Notes()
+    space, view = (folder / "artifacts" / f"keypoints_{name}.npz" for name in ("3d", "2d"))
+    looked_at(tmp_path, notes, keypoints=view, keypoints_3d=space)
+    assert "other-times" not in notes.said
+    later = Keypoints3D.load(space)
+    replace(later, times=later.times + 0.5).save(space)
+    looked_at(tmp_path, notes, keypoints=view, keypoints_3d=space)
+    assert "by up to 0.50 s" in notes.said["other-times"]
+
+
 def emptied(folder: Path) -> None:
     for file in (folder / "masks").iterdir():
         cv2.imwrite(str(file), np.zeros(SIZE[::-1], np.uint8))
